@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every series of the gateway, declared once, on a registry that is passed in."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+
+class Metrics:
+    """The gateway's series. Labels are closed sets or names from the configuration: nothing of a photo fits in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.rpc_started = Counter(
+            "grpc_server_started", "Calls started.", ("grpc_type", "grpc_service", "grpc_method"), registry=registry
+        )
+        self.rpc_handled = Counter(
+            "grpc_server_handled",
+            "Calls completed, by code.",
+            ("grpc_type", "grpc_service", "grpc_method", "grpc_code"),
+            registry=registry,
+        )
+        self.rpc_seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from the arrival of a call to its end.",
+            ("grpc_type", "grpc_service", "grpc_method"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.images = Counter(
+            "matting_images",
+            "Images (rows of tensors included), by outcome: ok, late, dropped, rejected, cancelled, error.",
+            ("model", "outcome", "tenant"),
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "matting_batch_size", "Rows in a batch sent.", ("model",), buckets=_BATCH_SIZES, registry=registry
+        )
+        self.queue_wait_seconds = Histogram(
+            "matting_queue_wait_seconds",
+            "Time from being ready for the model to being sent.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "matting_stage_seconds",
+            "Time of one stage of a photo: receive, inspect, decode, queue, inference, render, respond.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.backend_seconds = Histogram(
+            "matting_backend_seconds",
+            "Time from sending a batch to its answer.",
+            ("backend",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.backend_up = Gauge("matting_backend_up", "1 while the backend serves.", ("backend",), registry=registry)
+        self.backend_inflight = Gauge(
+            "matting_backend_inflight", "Batches in flight on the backend.", ("backend",), registry=registry
+        )
+        self.queue_depth = Gauge("matting_queue_depth", "Jobs waiting for a backend.", registry=registry)
+        self.dropped = Counter(
+            "matting_dropped", "Work given up without an answer in time, by reason.", ("reason",), registry=registry
+        )
+        self.resident_images = Gauge("matting_resident_images", "Images held now.", registry=registry)
+        self.resident_bytes = Gauge("matting_resident_bytes", "Bytes reserved for images held now.", registry=registry)
+        self.residency_seconds = Histogram(
+            "matting_image_residency_seconds", "How long an image was held.", buckets=_SECONDS, registry=registry
+        )
+        self.lifecycle = Gauge("matting_lifecycle", "1 for the state the gateway is in.", ("state",), registry=registry)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings matting models into a Triton model repository."""
