@@ -188,6 +188,29 @@ class RenderedOutput:
     pixel_format: PixelFormat | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class MattingRequest:
+    """One photo to be cut out. Empty model name: the default model; empty version: the newest."""
+
+    photo: Photo
+    outputs: tuple[OutputSpec, ...]
+    model: str = ""
+    version: str = ""
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MattingAnswer:
+    """What became of one photo, and where its time went."""
+
+    outputs: tuple[RenderedOutput, ...]
+    subject: Subject
+    model: str
+    version: str
+    queue_s: float
+    inference_s: float
+
+
 class Fit(Enum):
     """How a photo is brought to a model's input size."""
 

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Permits by count and by bytes: memory is bounded before a body is read."""
+
+import asyncio
+import heapq
+import itertools
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from matting_gateway.clock import Clock
+from matting_gateway.domain import Priority
+from matting_gateway.errors import DeadlineExpiredError, OverloadedError
+from matting_gateway.telemetry.metrics import Metrics
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What may be held at once.
+
+    `budget_bytes` bounds the sum of all permits. A call that did not promise its size is
+    counted at the receive limit until its body is read; such calls together may hold at most
+    `unpromised_share` of the budget, so that silent or slow ones never shut out the others.
+    """
+
+    budget_bytes: int = 2048 * MIB
+    max_permit_count: int = 4096
+    max_waiting_count: int = 4096
+    unpromised_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GateStatistics:
+    """What is held and who waits."""
+
+    permit_count: int
+    used_bytes: int
+    unpromised_bytes: int
+    waiting_count: int
+
+
+class Permit:
+    """The right to hold so many bytes. Only ever shrinks; releasing twice is harmless."""
+
+    __slots__ = ("_gate", "acquired_s", "byte_count", "promised")
+
+    def __init__(self, gate: "Gate", byte_count: int, *, promised: bool, acquired_s: float) -> None:
+        self._gate: Gate | None = gate
+        self.byte_count = byte_count
+        self.promised = promised
+        self.acquired_s = acquired_s
+
+    def shrink(self, byte_count: int) -> None:
+        """Give back what is over `byte_count`; asking for more than is held changes nothing.
+
+        From the first shrink on the size is known, and counts as promised.
+        """
+        if self._gate is not None:
+            self._gate._shrink(self, byte_count)
+
+    def release(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate._release(self)
+
+    @property
+    def released(self) -> bool:
+        return self._gate is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "released" if self.released else f"{self.byte_count} bytes"
+        return f"<Permit {state}>"
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    byte_count: int
+    promised: bool
+    future: asyncio.Future[Permit]
+
+
+class Gate:
+    """Grants permits, in order of priority and deadline among those who wait.
+
+    Owns the sums of what is held and the heap of waiters; touched on the event loop only.
+    Invariants: the sums equal those over permits not released; nobody waits who could be
+    granted; nobody waits for a second permit while holding one (a permit is taken for the
+    most a call may need), so waiting always ends.
+    """
+
+    def __init__(self, settings: GateSettings, *, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._permit_count = 0
+        self._used_bytes = 0
+        self._unpromised_bytes = 0
+        self._unpromised_limit = int(settings.budget_bytes * settings.unpromised_share)
+        # Two heaps, so that callers who promise nothing cannot stand before those who do.
+        self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
+        self._sequence = itertools.count()
+        metrics.resident_images.set_function(lambda: self._permit_count)
+        metrics.resident_bytes.set_function(lambda: self._used_bytes)
+
+    def statistics(self) -> GateStatistics:
+        waiting = sum(not w.future.done() for heap in self._waiting.values() for *_, w in heap)
+        return GateStatistics(self._permit_count, self._used_bytes, self._unpromised_bytes, waiting)
+
+    def __repr__(self) -> str:
+        s = self.statistics()
+        return f"<Gate {s.permit_count} permits, {s.used_bytes} bytes, {s.waiting_count} waiting>"
+
+    def try_acquire(self, byte_count: int, *, promised: bool = True) -> Permit | None:
+        """Return a permit if nobody waits and it fits now. More than the whole budget counts as the whole."""
+        byte_count = self._clamp(byte_count, promised=promised)
+        if self._waiting[promised] or not self._fits(byte_count, promised=promised):
+            return None
+        return self._grant(byte_count, promised=promised)
+
+    async def acquire(
+        self, byte_count: int, *, deadline_s: float, priority: Priority = Priority.NORMAL, promised: bool = True
+    ) -> Permit:
+        """Wait for a permit.
+
+        Raises:
+            OverloadedError: Too many wait already.
+            DeadlineExpiredError: The deadline came first.
+        """
+        permit = self.try_acquire(byte_count, promised=promised)
+        if permit is not None:
+            return permit
+        heap = self._waiting[promised]
+        if len(heap) >= self._settings.max_waiting_count:
+            self._metrics.dropped.labels("memory").inc()
+            raise OverloadedError(
+                f"{self._settings.max_waiting_count} calls wait for memory already; try again later.", retry_after_s=1.0
+            )
+        waiter = _Waiter(
+            self._clamp(byte_count, promised=promised), promised, asyncio.get_running_loop().create_future()
+        )
+        heapq.heappush(heap, (priority, deadline_s, next(self._sequence), waiter))
+        try:
+            async with asyncio.timeout(None if deadline_s == math.inf else max(0.0, deadline_s - self._clock.now())):
+                return await waiter.future
+        except BaseException as exc:
+            self._leave(waiter)
+            if isinstance(exc, TimeoutError):
+                self._metrics.dropped.labels("memory").inc()
+                raise DeadlineExpiredError(
+                    "The deadline passed while the call waited for memory to be admitted."
+                ) from exc
+            raise
+
+    def _leave(self, waiter: _Waiter) -> None:
+        if waiter.future.done() and not waiter.future.cancelled():
+            waiter.future.result().release()  # granted in the very instant in which its caller left
+            return
+        waiter.future.cancel()
+        self._wake()
+
+    def _clamp(self, byte_count: int, *, promised: bool) -> int:
+        return min(byte_count, self._settings.budget_bytes if promised else self._unpromised_limit)
+
+    def _fits(self, byte_count: int, *, promised: bool) -> bool:
+        return (
+            self._permit_count < self._settings.max_permit_count
+            and self._used_bytes + byte_count <= self._settings.budget_bytes
+            and (promised or self._unpromised_bytes + byte_count <= self._unpromised_limit)
+        )
+
+    def _grant(self, byte_count: int, *, promised: bool) -> Permit:
+        self._permit_count += 1
+        self._used_bytes += byte_count
+        if not promised:
+            self._unpromised_bytes += byte_count
+        return Permit(self, byte_count, promised=promised, acquired_s=self._clock.now())
+
+    def _shrink(self, permit: Permit, byte_count: int) -> None:
+        if not permit.promised:
+            self._unpromised_bytes -= permit.byte_count
+            permit.promised = True
+        if byte_count < permit.byte_count:
+            self._used_bytes -= permit.byte_count - byte_count
+            permit.byte_count = byte_count
+        self._wake()
+
+    def _release(self, permit: Permit) -> None:
+        self._permit_count -= 1
+        self._used_bytes -= permit.byte_count
+        if not permit.promised:
+            self._unpromised_bytes -= permit.byte_count
+        self._wake()
+
+    def _wake(self) -> None:
+        for promised, heap in self._waiting.items():
+            while heap:
+                waiter = heap[0][-1]
+                if waiter.future.done():
+                    heapq.heappop(heap)
+                    continue
+                if not self._fits(waiter.byte_count, promised=promised):
+                    break
+                heapq.heappop(heap)
+                waiter.future.set_result(self._grant(waiter.byte_count, promised=promised))

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story of one photo, top to bottom."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from matting_gateway.clock import Clock
+from matting_gateway.domain import (
+    BatchKey,
+    Buffer,
+    Fit,
+    Job,
+    JobResult,
+    MattingAnswer,
+    MattingRequest,
+    ModelContract,
+    ModelInput,
+    OutputSpec,
+    Photo,
+    Priority,
+    RenderedOutput,
+    Subject,
+    Tensor,
+    TensorSpec,
+)
+from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, OptionInvalidError
+from matting_gateway.telemetry.metrics import Metrics
+
+
+class PhotoHeader(Protocol):
+    """What a photo's header tells."""
+
+    @property
+    def pixel_count(self) -> int: ...
+
+    def working_bytes(self, outputs: tuple[OutputSpec, ...], model_input: ModelInput) -> int:
+        """Return the most bytes needed at once beyond the photo as it came."""
+
+
+class PreparedPhoto(Protocol):
+    """A photo made ready for a model: uint8 RGB [height_px, width_px, 3]."""
+
+    @property
+    def data(self) -> Buffer: ...
+
+    @property
+    def width_px(self) -> int: ...
+
+    @property
+    def height_px(self) -> int: ...
+
+
+class Rendered(Protocol):
+    """The results of one photo."""
+
+    @property
+    def outputs(self) -> tuple[RenderedOutput, ...]: ...
+
+    @property
+    def subject(self) -> Subject: ...
+
+
+class Imaging(Protocol):
+    """The imaging room as the story needs it."""
+
+    def check_outputs(self, outputs: tuple[OutputSpec, ...]) -> None: ...
+
+    def inspect(self, photo: Photo, outputs: tuple[OutputSpec, ...]) -> PhotoHeader: ...
+
+    def prepare(
+        self, photo: Photo, header: PhotoHeader, model_input: ModelInput, outputs: tuple[OutputSpec, ...]
+    ) -> Awaitable[PreparedPhoto]: ...
+
+    def render(
+        self, prepared: PreparedPhoto, alpha: Buffer, outputs: tuple[OutputSpec, ...]
+    ) -> Awaitable[Rendered]: ...
+
+
+class Permit(Protocol):
+    """The memory granted to the call."""
+
+    def shrink(self, byte_count: int) -> None: ...
+
+
+class Queue(Protocol):
+    """The scheduler as the story needs it."""
+
+    def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority) -> None: ...
+
+    def submit(self, job: Job) -> asyncio.Future[JobResult]: ...
+
+
+class Pipeline:
+    """Turns one admitted request into its answer. Holds no state of its own between calls."""
+
+    def __init__(
+        self,
+        *,
+        imaging: Imaging,
+        queue: Queue,
+        model: Callable[[str, str], ModelContract],
+        default_model: str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._imaging = imaging
+        self._queue = queue
+        self._model = model
+        self._default_model = default_model
+        self._clock = clock
+        self._metrics = metrics
+        self._stages = {
+            stage: metrics.stage_seconds.labels(stage)
+            for stage in ("inspect", "decode", "queue", "inference", "render")
+        }
+
+    async def run(
+        self, request: MattingRequest, *, deadline_s: float, permit: Permit, request_bytes: int, tenant: str = ""
+    ) -> MattingAnswer:
+        """Return the answer of one photo.
+
+        The permit, taken for the most that the call might need, shrinks to what it does need
+        as soon as the photo's header is read.
+
+        Raises:
+            GatewayError: Whatever the call must be answered with.
+        """
+        name = request.model or self._default_model
+        with self._outcome(name, tenant, deadline_s):
+            model = self._model(name, request.version)
+            if model.matting is None:
+                raise OptionInvalidError(
+                    f"Model {name} takes tensors, not photos; ask it through inference.GRPCInferenceService.",
+                    field="model.name",
+                )
+            outputs = request.outputs
+            with self._stage("inspect"):
+                self._imaging.check_outputs(outputs)
+                header = self._imaging.inspect(request.photo, outputs)
+            permit.shrink(request_bytes + header.working_bytes(outputs, model.matting))
+            if model.matting.fit is not Fit.ASPECT:
+                # Refused before it is decoded, where the shape at the model's grid is known already.
+                grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
+                self._queue.check(grid, 1, deadline_s, request.priority)
+            with self._stage("decode"):
+                prepared = await self._imaging.prepare(request.photo, header, model.matting, outputs)
+            self._check_deadline(deadline_s, "it was decoded")
+            result = await self._queue.submit(_job_of(model, request, prepared, deadline_s, tenant))
+            self._stages["queue"].observe(result.queue_s)
+            self._stages["inference"].observe(result.inference_s)
+            self._check_deadline(deadline_s, "the model had answered")
+            with self._stage("render"):
+                rendered = await self._imaging.render(prepared, result.outputs[0].data, outputs)
+            return MattingAnswer(
+                rendered.outputs, rendered.subject, result.model, result.version, result.queue_s, result.inference_s
+            )
+
+    def _check_deadline(self, deadline_s: float, step: str) -> None:
+        if self._clock.now() >= deadline_s:
+            raise DeadlineExpiredError(f"The deadline passed while the photo was in work, after {step}.")
+
+    @contextmanager
+    def _stage(self, stage: str) -> Iterator[None]:
+        since_s = self._clock.now()
+        try:
+            yield
+        finally:
+            self._stages[stage].observe(self._clock.now() - since_s)
+
+    @contextmanager
+    def _outcome(self, model: str, tenant: str, deadline_s: float) -> Iterator[None]:
+        """Count the photo by what becomes of it."""
+        outcome = "error"
+        try:
+            yield
+            outcome = "ok" if self._clock.now() <= deadline_s else "late"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except GatewayError as exc:
+            if exc.code is Code.NOT_FOUND:
+                model = "unknown"  # a label must not be what a caller makes up
+            outcome = _OUTCOMES.get(exc.code, "error")
+            raise
+        finally:
+            self._metrics.images.labels(model, outcome, tenant).inc()
+
+
+_OUTCOMES = {
+    Code.DEADLINE_EXCEEDED: "dropped",
+    Code.RESOURCE_EXHAUSTED: "rejected",
+    Code.INVALID_ARGUMENT: "rejected",
+    Code.UNIMPLEMENTED: "rejected",
+    Code.NOT_FOUND: "rejected",
+    Code.PERMISSION_DENIED: "rejected",
+}
+
+
+def _key_of(model: ModelContract, version: str, width_px: int, height_px: int) -> BatchKey:
+    """Return the batch key of one photo at the model's grid.
+
+    A model without a batch dimension may spell out a leading 1 in its own shapes. An empty
+    version follows the newest, also while the job waits.
+    """
+    shape: tuple[int, ...] = (height_px, width_px, 3)
+    if model.max_batch_size == 0 and len(model.inputs[0].shape) > len(shape):
+        shape = (1, *shape)
+    return BatchKey(model.name, version, (TensorSpec("image", "UINT8", shape),), ("alpha",))
+
+
+def _job_of(
+    model: ModelContract, request: MattingRequest, prepared: PreparedPhoto, deadline_s: float, tenant: str
+) -> Job:
+    key = _key_of(model, request.version, prepared.width_px, prepared.height_px)
+    row_shape = key.inputs[0].shape
+    tensor_shape = (1, *row_shape) if model.max_batch_size > 0 else row_shape
+    return Job(
+        key=key,
+        inputs=(Tensor("image", "UINT8", tensor_shape, prepared.data),),
+        row_count=1,
+        deadline_s=deadline_s,
+        priority=request.priority,
+        tenant=tenant,
+    )

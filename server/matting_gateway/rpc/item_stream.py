@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many photos over one call: items start as they come, answer as they are ready, fail alone."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.rpc import code_pb2, status_pb2
+from matting.v1 import matting_service_pb2 as pb
+
+from matting_gateway.admission.gate import Permit
+from matting_gateway.clock import Clock
+from matting_gateway.errors import DeadlineUnreachableError, GatewayError, OptionInvalidError, OverloadedError
+from matting_gateway.rpc.call import Call
+from matting_gateway.rpc.status import to_status, unexpected
+
+MAX_ITEM_ID_LENGTH = 128
+
+Serve = Callable[[Call, pb.RemoveBackgroundRequest, int, float, Permit], Awaitable[pb.RemoveBackgroundResponse]]
+
+
+class ItemStream:
+    """One open stream.
+
+    Owns the tasks of its items, by item id. Invariants: an id is there exactly while its item
+    is in work; every item started is answered once, unless the stream itself ends; no task
+    outlives `run`. A permit is held before each message is read.
+    """
+
+    def __init__(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        call: Call,
+        *,
+        acquire: Callable[[], Awaitable[Permit]],
+        check: Callable[[int], None],
+        serve: Serve,
+        clock: Clock,
+        on_bug: Callable[[Call, Exception], None],
+        max_item_count: int,
+        default_ttl_s: float,
+        idle_timeout_s: float,
+    ) -> None:
+        self._context = context
+        self._call = call
+        self._acquire = acquire
+        self._check = check
+        self._serve = serve
+        self._clock = clock
+        self._on_bug = on_bug
+        self._room = asyncio.Semaphore(max_item_count)
+        self._idle_timeout_s = idle_timeout_s
+        self._default_ttl_s = default_ttl_s
+        self._items: dict[str, asyncio.Task[None]] = {}
+        self._given_up: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Serve until the caller has sent all and every item is answered."""
+        try:
+            while await self._next():
+                pass
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _next(self) -> bool:
+        """Read one message and start what it asks for; tell whether more may come."""
+        await self._room.acquire()
+        permit: Permit | None = None
+        try:
+            permit = await self._acquire()
+            message = await self._read()
+            if message is grpc.aio.EOF:
+                return False
+            if message.WhichOneof("action") == "cancel":
+                self._cancel(message.item_id)
+                return True
+            problem = self._problem_of(message)
+            if problem is not None:
+                await self._answer(message.item_id, error=to_status(problem))
+                return True
+            self._start(message, permit)
+            permit = None  # the item's own from here on
+            return True
+        finally:
+            if permit is not None:
+                permit.release()
+                self._room.release()
+
+    async def _read(self) -> Any:
+        """Wait for a message; a stream on which nothing is in work may not stay silent for ever."""
+        if self._items:
+            return await self._context.read()
+        try:
+            async with asyncio.timeout(self._idle_timeout_s):
+                return await self._context.read()
+        except TimeoutError as exc:
+            raise OverloadedError(
+                f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is work.",
+                retry_after_s=0.0,
+            ) from exc
+
+    def _problem_of(self, message: pb.StreamRemoveBackgroundRequest) -> GatewayError | None:
+        if not 1 <= len(message.item_id) <= MAX_ITEM_ID_LENGTH:
+            return OptionInvalidError(f"item_id must have 1 to {MAX_ITEM_ID_LENGTH} characters.", field="item_id")
+        if message.item_id in self._items:
+            return OptionInvalidError("item_id is in use by an item that is not answered yet.", field="item_id")
+        if message.WhichOneof("action") is None:
+            return OptionInvalidError("The message asks for nothing: set `request` or `cancel`.", field="action")
+        if message.HasField("time_to_live") and message.time_to_live.ToNanoseconds() <= 0:
+            return DeadlineUnreachableError("time_to_live must be positive.", field="time_to_live")
+        return None
+
+    def _start(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
+        task = asyncio.create_task(self._serve_item(message, permit))
+        self._items[message.item_id] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+        if not task.cancelled():
+            task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
+
+    async def _serve_item(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
+        item_id = message.item_id
+        try:
+            with self._call.holding(permit):
+                request_bytes = message.ByteSize()
+                self._check(request_bytes)
+                response = await self._serve(
+                    self._call, message.request, request_bytes, self._deadline_s(message), permit
+                )
+            answer: dict[str, Any] = {"response": response}
+        except asyncio.CancelledError:
+            if item_id not in self._given_up:  # the stream itself is ending
+                raise
+            answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
+        except GatewayError as exc:
+            answer = {"error": to_status(exc)}
+        except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
+            self._on_bug(self._call, exc)
+            answer = {"error": to_status(unexpected(exc))}
+        finally:
+            self._items.pop(item_id, None)
+            self._given_up.discard(item_id)
+        await self._answer(item_id, **answer)
+
+    def _deadline_s(self, message: pb.StreamRemoveBackgroundRequest) -> float:
+        ttl_s = self._default_ttl_s
+        if message.HasField("time_to_live"):
+            ttl_s = message.time_to_live.ToNanoseconds() / 1e9
+        stream_s = self._call.deadline_s if self._call.has_deadline else math.inf
+        return min(stream_s, self._clock.now() + ttl_s)
+
+    def _cancel(self, item_id: str) -> None:
+        task = self._items.get(item_id)
+        if task is not None:
+            self._given_up.add(item_id)
+            task.cancel()
+
+    async def _answer(self, item_id: str, **result: Any) -> None:
+        async with self._writing:
+            await self._context.write(pb.StreamRemoveBackgroundResponse(item_id=item_id, **result))

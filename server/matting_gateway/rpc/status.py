@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where the gateway's errors become gRPC statuses with details."""
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from matting_gateway.errors import GatewayError, InternalError
+
+DOMAIN = "matting-gateway"
+
+
+def duration(seconds: float) -> Duration:
+    """Return seconds as a protobuf Duration, not below zero."""
+    result = Duration()
+    result.FromNanoseconds(max(0, round(seconds * 1e9)))
+    return result
+
+
+def to_status(error: GatewayError) -> status_pb2.Status:
+    """Return the `google.rpc.Status` of an error: code, public text, ErrorInfo and what else applies."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+    status.details.add().Pack(info)
+    if error.field is not None:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_s is not None:
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after_s)))
+    return status
+
+
+def to_grpc_code(error: GatewayError) -> grpc.StatusCode:
+    """Return the gRPC code of an error."""
+    return grpc.StatusCode[error.code.value]
+
+
+def unexpected(exc: Exception) -> InternalError:
+    """Return the public face of an exception that nobody foresaw: nothing of its text, which may quote content."""
+    error = InternalError("The gateway failed at this call; the photo is released. Try again, and tell its operator.")
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about the gate: memory is bounded, waiting is ordered, nothing leaks."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.clock import SystemClock
+from matting_gateway.domain import Priority
+from matting_gateway.errors import DeadlineExpiredError, OverloadedError
+from matting_gateway.telemetry.metrics import Metrics
+from prometheus_client import CollectorRegistry
+
+
+def gate_of(**settings: float) -> Gate:
+    return Gate(GateSettings(**settings), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))  # type: ignore[arg-type]  # counts are whole in every call below
+
+
+def soon() -> float:
+    return SystemClock().now() + 30
+
+
+async def waiting(gate: Gate, count: int) -> None:
+    while gate.statistics().waiting_count < count:  # noqa: ASYNC110 - gives way until the tasks have come so far
+        await asyncio.sleep(0)
+
+
+async def test_a_permit_that_fits_is_granted_at_once_and_returns_its_bytes() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(60, deadline_s=soon()):
+        assert gate.statistics().used_bytes == 60
+    assert gate.statistics().used_bytes == 0
+
+
+async def test_releasing_twice_returns_the_bytes_once() -> None:
+    gate = gate_of(budget_bytes=100)
+    permit = await gate.acquire(60, deadline_s=soon())
+    permit.release()
+    permit.release()
+    assert (gate.statistics().used_bytes, gate.statistics().permit_count) == (0, 0)
+
+
+async def test_a_permit_only_ever_shrinks() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(60, deadline_s=soon()) as permit:
+        permit.shrink(20)
+        permit.shrink(50)
+        assert gate.statistics().used_bytes == 20
+
+
+async def test_more_than_the_whole_budget_is_granted_alone() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(1000, deadline_s=soon()):
+        assert gate.try_acquire(1) is None
+
+
+async def test_who_waits_is_served_when_bytes_come_back() -> None:
+    gate = gate_of(budget_bytes=100)
+    first = await gate.acquire(80, deadline_s=soon())
+    second = asyncio.create_task(gate.acquire(50, deadline_s=soon()))
+    await waiting(gate, 1)
+    first.shrink(40)
+    (await second).release()
+    first.release()
+    assert gate.statistics().used_bytes == 0
+
+
+async def test_the_more_urgent_is_served_first_and_then_the_earlier_deadline() -> None:
+    gate = gate_of(budget_bytes=100)
+    first = await gate.acquire(100, deadline_s=soon())
+    order: list[str] = []
+
+    async def call(name: str, deadline_s: float, priority: Priority) -> None:
+        with await gate.acquire(100, deadline_s=deadline_s, priority=priority):
+            order.append(name)
+
+    now = soon()
+    tasks = [
+        asyncio.create_task(call(*args))
+        for args in (
+            ("late", now + 2, Priority.NORMAL),
+            ("early", now + 1, Priority.NORMAL),
+            ("high", now + 9, Priority.HIGH),
+        )
+    ]
+    await waiting(gate, 3)
+    first.release()
+    await asyncio.gather(*tasks)
+    assert order == ["high", "early", "late"]
+
+
+async def test_waiting_ends_at_the_deadline() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(100, deadline_s=soon()):
+        with pytest.raises(DeadlineExpiredError):
+            await gate.acquire(1, deadline_s=SystemClock().now() + 0.01)
+        assert gate.statistics().waiting_count == 0
+
+
+async def test_too_many_waiting_are_refused_with_a_time_to_come_back() -> None:
+    gate = gate_of(budget_bytes=100, max_waiting_count=1)
+    with await gate.acquire(100, deadline_s=soon()):
+        waiter = asyncio.create_task(gate.acquire(1, deadline_s=soon()))
+        await waiting(gate, 1)
+        with pytest.raises(OverloadedError) as refused:
+            await gate.acquire(1, deadline_s=soon())
+        assert refused.value.retry_after_s
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+
+
+async def test_a_caller_who_leaves_in_the_instant_of_the_grant_leaks_nothing() -> None:
+    gate = gate_of(budget_bytes=100)
+    first = await gate.acquire(100, deadline_s=soon())
+    waiter = asyncio.create_task(gate.acquire(100, deadline_s=soon()))
+    await waiting(gate, 1)
+    first.release()
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    assert gate.statistics().used_bytes == 0
+
+
+async def test_those_who_promise_nothing_never_shut_out_those_who_do() -> None:
+    gate = gate_of(budget_bytes=100, unpromised_share=0.5)
+    silent = await gate.acquire(1000, deadline_s=soon(), promised=False)
+    assert gate.try_acquire(10, promised=False) is None
+    with await gate.acquire(50, deadline_s=soon()):
+        pass
+    silent.release()
+
+
+async def test_a_silent_caller_counts_as_known_once_its_size_is() -> None:
+    gate = gate_of(budget_bytes=100, unpromised_share=0.5)
+    with await gate.acquire(50, deadline_s=soon(), promised=False) as permit:
+        permit.shrink(50)
+        assert gate.statistics().unpromised_bytes == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 150), st.booleans(), st.integers(0, 150)), max_size=30))
+def test_the_budget_is_never_exceeded_and_everything_comes_back(calls: list[tuple[int, bool, int]]) -> None:
+    async def run() -> None:
+        gate = gate_of(budget_bytes=100)
+
+        async def call(byte_count: int, promised: bool, shrunk: int) -> None:
+            with await gate.acquire(byte_count, deadline_s=soon(), promised=promised) as permit:
+                assert gate.statistics().used_bytes <= 100
+                permit.shrink(shrunk)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(call(*c) for c in calls))
+        assert gate.statistics() == type(gate.statistics())(0, 0, 0, 0)
+
+    asyncio.run(run())
