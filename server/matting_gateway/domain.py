@@ -291,9 +291,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BatchResult:
-    """A batch's answer: for each job, in order, its output tensors."""
+    """A batch's answer: for each job, in order, its output tensors. `version` is the model version that computed it."""
 
     outputs: tuple[tuple[Tensor, ...], ...]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

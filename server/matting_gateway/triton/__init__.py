@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backends: what they serve, how they are, and batches sent to them."""
+"""The Tritons behind the gateway: which there are, what they serve, and how a batch gets there and back."""

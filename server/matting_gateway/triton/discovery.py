@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asking one Triton whether it lives and what it serves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from matting_gateway.domain import ModelContract
+from matting_gateway.triton.contract import read_contract
+
+_READY = "READY"
+
+
+class NotATritonError(Exception):
+    """Something answers at the address, but not as a Triton does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a Triton said: its version, protocol extensions, and every model that is ready."""
+
+    server_version: str
+    extensions: frozenset[str]
+    models: Mapping[str, ModelContract]
+
+
+class Discoverer:
+    """Asks one Triton. Owns nothing but the stub: what was learned is passed back in."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, backend: str, timeout_s: float) -> None:
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._backend = backend
+        self._timeout_s = timeout_s
+
+    async def look(self, known: Discovery | None) -> Discovery:
+        """Return what is served now; configurations of unchanged `known` versions are not asked for again.
+
+        Raises:
+            grpc.aio.AioRpcError: It does not answer, or not well.
+            NotATritonError: It answers that it is something else, or not live.
+        """
+        try:
+            live = await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=self._timeout_s)
+            if not live.live:
+                raise NotATritonError("the server says that it is not live")
+            version, extensions = (
+                (known.server_version, known.extensions) if known is not None else await self._server()
+            )
+            ready = await self._ready_versions()
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise NotATritonError("the server does not speak the Open Inference Protocol") from exc
+            raise
+        old = known.models if known is not None else {}
+        models: dict[str, ModelContract] = {}
+        for name, versions in ready.items():
+            contract = old.get(name)
+            if contract is None or set(contract.versions) != versions:
+                contract = await self._contract(name, versions)
+            if contract is not None:
+                models[name] = contract
+        return Discovery(version, extensions, models)
+
+    async def _server(self) -> tuple[str, frozenset[str]]:
+        metadata = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=self._timeout_s)
+        return metadata.version, frozenset(metadata.extensions)
+
+    async def _ready_versions(self) -> dict[str, set[str]]:
+        index = await self._stub.RepositoryIndex(
+            service_pb2.RepositoryIndexRequest(ready=True), timeout=self._timeout_s
+        )
+        ready: dict[str, set[str]] = {}
+        for model in index.models:
+            if model.state == _READY:
+                ready.setdefault(model.name, set()).add(model.version)
+        return ready
+
+    async def _contract(self, name: str, versions: set[str]) -> ModelContract | None:
+        """Read a model's configuration; None where it was unloaded since the index was read."""
+        try:
+            answer = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+        return read_contract(self._backend, versions, answer.config)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong between gateway and Triton, in the gateway's words: the one place of translation."""
+
+import grpc
+
+from matting_gateway.errors import BackendUnavailableError, GatewayError, InternalError
+
+# Texts with which Triton itself says UNAVAILABLE about a model or a full queue, while the server is well.
+_MODEL_TEXTS = ("Request for unknown model", "Exceeds maximum queue size", "Request timeout expired")
+_UNREACHABLE = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}
+)
+
+
+class ModelFailedError(InternalError):
+    """A backend refused or failed a batch that reached it.
+
+    The public message names no content. `backend_code` and `backend_text` are the backend's own
+    words: for callers who speak to the model directly, and for nobody else.
+    """
+
+    def __init__(self, message: str, *, backend_code: str, backend_text: str) -> None:
+        super().__init__(message)
+        self.backend_code = backend_code
+        self.backend_text = backend_text
+
+
+class BackendHungError(BackendUnavailableError):
+    """A backend took a batch and did not answer in any time that it should."""
+
+
+def endpoint_failed(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the failure says that the backend as a whole is not to be used."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return True
+    return error.code() in _UNREACHABLE and not (error.details() or "").startswith(_MODEL_TEXTS)
+
+
+def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> GatewayError:
+    """Return the gateway's error for a failed call about `model` to `backend`."""
+    code, text = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return BackendHungError(f"Backend {backend} did not answer in time; try again.")
+    if code is grpc.StatusCode.NOT_FOUND or text.startswith(_MODEL_TEXTS):
+        return BackendUnavailableError(f"Backend {backend} does not serve model {model} now; try again.")
+    if code in _UNREACHABLE:
+        return BackendUnavailableError(f"Backend {backend} went away; try again.")
+    return ModelFailedError(f"Model {model} failed on this request.", backend_code=code.name, backend_text=text)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be set about the way to the Tritons."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+import grpc
+
+ChannelOptions: TypeAlias = Sequence[tuple[str, int | str]]
+# (target, server name for certificate checks, options) -> channel
+ChannelFactory: TypeAlias = Callable[[str, str, ChannelOptions], grpc.aio.Channel]
+
+
+def plaintext_channel(target: str, server_name: str, options: ChannelOptions) -> grpc.aio.Channel:
+    """Open a channel without encryption: for loopback and sockets."""
+    del server_name
+    return grpc.aio.insecure_channel(target, options=options)
+
+
+class SharedMemoryUse(Enum):
+    """Whether batches go to a Triton on the same host through shared memory."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Settings of the pool.
+
+    Attributes:
+        channel_factory: Opens channels; the place for TLS.
+        slots_per_instance: Batches in flight for each instance of a model; 2 lets the transfer of one
+            batch overlap the computation of another.
+        probe_timeout_s: How long a backend may take to answer whether it is alive.
+        refresh_interval_s: How often a healthy backend is asked what it serves.
+        config_interval_s: How often the configuration of an unchanged model version is read again.
+        first_retry_s: Pause before a failed backend is probed again; doubles, with jitter, ...
+        longest_retry_s: ... up to this.
+        resolve_interval_s: How often host names are looked up again.
+        max_message_bytes: The largest message sent to or taken from a backend.
+        shared_memory: Whether to use shared memory where backend and gateway share a host.
+        shared_memory_bytes: The most shared memory held for each backend.
+        scrub: Whether pixels are overwritten when a slab comes back.
+    """
+
+    channel_factory: ChannelFactory = plaintext_channel
+    slots_per_instance: int = 2
+    probe_timeout_s: float = 1.0
+    refresh_interval_s: float = 2.0
+    config_interval_s: float = 60.0
+    first_retry_s: float = 0.1
+    longest_retry_s: float = 1.0
+    resolve_interval_s: float = 5.0
+    max_message_bytes: int = 512 << 20
+    shared_memory: SharedMemoryUse = SharedMemoryUse.AUTO
+    shared_memory_bytes: int = 256 << 20
+    scrub: bool = True
