@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: one real Triton a session, and the rule that no asyncio task is left behind."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from matting_triton.install import ensure_runtime
+from matting_triton.local import LocalTriton
+from matting_triton.runtime import Runtime
+from testkit.local_triton import CACHE_DIR, TEST_MODELS
+
+# For tasks that were cancelled and have not had their turn yet.
+_LAST_TURNS_S = 1.0
+
+
+@pytest.fixture(scope="session")
+def triton_runtime() -> Runtime:
+    """Return the installed Triton; the first session on a machine downloads it."""
+    return ensure_runtime(CACHE_DIR)
+
+
+@pytest.fixture(scope="session")
+def triton_server(triton_runtime: Runtime) -> Iterator[LocalTriton]:
+    """Yield a ready Triton that serves the models of testkit/models, shared by the whole session."""
+    with LocalTriton(triton_runtime, TEST_MODELS, grace_s=0) as triton:
+        yield triton
+
+
+@pytest_asyncio.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail the test if a task it started is still there at its end."""
+    before = asyncio.all_tasks()
+    yield
+    current = asyncio.current_task()
+    left = {task for task in asyncio.all_tasks() - before if task is not current}
+    if left:
+        _done, left = await asyncio.wait(left, timeout=_LAST_TURNS_S)
+    if left:
+        pytest.fail(f"tasks left behind: {', '.join(sorted(str(task.get_coro()) for task in left))}")
+
+
+@pytest.fixture(autouse=True)
+def _async_tests_leave_no_task(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("no_task_left")
