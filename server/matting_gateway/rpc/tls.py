@@ -71,7 +71,11 @@ class ServerTls:
         """
         initial = self._files.value().configuration()
         self._given_version = self._files.version
-        return grpc.dynamic_ssl_server_credentials(initial, self._changed, require_client_authentication=self.mutual)
+        return grpc.dynamic_ssl_server_credentials(
+            initial,
+            self._changed,  # type: ignore[arg-type]  # None is documented to mean unchanged; the stubs lack it
+            require_client_authentication=self.mutual,
+        )
 
     def statistics(self) -> WatchedFilesStatistics:
         return self._files.statistics()

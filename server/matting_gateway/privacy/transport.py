@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which hops may go in the clear: loopback and Unix sockets, and what the operator names."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class PlaintextRefusedError(ValueError):
+    """A hop over a network would carry photos in the clear, and nobody asked for that by name."""
+
+
+class HopKind(Enum):
+    """Where a hop leads."""
+
+    LOOPBACK = "loopback"
+    UNIX = "unix"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One way that photos travel. `mutual`: both ends show a certificate."""
+
+    kind: HopKind
+    tls: bool
+    mutual: bool = False
+
+    @property
+    def protected(self) -> bool:
+        """Whether nobody on a network can read along."""
+        return self.tls or self.kind is not HopKind.NETWORK
+
+
+def hop_kind(address: str) -> HopKind:
+    """Return where an address in grpc's form leads. A host name other than localhost counts as a network."""
+    if address.startswith(("unix:", "unix-abstract:")):
+        return HopKind.UNIX
+    host = address.removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:").lstrip("/")
+    host = host[1 : host.index("]")] if host.startswith("[") and "]" in host else _without_port(host)
+    if host == "localhost":
+        return HopKind.LOOPBACK
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return HopKind.NETWORK
+    return HopKind.LOOPBACK if loopback else HopKind.NETWORK
+
+
+def _without_port(host: str) -> str:
+    # One colon separates the port; more are an IPv6 address without brackets, which has none.
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def check_listen(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
+    """Return what a listener is, for the data policy.
+
+    Raises:
+        PlaintextRefusedError: It would listen on a network without TLS, and is not in `plaintext_allowed`.
+    """
+    return _check(f"listening on {address}", address, Hop(hop_kind(address), tls, mutual), plaintext_allowed)
+
+
+def check_backend(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
+    """Return what the way to a Triton is, for the data policy.
+
+    Raises:
+        PlaintextRefusedError: It crosses a network without TLS, and is not in `plaintext_allowed`.
+    """
+    return _check(f"the Triton at {address}", address, Hop(hop_kind(address), tls, mutual), plaintext_allowed)
+
+
+def _check(what: str, address: str, hop: Hop, plaintext_allowed: Sequence[str]) -> Hop:
+    if hop.protected or address in plaintext_allowed:
+        return hop
+    raise PlaintextRefusedError(
+        f"Photos would cross a network in the clear: {what} without TLS. Give certificate files,"
+        f" or allow it by name with --plaintext {address}; the data policy then says so."
+    )

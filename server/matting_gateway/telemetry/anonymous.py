@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be told of a caller and a photo: a network, a bucket, an id that says nothing."""
+
+import ipaddress
+import re
+import secrets
+from urllib.parse import unquote
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MEGAPIXEL_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def short_peer(peer: str) -> str:
+    """Return the network of a peer as grpc names it: /24 of IPv4, /48 of IPv6, "unix" or "unknown".
+
+    Shortened as the usual advice on logging is (RFC 6302 and what data protection made of it).
+    """
+    scheme, _, rest = unquote(peer).partition(":")
+    if scheme.startswith("unix"):
+        return "unix"
+    if scheme not in {"ipv4", "ipv6"}:
+        return "unknown"
+    host = rest.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
+
+
+def pixel_bucket(pixel_count: int) -> str:
+    """Return the bucket of a photo's size, such as "2-4MP"; exact sizes would tell photos apart."""
+    lower = 0
+    for upper in _MEGAPIXEL_BUCKETS:
+        if pixel_count < upper * 1_000_000:
+            return f"{lower}-{upper}MP"
+        lower = upper
+    return f">{lower}MP"
+
+
+def clean_request_id(value: str | None) -> str:
+    """Return the caller's request id, or a random one if it has none or one that does not fit a log line."""
+    if value is not None and _REQUEST_ID.fullmatch(value):
+        return value
+    return secrets.token_hex(8)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log lines: JSON on one stream, of fields that are listed here and no others.
+
+Nothing of a photo can reach a line: a call's line is made from `CallRecord`, whose fields are
+names, codes, buckets and durations; an event's fields are checked against `EVENT_FIELDS`; other
+libraries' messages and the texts of exceptions, which may quote what they choke on, are replaced
+by their type and place.
+"""
+
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+from matting_gateway.clock import Clock
+from matting_gateway.telemetry.anonymous import clean_request_id, pixel_bucket, short_peer
+
+__all__ = [
+    "CALL_FIELDS",
+    "EVENT_FIELDS",
+    "CallRecord",
+    "Event",
+    "LogStatistics",
+    "Logs",
+    "clean_request_id",
+    "log_to_stdout",
+    "pixel_bucket",
+    "short_peer",
+]
+
+Value = str | int | float | bool
+
+# A reader of the stream that stands still may cost lines, never memory.
+_MAX_WAITING_COUNT = 10_000
+_MAX_TEXT_LENGTH = 400
+_CLOSE_PATIENCE_S = 5.0
+
+
+class Event(Enum):
+    """Everything but calls that is worth a line."""
+
+    STARTED = "started"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    HARDENING = "hardening"
+    PLAINTEXT = "plaintext"
+    BACKEND_UP = "backend_up"
+    BACKEND_DOWN = "backend_down"
+    TRITON_STARTED = "triton_started"
+    TRITON_DIED = "triton_died"
+    FILES_RELOADED = "files_reloaded"
+    FILES_REFUSED = "files_refused"
+    TENANT_REFUSED = "tenant_refused"
+    LIBRARY = "library"
+    UNEXPECTED = "unexpected"
+    LINES_LOST = "lines_lost"
+
+
+EVENT_FIELDS = frozenset(
+    {
+        *("address", "backend", "count", "detail", "error_type", "file", "level"),
+        *("logger", "model", "request_id", "seconds", "state", "where"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What is written of one call.
+
+    `peer` is shortened (`short_peer`), `size_bucket` a bucket (`pixel_bucket`), `request_id` says
+    nothing (`clean_request_id`); `reason` is "" for a call that succeeded.
+    """
+
+    method: str
+    code: str
+    reason: str
+    tenant: str
+    model: str
+    size_bucket: str
+    peer: str
+    request_id: str
+    duration_s: float
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+
+CALL_FIELDS: tuple[str, ...] = ("time", "event", *(field.name for field in fields(CallRecord)))
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatistics:
+    """Lines written, and lines lost because the stream's reader stood still."""
+
+    written_count: int
+    lost_count: int
+
+
+class Logs:
+    """The gateway's log.
+
+    Owns the lines that wait and the thread that writes them, so that a stream whose reader
+    stands still never holds up the event loop. Invariant: no more than 10,000 lines wait; what is
+    over that is counted and told of once the stream moves again. Any thread may log.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Clock) -> None:
+        self._clock = clock
+        self._logger = structlog.wrap_logger(
+            structlog.WriteLogger(stream), processors=[structlog.processors.JSONRenderer()]
+        )
+        self._waiting: deque[dict[str, Value]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._written_count = 0
+        self._lost_count = 0
+        self._lost_untold_count = 0
+        self._thread = threading.Thread(target=self._write_all, name="logs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, for at most five seconds, and stop."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_PATIENCE_S)
+
+    def call(self, record: CallRecord) -> None:
+        """Log one call."""
+        line: dict[str, Value] = asdict(record)
+        for name in ("duration_s", "queue_s", "inference_s"):
+            line[name] = round(float(line[name]), 4)
+        self._put("call", line)
+
+    def event(self, event: Event, **values: Value) -> None:
+        """Log an event.
+
+        Raises:
+            TypeError: A field is not one of `EVENT_FIELDS`.
+        """
+        unknown = values.keys() - EVENT_FIELDS
+        if unknown:
+            raise TypeError(f"No log line has the field {', '.join(sorted(unknown))}.")
+        self._put(event.value, {name: v[:_MAX_TEXT_LENGTH] if isinstance(v, str) else v for name, v in values.items()})
+
+    def unexpected(self, exc: BaseException, request_id: str = "") -> None:
+        """Log an exception that nobody foresaw: its type and place, not its text."""
+        self.event(
+            Event.UNEXPECTED, error_type=type(exc).__name__, where=_where(exc), request_id=request_id, level="error"
+        )
+
+    @contextmanager
+    def capture_libraries(self, level: int = logging.WARNING) -> Iterator[None]:
+        """Turn what other libraries log meanwhile into lines without their message texts."""
+        root = logging.getLogger()
+        old_handlers, old_level = root.handlers[:], root.level
+        root.handlers[:] = [_LibraryHandler(self)]
+        root.setLevel(level)
+        try:
+            yield
+        finally:
+            root.handlers[:] = old_handlers
+            root.setLevel(old_level)
+
+    def statistics(self) -> LogStatistics:
+        return LogStatistics(self._written_count, self._lost_count)
+
+    def __repr__(self) -> str:
+        return f"<Logs {self._written_count} written, {len(self._waiting)} waiting, {self._lost_count} lost>"
+
+    def _put(self, event: str, values: dict[str, Value]) -> None:
+        now = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+        with self._wake:
+            if len(self._waiting) >= _MAX_WAITING_COUNT:
+                self._lost_count += 1
+                self._lost_untold_count += 1
+                return
+            self._waiting.append({"time": now, "event": event, **values})
+            self._wake.notify()
+
+    def _take(self) -> dict[str, Value] | None:
+        """Return the next line when there is one, or None at the end."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return None
+            lost, self._lost_untold_count = self._lost_untold_count, 0
+            if lost:
+                self._waiting.append({"time": self._waiting[0]["time"], "event": Event.LINES_LOST.value, "count": lost})
+            return self._waiting.popleft()
+
+    def _write_all(self) -> None:
+        while (line := self._take()) is not None:
+            try:
+                self._logger.info(**line)
+            except (OSError, ValueError):
+                # The reader went away. There is nowhere left to say so but the count.
+                self._lost_count += 1
+            else:
+                self._written_count += 1
+
+
+class _LibraryHandler(logging.Handler):
+    def __init__(self, logs: Logs) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exc = record.exc_info[1] if record.exc_info else None
+        self._logs.event(
+            Event.LIBRARY,
+            logger=record.name,
+            level=record.levelname.lower(),
+            error_type=type(exc).__name__ if exc is not None else "",
+            where=_where(exc) if exc is not None else f"{record.module}:{record.lineno}",
+        )
+
+
+def log_to_stdout(clock: Clock) -> Logs:
+    """Return a log on standard output, the only place that the gateway writes to."""
+    return Logs(sys.stdout, clock=clock)
+
+
+def _where(exc: BaseException) -> str:
+    """Return the innermost place that an exception came through, as file:line."""
+    traceback = exc.__traceback__
+    if traceback is None:
+        return ""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return f"{Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
