@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work of `matting cutout`: many files through the gateway, a few at a time."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from matting_client.aio import AsyncClient
+from matting_client.answers import Answer
+from matting_client.errors import MattingError, ServerUnreachableError
+from matting_client.files import FileJob, write_atomically
+from matting_client.photos import OutputSpec
+
+# Makes the finished file of (the photo's file, the alpha's file); raises ValueError where it cannot read the photo.
+Composer = Callable[[bytes, bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class CutoutPlan:
+    """What is wanted of every photo.
+
+    With `compose` set the server is asked for the alpha only, and the finished file is made here;
+    a photo that cannot be read here is asked for as a finished file after all.
+    """
+
+    spec: OutputSpec
+    model: str = ""
+    version: str = ""
+    compose: Composer | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one photo: `error` is empty where its result was written; `note` is worth telling."""
+
+    job: FileJob
+    error: str = ""
+    note: str = ""
+    unreachable: bool = False
+    tried: bool = True
+
+
+async def cut_out(
+    client: AsyncClient,
+    jobs: Sequence[FileJob],
+    plan: CutoutPlan,
+    *,
+    concurrency: int,
+    on_done: Callable[[FileOutcome], None],
+) -> list[FileOutcome]:
+    """Work through the files, `concurrency` at a time; one that fails does not stop the others.
+
+    A server that cannot be reached does: what is left is not tried.
+    """
+    waiting = iter(jobs)
+    outcomes: list[FileOutcome] = []
+    reachable = True
+
+    async def work() -> None:
+        nonlocal reachable
+        for job in waiting:
+            outcome = await _one(client, job, plan) if reachable else FileOutcome(job, tried=False, error="not tried")
+            reachable = reachable and not outcome.unreachable
+            outcomes.append(outcome)
+            on_done(outcome)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(jobs))):
+            group.create_task(work())
+    return outcomes
+
+
+async def _one(client: AsyncClient, job: FileJob, plan: CutoutPlan) -> FileOutcome:
+    try:
+        photo = await asyncio.to_thread(job.source.read_bytes)
+        content, answer, note = await _finished(client, photo, plan)
+        await asyncio.to_thread(write_atomically, job.target, content)
+    except MattingError as error:
+        return FileOutcome(job, error=explain(error), unreachable=isinstance(error, ServerUnreachableError))
+    except OSError as error:
+        return FileOutcome(job, error=f"{error.strerror or error}: {error.filename or job.source}")
+    if not answer.subject.found:
+        note = "no subject found; the result is what the model made of it"
+    return FileOutcome(job, note=note)
+
+
+async def _finished(client: AsyncClient, photo: bytes, plan: CutoutPlan) -> tuple[bytes, Answer, str]:
+    note = ""
+    if plan.compose is not None:
+        answer = await client.remove_background(photo, [OutputSpec()], model=plan.model, version=plan.version)
+        try:
+            return await asyncio.to_thread(plan.compose, photo, answer.output.content), answer, note
+        except ValueError as error:
+            note = f"composed by the server: {error}"
+    answer = await client.remove_background(photo, [plan.spec], model=plan.model, version=plan.version)
+    return answer.output.content, answer, note
+
+
+def explain(error: MattingError) -> str:
+    """Say in plain words why a call failed."""
+    parts = [error.message or f"the server answered {error.code.name}"]
+    if error.details.field_path:
+        parts.append(f"(option {error.details.field_path})")
+    if error.reason:
+        parts.append(f"[{error.reason}]")
+    if error.retry_after_s is not None:
+        parts.append(f"; the server says to try again in {error.retry_after_s:.1f} s")
+    return " ".join(parts)

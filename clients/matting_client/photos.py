@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be asked for, and how it becomes a request."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from matting.v1 import matting_service_pb2 as pb
+
+Kind: TypeAlias = Literal["alpha", "cutout", "composite"]
+FileFormat: TypeAlias = Literal["png", "webp", "jpeg", "avif"]
+PixelFormat: TypeAlias = Literal["gray8", "rgb8", "bgr8", "rgba8", "gray16", "rgb16", "rgba16"]
+Priority: TypeAlias = Literal["low", "normal", "high"]
+Fit: TypeAlias = Literal["cover", "contain", "stretch"]
+Color: TypeAlias = tuple[int, int, int]
+
+FILE_FORMATS: tuple[FileFormat, ...] = ("png", "webp", "jpeg", "avif")
+
+_KINDS = {
+    "alpha": pb.OUTPUT_KIND_ALPHA,
+    "cutout": pb.OUTPUT_KIND_CUTOUT,
+    "composite": pb.OUTPUT_KIND_COMPOSITE,
+}
+_PIXEL_FORMATS = {
+    "gray8": pb.PIXEL_FORMAT_GRAY8,
+    "rgb8": pb.PIXEL_FORMAT_RGB8,
+    "bgr8": pb.PIXEL_FORMAT_BGR8,
+    "rgba8": pb.PIXEL_FORMAT_RGBA8,
+    "gray16": pb.PIXEL_FORMAT_GRAY16,
+    "rgb16": pb.PIXEL_FORMAT_RGB16,
+    "rgba16": pb.PIXEL_FORMAT_RGBA16,
+}
+PIXEL_FORMAT_NAMES = {number: name for name, number in _PIXEL_FORMATS.items()}
+_PRIORITIES = {"low": pb.PRIORITY_LOW, "normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
+_FITS = {
+    "cover": pb.BACKGROUND_FIT_COVER,
+    "contain": pb.BACKGROUND_FIT_CONTAIN,
+    "stretch": pb.BACKGROUND_FIT_STRETCH,
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pixels:
+    """A photo or a result as rows of pixels, top to bottom, without padding; 16-bit samples little-endian."""
+
+    data: bytes
+    width_px: int
+    height_px: int
+    pixel_format: PixelFormat
+
+    def __repr__(self) -> str:
+        return f"<Pixels {self.width_px}x{self.height_px} {self.pixel_format}>"
+
+
+# A photo: the bytes of a file, a path to one, or raw pixels.
+Photo: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | Pixels
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BackgroundPicture:
+    """A picture to put behind the subject, brought to the photo's size by `fit`."""
+
+    picture: bytes
+    fit: Fit = "cover"
+    linear_light: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """One result wanted.
+
+    Attributes:
+        kind: The alpha alone, the subject with its alpha, or the subject over another background.
+        encoding: A file format, or a pixel format for raw rows.
+        quality: Of a lossy encoding, 1 to 100; 0 is the server's default.
+        lossless: Write WebP without loss.
+        refine: Sharpen the alpha's edge on the photo (guided filter).
+        decontaminate: Take background colour out of the soft edge; cutout and composite only.
+        background: A colour in sRGB or a picture; composite only, where it must be given.
+        crop_margin_share: Cut to the subject, with room around it as a share of its longer side,
+            0 to 1. None: not cut.
+        max_side_px: Scale down so that neither side is longer; 0: the photo's own size.
+    """
+
+    kind: Kind = "alpha"
+    encoding: FileFormat | PixelFormat = "png"
+    quality: int = 0
+    lossless: bool = False
+    refine: bool = False
+    decontaminate: bool = False
+    background: Color | BackgroundPicture | None = None
+    crop_margin_share: float | None = None
+    max_side_px: int = 0
+
+    def message(self) -> pb.OutputSpec:
+        """Write it as the contract's message."""
+        spec = pb.OutputSpec(kind=_KINDS[self.kind], max_side_px=self.max_side_px)
+        if self.encoding in _PIXEL_FORMATS:
+            spec.raw.pixel_format = _PIXEL_FORMATS[self.encoding]
+        else:
+            spec.encoded.mime_type = f"image/{self.encoding}"
+            spec.encoded.quality = self.quality
+            spec.encoded.lossless = self.lossless
+        if self.refine:
+            spec.refinement = pb.REFINEMENT_GUIDED
+        if self.decontaminate:
+            spec.decontamination = pb.DECONTAMINATION_BLUR_FUSION
+        if isinstance(self.background, BackgroundPicture):
+            spec.image.encoded.content = self.background.picture
+            spec.image.fit = _FITS[self.background.fit]
+            spec.image.linear_light = self.background.linear_light
+        elif self.background is not None:
+            red, green, blue = self.background
+            spec.color.CopyFrom(pb.Color(red=red, green=green, blue=blue))
+        if self.crop_margin_share is not None:
+            spec.crop.CopyFrom(pb.Crop(margin_share=self.crop_margin_share))
+        return spec
+
+
+def build_request(
+    photo: Photo,
+    outputs: Sequence[OutputSpec] = (),
+    *,
+    model: str = "",
+    version: str = "",
+    priority: Priority = "normal",
+) -> pb.RemoveBackgroundRequest:
+    """Write a request; a path is read here.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    request = pb.RemoveBackgroundRequest(outputs=[output.message() for output in outputs])
+    if priority != "normal":
+        request.priority = _PRIORITIES[priority]
+    if model or version:
+        request.model.CopyFrom(pb.ModelRef(name=model, version=version))
+    if isinstance(photo, Pixels):
+        request.pixels.CopyFrom(
+            pb.PixelImage(
+                data=photo.data,
+                width_px=photo.width_px,
+                height_px=photo.height_px,
+                pixel_format=_PIXEL_FORMATS[photo.pixel_format],
+            )
+        )
+    elif isinstance(photo, str | os.PathLike):
+        request.encoded.content = Path(photo).read_bytes()
+    else:
+        request.encoded.content = bytes(photo)
+    return request
