@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JPEG headers (ITU-T T.81, annex B)."""
+
+import re
+from dataclasses import dataclass, field
+
+from matting_gateway.domain import Buffer
+from matting_gateway.errors import ImageFormatUnsupportedError
+from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.imaging.headers.exif import read_orientation
+from matting_gateway.imaging.headers.model import FileHeader, Reader
+
+_SOS, _EOI = 0xDA, 0xD9
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DECODABLE_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_PROGRESSIVE = 0xC2
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_ICC = b"ICC_PROFILE\x00"
+# Inside scans a 0xFF is followed by 0x00 or by a marker, so this finds every scan.
+_SCAN = re.compile(rb"\xff\xda")
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What the walk over the segments gathers. `frame` is the marker and the body's offset."""
+
+    frame: tuple[int, int] | None = None
+    orientation: int = 1
+    metadata_chunks: int = 0
+    metadata_bytes: int = 0
+    profile: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+def read_jpeg_header(content: Buffer) -> FileHeader:
+    """Read everything before the first scan.
+
+    Raises:
+        ImageUnreadableError: Cut off, damaged, or without a frame.
+        ImageFormatUnsupportedError: A kind of JPEG that hardly anybody writes (lossless, arithmetic, 12 bit).
+    """
+    reader = Reader(content, "JPEG")
+    facts = _Facts()
+    at = 2
+    while True:
+        marker, at = _next_marker(reader, at)
+        if marker == _EOI:
+            raise reader.damaged("it ends before any picture data")
+        length = reader.be16(at)
+        if length < 2:
+            raise reader.damaged("a segment has an impossible length")
+        if at + length > reader.size:
+            raise reader.truncated()
+        if marker == _SOS:
+            return _describe(reader, facts)
+        _note(facts, reader, marker, at + 2, at + length)
+        at += length
+
+
+def _note(facts: _Facts, reader: Reader, marker: int, body: int, end: int) -> None:
+    if marker in _FRAME_MARKERS:
+        if facts.frame is not None:
+            raise reader.damaged("it has more than one frame")
+        facts.frame = (marker, body)
+    elif marker >= 0xE0:
+        facts.metadata_chunks += 1
+        facts.metadata_bytes += end - body
+        if marker == 0xE1 and reader.content[body : body + 6] == b"Exif\x00\x00":
+            facts.orientation = read_orientation(reader.content[body:end])
+        elif marker == 0xE2 and reader.content[body : body + 12] == _ICC and end >= body + 14:
+            facts.profile[reader.u8(body + 12)] = (body + 14, end)
+
+
+def _next_marker(reader: Reader, at: int) -> tuple[int, int]:
+    """Return the next marker with a body (or end of image), and where its body starts."""
+    while True:
+        if reader.u8(at) != 0xFF:
+            raise reader.damaged("a marker is missing where one must be")
+        while (marker := reader.u8(at)) == 0xFF:
+            at += 1
+        at += 1
+        if marker not in _STANDALONE:
+            return marker, at
+
+
+def _describe(reader: Reader, facts: _Facts) -> FileHeader:
+    if facts.frame is None:
+        raise reader.damaged("it has no frame header")
+    marker, body = facts.frame
+    precision, height, width, component_count = reader.unpack(">BHHB", body)
+    if marker not in _DECODABLE_FRAMES or precision != 8:
+        raise ImageFormatUnsupportedError(
+            "This kind of JPEG (lossless, hierarchical, arithmetic or 12-bit) is not accepted: "
+            "send a baseline or progressive JPEG of 8 bits."
+        )
+    if component_count not in (1, 3, 4):
+        raise reader.damaged(f"it has {component_count} components, where 1, 3 or 4 are possible")
+    sampling = [reader.u8(body + 7 + 3 * index) for index in range(component_count)]
+    if any(not 1 <= value >> 4 <= 4 or not 1 <= value & 15 <= 4 for value in sampling):
+        raise reader.damaged("it has an impossible sampling factor")
+    scan_count = sum(1 for _ in _SCAN.finditer(reader.content))
+    progressive = marker == _PROGRESSIVE
+    coefficient_bytes = 0
+    if progressive or scan_count > 1:
+        widest = max(value >> 4 for value in sampling) * max(value & 15 for value in sampling)
+        samples = sum((value >> 4) * (value & 15) for value in sampling)
+        coefficient_bytes = 2 * (width + 32) * (height + 32) * samples // widest
+    return FileHeader(
+        format=ImageFormat.JPEG,
+        width_px=width,
+        height_px=height,
+        sample_count=component_count,
+        orientation=facts.orientation,
+        scan_count=scan_count,
+        coefficient_bytes=coefficient_bytes,
+        metadata_chunks=facts.metadata_chunks,
+        metadata_bytes=facts.metadata_bytes,
+        profile_spans=tuple(span for _, span in sorted(facts.profile.items())),
+    )

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PNG writer for speed: one filter, and deflate by igzip (Intel ISA-L), strip by strip.
+
+libpng's own search for the best filter and zlib's string matching are what makes PNG slow. One fixed
+filter leaves nearly all of the gain, and igzip deflates several times faster than zlib at its level 1.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from matting_gateway.imaging.pixels import Pixels
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOR_TYPES = {1: 0, 3: 2, 4: 6}
+_SUB, _UP = 1, 2
+_STRIP_BYTES = 1 << 20
+_LEVEL = 1
+
+# Fills rows top to bottom of the picture: `fill(out, top)`.
+FillRows = Callable[[Pixels, int], None]
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Write uint8 or uint16 [H, W], [H, W, 3] or [H, W, 4] as PNG, tagged sRGB, with no other metadata."""
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+
+    def fill(out: Pixels, top: int) -> None:
+        out[:] = pixels[top : top + out.shape[0]].reshape(out.shape)
+
+    return encode_png_rows(width, height, samples, pixels.dtype, fill)
+
+
+def encode_png_rows(width: int, height: int, samples: int, dtype: np.dtype[np.generic], fill: FillRows) -> bytes:
+    """Write a PNG whose rows are made when they are needed, so that the whole picture never exists at once."""
+    bit_depth = 8 * dtype.itemsize
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, _COLOR_TYPES[samples], 0, 0, 0)
+    parts = [_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"sRGB", b"\x00")]
+    deflate = isal_zlib.compressobj(_LEVEL)
+    row_bytes = width * samples * dtype.itemsize
+    strip_rows = max(1, min(height, _STRIP_BYTES // row_bytes))
+    strip = np.empty((strip_rows, width, samples), dtype)
+    filtered = np.empty((strip_rows, row_bytes + 1), np.uint8)
+    previous = np.zeros(row_bytes, np.uint8)
+    for top in range(0, height, strip_rows):
+        rows = min(strip_rows, height - top)
+        fill(strip[:rows], top)
+        raw = _big_endian(strip[:rows]).reshape(rows, row_bytes)
+        if samples == 1:
+            _filter_up(raw, previous, filtered[:rows])
+            previous = raw[-1].copy()
+        else:
+            _filter_sub(raw, samples * dtype.itemsize, filtered[:rows])
+        if packed := deflate.compress(filtered[:rows]):
+            parts.append(_chunk(b"IDAT", packed))
+    parts += [_chunk(b"IDAT", deflate.flush()), _chunk(b"IEND", b"")]
+    return b"".join(parts)
+
+
+def _filter_sub(raw: NDArray[np.uint8], step: int, out: NDArray[np.uint8]) -> None:
+    """PNG filter type 1: the difference to the pixel on the left."""
+    out[:, 0] = _SUB
+    out[:, 1 : 1 + step] = raw[:, :step]
+    np.subtract(raw[:, step:], raw[:, :-step], out=out[:, 1 + step :])
+
+
+def _filter_up(raw: NDArray[np.uint8], previous: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """PNG filter type 2: the difference to the pixel above; best for mattes, which are smooth or flat."""
+    out[:, 0] = _UP
+    np.subtract(raw[0], previous, out=out[0, 1:])
+    np.subtract(raw[1:], raw[:-1], out=out[1:, 1:])
+
+
+def _big_endian(strip: Pixels) -> NDArray[np.uint8]:
+    return strip.byteswap().view(np.uint8) if strip.dtype.itemsize == 2 else strip.view(np.uint8)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))))

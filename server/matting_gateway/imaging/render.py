@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's alpha to the results asked for: the arithmetic of one photo, shared between its outputs."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import cv2
+import numpy as np
+from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
+from matting_pixels.decontaminate import decontaminate
+from matting_pixels.fit import Placement, out_of_grid, resize
+from matting_pixels.refine import refine_guided
+from matting_pixels.subject import Finding, Region, find_subject, scale_region, widen
+from numpy.typing import NDArray
+from PIL import Image
+
+from matting_gateway.domain import (
+    BackgroundFit,
+    Box,
+    ColorBackground,
+    Decontamination,
+    FileEncoding,
+    OutputKind,
+    OutputSpec,
+    PictureBackground,
+    PixelFormat,
+    RawEncoding,
+    Refinement,
+    RenderedOutput,
+    Subject,
+)
+from matting_gateway.imaging.encode import can_be_deep, check_side, encode_file
+from matting_gateway.imaging.pixels import Pixels, to_8_bit, to_16_bit
+from matting_gateway.imaging.prepare import Prepared
+
+_NATURAL_FORMATS = {
+    OutputKind.ALPHA: PixelFormat.GRAY8,
+    OutputKind.CUTOUT: PixelFormat.RGBA8,
+    OutputKind.COMPOSITE: PixelFormat.RGB8,
+}
+
+
+class Renderer:
+    """Makes the results of one photo. Lives for one call, in one worker thread.
+
+    Shares between outputs what is equal for them: the alpha at the photo's size, refined or not, and the
+    decontaminated colour. Everything is made when it is first needed and not before.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        placement: Placement,
+        width_px: int,
+        height_px: int,
+        alpha: NDArray[np.uint8],
+        *,
+        exact: bool,
+        default_quality: int,
+    ) -> None:
+        self._prepared = prepared
+        self._placement = placement
+        self._width_px = width_px
+        self._height_px = height_px
+        self._grid_alpha = out_of_grid(alpha, placement)
+        self._exact = exact
+        self._default_quality = default_quality
+        self._alphas: dict[tuple[Refinement, int, int], NDArray[np.uint8]] = {}
+
+    @cached_property
+    def finding(self) -> Finding:
+        """The subject, in pixels of the model's grid, the photo's own alpha taken into account."""
+        return find_subject(self._combine(self._grid_alpha))
+
+    def subject(self) -> Subject:
+        """Return where the subject is, in pixels of the photo."""
+        region = self._subject_region()
+        box = None if region is None else Box(region.left_px, region.top_px, region.width_px, region.height_px)
+        return Subject(found=box is not None, box=box, area_share=self.finding.area_share)
+
+    def render(self, outputs: Sequence[OutputSpec], backgrounds: Mapping[int, Prepared]) -> tuple[RenderedOutput, ...]:
+        """Make all results, in the order asked; `backgrounds` holds the decoded picture of each output that has one.
+
+        Raises:
+            OptionInvalidError: A result is larger than its format can hold.
+        """
+        return tuple(
+            self._render_one(output, backgrounds.get(index), f"outputs[{index}]")
+            for index, output in enumerate(outputs)
+        )
+
+    def _render_one(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
+        region = self._crop_region(output)
+        width, height = _capped(region.width_px, region.height_px, output.max_side_px)
+        if isinstance(output.encoding, FileEncoding):
+            check_side(output.encoding, width, height, f"{path}.encoded.mime_type")
+        pixels = self._pixels(output, background, region, width, height)
+        return self._encode(pixels, output)
+
+    def _pixels(
+        self, output: OutputSpec, background: Prepared | None, region: Region, width: int, height: int
+    ) -> Pixels:
+        alpha = self._alpha(output.refinement, region, width, height)
+        if output.kind is OutputKind.ALPHA:
+            return alpha
+        color = self._color(output, region, width, height)
+        if not _wants_deep(output, color):
+            color = to_8_bit(color)
+        deep_alpha: Pixels = to_16_bit(alpha) if color.dtype == np.uint16 else alpha
+        if output.kind is OutputKind.CUTOUT:
+            return cutout(color, deep_alpha)
+        if isinstance(output.background, ColorBackground):
+            chosen = (output.background.red, output.background.green, output.background.blue)
+            return over_color(color, deep_alpha, chosen)
+        if not isinstance(output.background, PictureBackground) or background is None or background.color is None:
+            raise ValueError("a composite reached rendering without its background")
+        behind = _fit_background(background, self._width_px, self._height_px, output.background.fit)
+        behind = resize(_cut(behind, region), width, height)
+        behind = to_16_bit(behind) if color.dtype == np.uint16 else to_8_bit(behind)
+        return over_picture(color, deep_alpha, behind, linear_light=output.background.linear_light)
+
+    def _alpha(self, refinement: Refinement, region: Region, width: int, height: int) -> NDArray[np.uint8]:
+        """Return the alpha of a region of the photo at an output's size."""
+        if region == self._whole:
+            return self._whole_alpha(refinement, width, height)
+        return resize(_cut(self._whole_alpha(refinement, self._width_px, self._height_px), region), width, height)
+
+    def _whole_alpha(self, refinement: Refinement, width: int, height: int) -> NDArray[np.uint8]:
+        key = (refinement, width, height)
+        if key not in self._alphas:
+            self._alphas[key] = self._combine(self._scaled_alpha(refinement, width, height))
+        return self._alphas[key]
+
+    def _scaled_alpha(self, refinement: Refinement, width: int, height: int) -> NDArray[np.uint8]:
+        if refinement is Refinement.GUIDED and self._prepared.color is not None:
+            guide = to_8_bit(resize(self._prepared.color, width, height))
+            return refine_guided(guide, self._grid_alpha)
+        if self._exact:
+            image = Image.fromarray(np.ascontiguousarray(self._grid_alpha))
+            return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+        return resize(self._grid_alpha, width, height)
+
+    def _combine(self, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Multiply the photo's own alpha in."""
+        if self._prepared.alpha is None:
+            return alpha
+        height, width = alpha.shape
+        return multiply_alpha(alpha, to_8_bit(resize(self._prepared.alpha, width, height)))
+
+    def _color(self, output: OutputSpec, region: Region, width: int, height: int) -> Pixels:
+        color = self._prepared.color
+        if color is None:
+            raise ValueError("a result that needs colour reached rendering without it")
+        if output.decontamination is Decontamination.BLUR_FUSION:
+            color = self._clean_color(output.refinement)
+        if region != self._whole:
+            color = _cut(color, region)
+        return resize(color, width, height)
+
+    def _clean_color(self, refinement: Refinement) -> Pixels:
+        color = self._prepared.color
+        if color is None:
+            raise ValueError("a result that needs colour reached rendering without it")
+        height, width = color.shape[:2]
+        return decontaminate(color, self._whole_alpha(refinement, width, height))
+
+    @property
+    def _whole(self) -> Region:
+        return Region(0, 0, self._width_px, self._height_px)
+
+    def _subject_region(self) -> Region | None:
+        if self.finding.box is None:
+            return None
+        height, width = self._grid_alpha.shape
+        return scale_region(self.finding.box, width, height, self._width_px, self._height_px)
+
+    def _crop_region(self, output: OutputSpec) -> Region:
+        """Return the part of the photo that a result shows; without a subject there is nothing to crop to."""
+        region = self._subject_region()
+        if output.crop is None or region is None:
+            return self._whole
+        return widen(region, output.crop.margin_share, self._width_px, self._height_px)
+
+    def _encode(self, pixels: Pixels, output: OutputSpec) -> RenderedOutput:
+        height, width = pixels.shape[:2]
+        if isinstance(output.encoding, FileEncoding):
+            data = encode_file(pixels, output.encoding, self._default_quality)
+            return RenderedOutput(data, width, height, mime_type=output.encoding.mime_type)
+        wanted = output.encoding.pixel_format or _NATURAL_FORMATS[output.kind]
+        pixels = to_16_bit(pixels) if wanted.bytes_per_sample == 2 else to_8_bit(pixels)
+        if wanted is PixelFormat.BGR8:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+        data = memoryview(np.ascontiguousarray(pixels)).cast("B")
+        return RenderedOutput(data, width, height, pixel_format=wanted)
+
+
+def _wants_deep(output: OutputSpec, color: Pixels) -> bool:
+    if color.dtype != np.uint16:
+        return False
+    if isinstance(output.encoding, RawEncoding):
+        wanted = output.encoding.pixel_format
+        return wanted is not None and wanted.bytes_per_sample == 2
+    return can_be_deep(output.encoding)
+
+
+def _capped(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
+    """Return the size scaled down so that neither side is longer than the cap (0: none)."""
+    longest = max(width_px, height_px)
+    if max_side_px == 0 or longest <= max_side_px:
+        return width_px, height_px
+    scale = max_side_px / longest
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
+def _cut(pixels: Pixels, region: Region) -> Pixels:
+    return pixels[region.top_px : region.top_px + region.height_px, region.left_px : region.left_px + region.width_px]
+
+
+def _fit_background(background: Prepared, width: int, height: int, fit: BackgroundFit) -> Pixels:
+    """Bring a background picture to the photo's size; what is transparent in it is black."""
+    color = background.color
+    if color is None:
+        raise ValueError("a background picture reached rendering without its colour")
+    if background.alpha is not None:
+        color = over_color(color, background.alpha, (0, 0, 0))
+    if fit is BackgroundFit.STRETCH:
+        return resize(color, width, height)
+    own_height, own_width = color.shape[:2]
+    ratios = (width / own_width, height / own_height)
+    scale = max(ratios) if fit is BackgroundFit.COVER else min(ratios)
+    if fit is BackgroundFit.COVER:
+        cut_width, cut_height = min(own_width, round(width / scale)), min(own_height, round(height / scale))
+        left, top = (own_width - cut_width) // 2, (own_height - cut_height) // 2
+        return resize(color[top : top + max(1, cut_height), left : left + max(1, cut_width)], width, height)
+    fitted_width, fitted_height = max(1, round(own_width * scale)), max(1, round(own_height * scale))
+    out = np.zeros((height, width, 3), color.dtype)
+    left, top = (width - fitted_width) // 2, (height - fitted_height) // 2
+    out[top : top + fitted_height, left : left + fitted_width] = resize(color, fitted_width, fitted_height)
+    return out

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The imaging room: photos in, results out, all heavy work off the event loop."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from matting_pixels.fit import Placement
+
+from matting_gateway.clock import Clock
+from matting_gateway.domain import (
+    Buffer,
+    EncodedPhoto,
+    ModelInput,
+    OutputSpec,
+    Photo,
+    PictureBackground,
+    RenderedOutput,
+    Subject,
+)
+from matting_gateway.errors import InternalError
+from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.imaging.header import PhotoHeader
+from matting_gateway.imaging.headers.model import FileHeader
+from matting_gateway.imaging.inspect import read_header
+from matting_gateway.imaging.options import check_outputs
+from matting_gateway.imaging.pixels import from_raw
+from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size, place, plan_decode
+from matting_gateway.imaging.prepare import Prepared, prepare_file, prepare_pixels
+from matting_gateway.imaging.render import Renderer
+from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.telemetry.metrics import Metrics
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PreparedPhoto:
+    """A photo ready for the model: `data` is uint8 RGB [height_px, width_px, 3]."""
+
+    data: Buffer
+    width_px: int
+    height_px: int
+    header: PhotoHeader
+    placement: Placement
+    pixels: Prepared
+    backgrounds: dict[int, Prepared]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Rendered:
+    """The results of one photo, in the order asked."""
+
+    outputs: tuple[RenderedOutput, ...]
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingStatistics:
+    """What the room is doing now, and what it did."""
+
+    worker_count: int
+    active: int
+    prepared_total: int
+    rendered_total: int
+
+
+class Imaging:
+    """Decodes and renders photos with a bounded number of workers.
+
+    Owns the worker threads and the counts in `statistics()`; both are touched on the event loop only.
+    A cancelled `prepare` or `render` returns when its worker has finished, so that whoever accounts
+    for memory by awaiting it is right.
+    """
+
+    def __init__(self, settings: ImagingSettings, *, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._worker_count = settings.worker_count or os.cpu_count() or 1
+        self._threads: ThreadPoolExecutor | None = None
+        self._formats = _available_formats(settings)
+        self._active = 0
+        self._prepared_total = 0
+        self._rendered_total = 0
+
+    def __repr__(self) -> str:
+        return f"<Imaging {self._active} active of {self._worker_count} workers>"
+
+    async def start(self) -> None:
+        """Start the workers."""
+        # Parallelism is photos side by side; OpenCV's own threads would only fight over the cores.
+        cv2.setNumThreads(1)
+        self._threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="imaging")
+
+    async def close(self) -> None:
+        """Finish what runs, and stop the workers."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown, wait=True)
+
+    def statistics(self) -> ImagingStatistics:
+        return ImagingStatistics(self._worker_count, self._active, self._prepared_total, self._rendered_total)
+
+    def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
+        """Check all options before any work.
+
+        Raises:
+            OptionInvalidError: A value outside its range, or options that contradict one another.
+            OptionUnsupportedError: An encoding that is not written here.
+        """
+        check_outputs(outputs, self._settings.max_outputs)
+
+    def inspect(self, photo: Photo, outputs: Sequence[OutputSpec]) -> PhotoHeader:
+        """Read the headers of a photo and of its background pictures, and check every limit. Decodes nothing.
+
+        Raises:
+            ImageUnreadableError: No image, cut off or damaged.
+            ImageFormatUnsupportedError: A format or kind that is not accepted.
+            ImageTooLargeError: Over a limit.
+            OptionInvalidError: Raw pixels of the wrong length.
+        """
+        file = read_header(photo, self._settings, self._formats)
+        backgrounds: dict[int, FileHeader] = {}
+        for index, output in enumerate(outputs):
+            if isinstance(output.background, PictureBackground):
+                header = read_header(output.background.photo, self._settings, self._formats)
+                if header is not None:
+                    backgrounds[index] = header
+        if file is None:
+            if isinstance(photo, EncodedPhoto):
+                raise InternalError("A file was taken for raw pixels.")
+            return PhotoHeader("RAW", photo.width_px, photo.height_px, None, backgrounds, self._settings.exact)
+        width, height = oriented_size(file)
+        return PhotoHeader(file.format.title, width, height, file, backgrounds, self._settings.exact)
+
+    async def prepare(
+        self, photo: Photo, header: PhotoHeader, model_input: ModelInput, outputs: Sequence[OutputSpec]
+    ) -> PreparedPhoto:
+        """Decode a photo for the model, and keep of it what the results will need.
+
+        Raises:
+            ImageUnreadableError: Damaged behind its header.
+            ImageFormatUnsupportedError: Samples of a kind that is not accepted.
+            ImageTooLargeError: A colour profile that unpacks to too much.
+        """
+        placement = place(header.width_px, header.height_px, model_input)
+        prepared = await self._run(lambda: self._prepare(photo, header, placement, outputs))
+        self._prepared_total += 1
+        return prepared
+
+    async def render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
+        """Make the results from a model's alpha, uint8 [height_px, width_px] of `prepared`.
+
+        Raises:
+            OptionInvalidError: A result is larger than its format can hold.
+        """
+        rendered = await self._run(lambda: self._render(prepared, alpha, outputs))
+        self._rendered_total += 1
+        return rendered
+
+    def _prepare(
+        self, photo: Photo, header: PhotoHeader, placement: Placement, outputs: Sequence[OutputSpec]
+    ) -> PreparedPhoto:
+        settings = self._settings
+        if isinstance(photo, EncodedPhoto):
+            if header.file is None:
+                raise InternalError("A file reached decoding without its header.")
+            plan = plan_decode(
+                header.file,
+                placement,
+                outputs,
+                exact=settings.exact,
+                max_profile_bytes=settings.limits.max_profile_bytes,
+            )
+            pixels = prepare_file(photo.content, plan)
+        else:
+            keep_color = any(needs_color(output) for output in outputs)
+            pixels = prepare_pixels(from_raw(photo), placement, 1, keep_color, settings.exact)
+        backgrounds: dict[int, Prepared] = {}
+        for index, background in header.backgrounds.items():
+            picture = outputs[index].background
+            if isinstance(picture, PictureBackground):
+                plan = DecodePlan(background, None, 1, True, settings.exact, settings.limits.max_profile_bytes)
+                backgrounds[index] = prepare_file(picture.photo.content, plan)
+        if pixels.model_pixels is None:
+            raise InternalError("A photo was decoded without the model's input.")
+        data = memoryview(pixels.model_pixels).cast("B")
+        return PreparedPhoto(
+            data, placement.grid_width_px, placement.grid_height_px, header, placement, pixels, backgrounds
+        )
+
+    def _render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
+        renderer = Renderer(
+            prepared.pixels,
+            prepared.placement,
+            prepared.header.width_px,
+            prepared.header.height_px,
+            np.frombuffer(alpha, np.uint8).reshape(prepared.height_px, prepared.width_px),
+            exact=self._settings.exact,
+            default_quality=self._settings.default_quality,
+        )
+        return Rendered(renderer.render(outputs, prepared.backgrounds), renderer.subject())
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        """Run work on a worker; a cancelled caller is let go only when the worker has finished."""
+        if self._threads is None:
+            raise InternalError("The imaging room is not open.")
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        self._active += 1
+        try:
+            return await _outlast_cancellation(future)
+        finally:
+            self._active -= 1
+
+
+async def _outlast_cancellation(future: asyncio.Future[_T]) -> _T:
+    """Await a future that cannot be interrupted; a cancellation that came meanwhile is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError as error:
+            if future.cancelled():
+                raise
+            cancelled = error
+        except Exception:  # noqa: BLE001 - whatever the work raised is raised below, by result()
+            break
+    if cancelled is not None:
+        future.exception()
+        raise cancelled
+    return future.result()
+
+
+def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:
+    """Return the formats that are allowed and have a decoder installed."""
+    if ImageFormat.HEIC not in settings.formats:
+        return settings.formats
+    try:
+        import pillow_heif  # noqa: PLC0415 - an extra, present only where it was asked for
+    except ImportError:
+        return settings.formats - {ImageFormat.HEIC}
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return settings.formats

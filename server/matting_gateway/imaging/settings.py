@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the imaging room accepts and how it works; every limit has a safe default."""
+
+from dataclasses import dataclass, field, fields
+
+from matting_gateway.imaging.formats import ImageFormat
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a photo or a background picture may be at most. Checked on the header, before any decoder runs.
+
+    Attributes:
+        max_encoded_bytes: Length of the file.
+        max_pixels: Width times height.
+        max_side_px: Width, and height.
+        max_frames: Frames of an animation or pages of a document, where animations are allowed at all.
+        max_scans: Scans of a progressive JPEG, each of which costs a pass over the picture.
+        max_metadata_chunks: Segments or chunks that are not picture data.
+        max_metadata_bytes: Their total length.
+        max_profile_bytes: Length of an embedded colour profile, unpacked.
+    """
+
+    max_encoded_bytes: int = 32 * _MIB
+    max_pixels: int = 50_000_000
+    max_side_px: int = 32_767
+    max_frames: int = 1_000
+    max_scans: int = 64
+    max_metadata_chunks: int = 1_024
+    max_metadata_bytes: int = 8 * _MIB
+    max_profile_bytes: int = 4 * _MIB
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            if getattr(self, limit.name) < 1:
+                raise ValueError(f"{limit.name} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingSettings:
+    """How photos are read and results are written.
+
+    Attributes:
+        limits: What is accepted at most.
+        formats: The file formats accepted; HEIC needs the extra `heif` as well.
+        allow_animated: Take the first frame of an animation or a document instead of refusing it.
+        worker_count: Photos decoded at once, and results rendered at once; 0: one for each core.
+        decode_timeout_s: A decoder that takes longer is killed.
+        decoder_memory_bytes: Address space of a decoder process beyond its own start size; 0: unlimited.
+        isolate_decoders: Decode in processes that can be killed; else in threads of this one.
+        exact: Resize the way rembg does (whole decode, Pillow's Lanczos both ways) instead of the fast way.
+        max_outputs: Results of one photo.
+        default_quality: Quality of a lossy file when the call names none, by media type.
+    """
+
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    formats: frozenset[ImageFormat] = frozenset(
+        {ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.AVIF, ImageFormat.HEIC}
+    )
+    allow_animated: bool = False
+    worker_count: int = 0
+    decode_timeout_s: float = 10.0
+    decoder_memory_bytes: int = 2048 * _MIB
+    isolate_decoders: bool = True
+    exact: bool = False
+    max_outputs: int = 8
+    default_quality: int = 85
+
+    def __post_init__(self) -> None:
+        if self.worker_count < 0:
+            raise ValueError("worker_count must be 0 (one for each core) or more")
+        if self.decode_timeout_s <= 0:
+            raise ValueError("decode_timeout_s must be positive")
+        if self.decoder_memory_bytes < 0:
+            raise ValueError("decoder_memory_bytes must be 0 (unlimited) or more")
+        if self.max_outputs < 1:
+            raise ValueError("max_outputs must be at least 1")
+        if not 1 <= self.default_quality <= 100:
+            raise ValueError("default_quality must be 1 to 100")
+        if not self.formats:
+            raise ValueError("formats must name at least one format")

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the subject is in an alpha, and whether there is one."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# A pixel is subject from a half on, and soft edge from a twentieth on.
+_CORE, _SOFT = 128, 13
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box of whole pixels."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an alpha shows. `box` is None exactly if no subject was found."""
+
+    box: Region | None
+    area_share: float
+
+
+def find_subject(alpha: NDArray[np.uint8]) -> Finding:
+    """Find the subject in an alpha uint8 [H, W].
+
+    The box holds every soft pixel that touches the subject's core; faint islands elsewhere do not widen it.
+    `area_share` is the share of core pixels, 0 to 1.
+    """
+    core = alpha >= _CORE
+    area_share = float(np.count_nonzero(core)) / core.size
+    if area_share == 0.0:
+        return Finding(None, 0.0)
+    _, labels = cv2.connectedComponents((alpha >= _SOFT).view(np.uint8), connectivity=8)
+    touched = np.zeros(int(labels.max()) + 1, bool)
+    touched[labels[core]] = True
+    mask = touched[labels]
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    left, top = int(columns[0]), int(rows[0])
+    return Finding(Region(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top), area_share)
+
+
+def scale_region(region: Region, from_width_px: int, from_height_px: int, width_px: int, height_px: int) -> Region:
+    """Bring a box from one grid to another, rounding outwards."""
+    left = region.left_px * width_px // from_width_px
+    top = region.top_px * height_px // from_height_px
+    right = -(-(region.left_px + region.width_px) * width_px // from_width_px)
+    bottom = -(-(region.top_px + region.height_px) * height_px // from_height_px)
+    return Region(left, top, max(1, right - left), max(1, bottom - top))
+
+
+def widen(region: Region, margin_share: float, width_px: int, height_px: int) -> Region:
+    """Add a margin, a share of the box's longer side, on all four sides; never beyond the photo."""
+    margin = round(margin_share * max(region.width_px, region.height_px))
+    left, top = max(0, region.left_px - margin), max(0, region.top_px - margin)
+    right = min(width_px, region.left_px + region.width_px + margin)
+    bottom = min(height_px, region.top_px + region.height_px + margin)
+    return Region(left, top, right - left, bottom - top)
