@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is learned of the time that a batch of n rows takes. Pure: no clock, no asyncio.
+
+A table for each n, because engines step (Nexus and Clockwork profile each size offline; here it
+is learned in service), and an affine line a + b*n through it for sizes not yet seen (BentoML and
+Clipper fit such a line alone). The margin is a high quantile of what the predictions missed by,
+as Clipper plans on the 99th percentile and not on the mean.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+
+_OWN_GAIN = 0.25  # how far an observation moves its own entry
+_COMMON_GAIN = 0.1  # how far it moves all others: a machine that got slower is slower at every size
+_DECAY = 0.98  # weight that an entry keeps at each observation of any size
+_MIN_WEIGHT = 0.02  # below it an entry has faded, and the line speaks for it
+_PRIOR_SLOPE = 0.25  # a row more costs a quarter of a single call, until it is known better
+_OUTLIER = 3.0  # so many times off is an accident, ...
+_OUTLIER_STREAK = 3  # ... and so many accidents in a row are a change
+_COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
+_WINDOW = 64  # residuals that the margin looks back on
+_QUANTILE = 0.95
+_EFFICIENT = 0.98  # the preferred size is the smallest that has this share of the best throughput
+
+
+class LatencyTable:
+    """Seconds that a batch of 1 to `max_rows` rows takes at one endpoint, learned from completions.
+
+    Owns the entries and their weights. Invariant: `predict` never decreases with the row count.
+    Until `warm`, predictions are guesses: nobody should be refused because of them.
+    """
+
+    def __init__(self, max_rows: int, prior: "LatencyTable | None" = None) -> None:
+        self.max_rows = max(1, max_rows)
+        self.observation_count = 0
+        self._entries = [0.0] * (self.max_rows + 1)
+        self._weights = [0.0] * (self.max_rows + 1)
+        self._curve = [0.0] * (self.max_rows + 1)
+        self._misses: deque[float] = deque(maxlen=_WINDOW)
+        self._sorted_misses: list[float] = []
+        self._streak = 0
+        self.margin_share = 0.1
+        self.preferred_rows = self.max_rows
+        if prior is not None and prior.observation_count:
+            for rows in range(1, self.max_rows + 1):
+                self._curve[rows] = prior.predict(rows)
+            self.preferred_rows = self._preferred()
+
+    @property
+    def warm(self) -> bool:
+        """Whether enough was seen for the predictions to be acted on."""
+        return self.observation_count >= _COLD_COUNT
+
+    def predict(self, row_count: int) -> float:
+        """Return the expected seconds of a batch; 0.0 while nothing is known."""
+        if row_count <= self.max_rows:
+            return self._curve[row_count]
+        return self._curve[self.max_rows] * row_count / self.max_rows
+
+    def predict_high(self, row_count: int) -> float:
+        """Return seconds that 95 of 100 batches stay under."""
+        return self.predict(row_count) * (1.0 + self.margin_share)
+
+    def observe(self, row_count: int, seconds: float) -> None:
+        """Learn from one completed batch that had the instance for itself for `seconds`."""
+        rows = min(max(row_count, 1), self.max_rows)
+        seconds = max(seconds, 1e-6)
+        self.observation_count += 1
+        if self.observation_count <= _COLD_COUNT:
+            self._observe_cold(rows, seconds)
+        else:
+            ratio = seconds / self._curve[rows]
+            self._remember_miss(ratio - 1.0)
+            if ratio > _OUTLIER or ratio < 1.0 / _OUTLIER:
+                self._streak += 1
+                if self._streak < _OUTLIER_STREAK:
+                    return
+                self._rescale(ratio)
+            self._streak = 0
+            self._move(rows, seconds)
+        self._refresh()
+
+    def _observe_cold(self, rows: int, seconds: float) -> None:
+        known = self._entries[rows] if self._weights[rows] else seconds
+        self._entries[rows] = min(known, seconds)
+        self._weights[rows] = 1.0
+        for fewer in range(1, rows):
+            if self._weights[fewer]:
+                self._entries[fewer] = min(self._entries[fewer], seconds)
+
+    def _move(self, rows: int, seconds: float) -> None:
+        common = 1.0 + _COMMON_GAIN * (min(seconds / self._curve[rows], _OUTLIER) - 1.0)
+        for other in range(1, self.max_rows + 1):
+            self._weights[other] *= _DECAY
+            self._entries[other] *= common
+        if self._weights[rows] < _MIN_WEIGHT:
+            self._entries[rows] = seconds
+        else:
+            # The common step has moved this entry too; take the own step from where it was.
+            before = self._entries[rows] / common
+            self._entries[rows] = before + _OWN_GAIN * (seconds - before)
+        self._weights[rows] += 1.0
+
+    def _rescale(self, ratio: float) -> None:
+        for rows in range(1, self.max_rows + 1):
+            self._entries[rows] *= ratio
+            self._curve[rows] *= ratio
+        self._misses.clear()
+        self._sorted_misses.clear()
+
+    def _remember_miss(self, miss: float) -> None:
+        if len(self._misses) == _WINDOW:
+            del self._sorted_misses[bisect_left(self._sorted_misses, self._misses[0])]
+        self._misses.append(miss)
+        insort(self._sorted_misses, miss)
+        count = len(self._sorted_misses)
+        high = self._sorted_misses[min(count - 1, int(_QUANTILE * count))]
+        # With few residuals the largest of them is no quantile yet: stay cautious, never absurd.
+        self.margin_share = min(max(high, 0.02), 1.0)
+
+    def _refresh(self) -> None:
+        intercept, slope = self._line()
+        blocks: list[tuple[float, float, int]] = []  # mean, weight, sizes pooled
+        for rows in range(1, self.max_rows + 1):
+            weight = self._weights[rows]
+            known = weight >= _MIN_WEIGHT
+            mean, total, count = (self._entries[rows], weight, 1) if known else (intercept + slope * rows, 1e-3, 1)
+            # Pool adjacent violators: the isotonic regression of the table.
+            while blocks and blocks[-1][0] > mean:
+                last_mean, last_total, last_count = blocks.pop()
+                mean = (mean * total + last_mean * last_total) / (total + last_total)
+                total += last_total
+                count += last_count
+            blocks.append((mean, total, count))
+        rows = 1
+        for mean, _, count in blocks:
+            self._curve[rows : rows + count] = [mean] * count
+            rows += count
+        self.preferred_rows = self._preferred()
+
+    def _line(self) -> tuple[float, float]:
+        """Weighted least squares, drawn towards the prior slope while few sizes are known."""
+        total = mean_rows = mean_s = 0.0
+        for rows in range(1, self.max_rows + 1):
+            weight = self._weights[rows]
+            total += weight
+            mean_rows += weight * rows
+            mean_s += weight * self._entries[rows]
+        mean_rows /= total
+        mean_s /= total
+        spread = product = 0.0
+        for rows in range(1, self.max_rows + 1):
+            weight = self._weights[rows]
+            spread += weight * (rows - mean_rows) ** 2
+            product += weight * (rows - mean_rows) * (self._entries[rows] - mean_s)
+        prior = _PRIOR_SLOPE * mean_s / (1.0 - _PRIOR_SLOPE + _PRIOR_SLOPE * mean_rows)
+        slope = min(max((product + 0.5 * prior) / (spread + 0.5), 0.0), mean_s / mean_rows)
+        return mean_s - slope * mean_rows, slope
+
+    def _preferred(self) -> int:
+        best = max(rows / self._curve[rows] for rows in range(1, self.max_rows + 1))
+        return next(rows for rows in range(1, self.max_rows + 1) if rows / self._curve[rows] >= _EFFICIENT * best)
+
+    def __repr__(self) -> str:
+        known = {n: round(s, 4) for n, s in enumerate(self._curve) if n in (1, self.max_rows)}
+        return f"<LatencyTable {known} s, margin {self.margin_share:.0%}, {self.observation_count} seen>"

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one owner of the queue: runs `core.SchedulerCore` on the event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from matting_gateway.batching.core import Action, Drop, Refusal, SchedulerCore, Send
+from matting_gateway.batching.fleet import Flight
+from matting_gateway.batching.policy import Reason
+from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.batching.waiting import Entry
+from matting_gateway.clock import Clock
+from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority
+from matting_gateway.errors import (
+    BackendUnavailableError,
+    DeadlineExpiredError,
+    DeadlineUnreachableError,
+    DrainingError,
+    GatewayError,
+    InternalError,
+    OverloadedError,
+    TensorInvalidError,
+)
+from matting_gateway.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """What waits and what is in flight."""
+
+    waiting_count: int
+    inflight_batch_count: int
+    inflight_job_count: int
+    draining: bool
+
+
+class Scheduler:
+    """Holds jobs until a backend has room, sends them in batches, and answers each exactly once.
+
+    Owns the waiting jobs, the latency tables, the flights and every future it gave out. All of
+    it is touched on the event loop only. A future is resolved by `_answer` or `_refuse`, which
+    tolerate that its caller cancelled it.
+
+    Args:
+        run_batch: Sends a batch to an endpoint and waits for its answer, for at most the given
+            seconds; raises GatewayError.
+        endpoints: The pool's view of who can serve a key. Asked again after `endpoints_changed`.
+        clock: Must be the loop's own monotonic clock, or one that the tests move together with it.
+        stand_in: Names the key that may serve instead before anyone is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_batch: Callable[[str, Batch, float], Awaitable[BatchResult]],
+        endpoints: Callable[[BatchKey], Sequence[EndpointState]],
+        clock: Clock,
+        metrics: Metrics,
+        settings: BatchingSettings,
+        stand_in: Callable[[BatchKey], BatchKey | None] | None = None,
+    ) -> None:
+        self._run_batch = run_batch
+        self._clock = clock
+        self._metrics = metrics
+        self._core = SchedulerCore(endpoints, settings, stand_in)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pump_handle: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    # --- arrival --------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> asyncio.Future[JobResult]:
+        """Take a job in; the future has its answer. Cancelling it removes the job while it waits.
+
+        Raises:
+            OverloadedError: It would be answered too late; says when to come back.
+            DeadlineUnreachableError: Its deadline is too near even without waiting.
+            BackendUnavailableError: No backend can serve its model now.
+            TensorInvalidError: It has more rows than fit into any batch.
+            DrainingError: The gateway takes nothing new.
+        """
+        loop = self._running_loop()
+        future: asyncio.Future[JobResult] = loop.create_future()
+        entry = self._core.arrive(job, future, self._clock.now())
+        if isinstance(entry, Refusal):
+            self._count_refusal(entry)
+            raise refusal_error(entry)
+        future.add_done_callback(lambda done: self._caller_gone(entry) if done.cancelled() else None)
+        self._idle.clear()
+        self._metrics.queue_depth.set(self._core.waiting_count)
+        self._wake()
+        return future
+
+    def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority) -> None:
+        """Raise what `submit` would raise for such a job now."""
+        self._running_loop()
+        refusal = self._core.check(key, row_count, deadline_s, priority, self._clock.now())
+        if refusal is not None:
+            self._count_refusal(refusal)
+            raise refusal_error(refusal)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._draining or self._loop is None:
+            raise _shutting_down()
+        return self._loop
+
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self._metrics.dropped.labels(refusal.reason.value).inc()
+
+    def _caller_gone(self, entry: Entry) -> None:
+        if self._core.cancel(entry):
+            self._metrics.dropped.labels("cancelled").inc()
+            self._after_change()
+
+    # --- the loop's side of the machine ---------------------------------------------------
+
+    def endpoints_changed(self) -> None:
+        """Look at the pool again: health, models or slots have changed."""
+        self._core.endpoints_changed(self._clock.now())
+        self._wake()
+
+    def _wake(self) -> None:
+        # Once per turn of the loop, so that jobs that arrive together travel together.
+        if self._pump_handle is None and self._loop is not None:
+            self._pump_handle = self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        if self._pump_handle is not None:
+            self._pump_handle.cancel()
+            self._pump_handle = None
+        if self._closed:
+            return
+        self._perform(self._core.pump(self._clock.now()))
+        self._after_change()
+
+    def _after_change(self) -> None:
+        self._metrics.queue_depth.set(self._core.waiting_count)
+        if not self._core.waiting_count and not self._core.flights:
+            self._idle.set()
+        wake_s = self._core.wake_at()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if wake_s is not None and self._loop is not None:
+            self._timer = self._loop.call_later(max(0.0, wake_s - self._clock.now()), self._pump)
+
+    def _perform(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                task = asyncio.create_task(self._fly(action.flight))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            elif isinstance(action, Drop):
+                self._metrics.dropped.labels(action.reason.value).inc()
+                self._refuse(
+                    action.entry,
+                    DeadlineExpiredError("The call waited until its deadline could not be met; allow more time."),
+                )
+
+    async def _fly(self, flight: Flight) -> None:
+        jobs = tuple(entry.job for entry in flight.entries)
+        endpoint = flight.server.endpoint
+        inflight = self._metrics.backend_inflight.labels(endpoint)
+        inflight.inc()
+        self._metrics.batch_size.labels(flight.key.model).observe(flight.rows)
+        waited = self._metrics.queue_wait_seconds.labels(flight.key.model)
+        for entry in flight.entries:
+            waited.observe(flight.sent_s - entry.arrived_s)
+        try:
+            result = await self._run_batch(endpoint, Batch(flight.key, jobs, flight.rows), flight.patience_s)
+        except GatewayError as error:
+            self._failed(flight, error)
+        except asyncio.CancelledError:
+            self._failed(flight, _shutting_down())
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the callers are told and the service goes on
+            fault = InternalError("The batch could not be run.")
+            fault.__cause__ = exc
+            self._failed(flight, fault)
+        else:
+            self._succeeded(flight, result)
+        finally:
+            inflight.dec()
+            self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - flight.sent_s)
+
+    def _succeeded(self, flight: Flight, result: BatchResult) -> None:
+        now_s = self._clock.now()
+        self._core.complete(flight, now_s)
+        for entry, outputs in zip(flight.entries, result.outputs, strict=True):
+            answer = JobResult(
+                outputs=outputs,
+                model=flight.key.model,
+                version=flight.key.version,
+                backend=flight.server.endpoint,
+                batch_size=flight.rows,
+                queue_s=flight.sent_s - entry.arrived_s,
+                inference_s=now_s - flight.sent_s,
+            )
+            if not entry.token.done():
+                entry.token.set_result(answer)
+        self._pump()
+
+    def _failed(self, flight: Flight, error: GatewayError) -> None:
+        retry = error.retry_elsewhere and not self._closed
+        for action in self._core.fail(flight, self._clock.now(), retry=retry):
+            self._metrics.dropped.labels("backend").inc()
+            self._refuse(action.entry, _copy_of(error))
+        self._pump()
+
+    def _refuse(self, entry: Entry, error: GatewayError) -> None:
+        if not entry.token.done():
+            entry.token.set_exception(error)
+
+    # --- the end --------------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Take nothing new, and return when all that was accepted is answered."""
+        self._draining = True
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Stop at once: batches in flight are cancelled, and whoever waits is told."""
+        self._draining = self._closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for entry in self._core.waiting_entries():
+            self._core.cancel(entry)
+            self._refuse(entry, _shutting_down())
+        if self._pump_handle is not None:
+            self._pump_handle.cancel()
+        self._after_change()
+
+    def statistics(self) -> SchedulerStatistics:
+        return SchedulerStatistics(
+            waiting_count=self._core.waiting_count,
+            inflight_batch_count=len(self._core.flights),
+            inflight_job_count=sum(len(flight.entries) for flight in self._core.flights),
+            draining=self._draining,
+        )
+
+    def __repr__(self) -> str:
+        state = "draining" if self._draining else "serving"
+        return f"<Scheduler {state}: {self._core.waiting_count} jobs wait, {len(self._core.flights)} batches in flight>"
+
+
+def refusal_error(refusal: Refusal) -> GatewayError:
+    """Say a refusal in the public contract's words."""
+    if refusal.reason is Reason.UNREACHABLE:
+        return DeadlineUnreachableError("The model takes longer than the call's deadline allows; allow more time.")
+    if refusal.reason is Reason.UNAVAILABLE:
+        return BackendUnavailableError(
+            "No backend serves this model at the moment; try again.", retry_after_s=refusal.retry_after_s
+        )
+    if refusal.reason is Reason.TOO_MANY_ROWS:
+        return TensorInvalidError(f"The model takes at most {refusal.max_rows} rows at once; send fewer in a call.")
+    return OverloadedError(
+        "More work waits than can be done before the call's deadline; try again later or allow more time.",
+        retry_after_s=refusal.retry_after_s,
+    )
+
+
+def _shutting_down() -> DrainingError:
+    return DrainingError("The gateway is shutting down; send the call to another one.", retry_after_s=1.0)
+
+
+def _copy_of(error: GatewayError) -> GatewayError:
+    """Return an error of one caller's own: raising one object in many tasks would mix their tracebacks."""
+    copy = type(error)(error.message, field=error.field, retry_after_s=error.retry_after_s, metadata=error.metadata)
+    copy.__cause__ = error
+    return copy

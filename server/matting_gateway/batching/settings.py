@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator may set of the scheduler. Nothing here needs tuning to a model: latencies are learned."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingSettings:
+    """How the scheduler behaves.
+
+    Attributes:
+        reply_margin_s: Kept free between a batch's predicted end and a job's deadline, for the
+            way of the answer back to the caller.
+        prefetch_lead_s: A batch is sent to a busy instance this long before the instance is
+            predicted to be free, so that the transfer overlaps the compute; at most
+            `prefetch_lead_share` of the batch's own latency, so that quick models still
+            collect batches.
+        prefetch_lead_share: See `prefetch_lead_s`.
+        min_patience_s: A batch may always take this long beyond its predicted start before its
+            endpoint counts as hung.
+        patience_factor: And this many times its predicted latency.
+        cold_patience_s: The patience while nothing is known of the model there, which may have
+            to be compiled or loaded first.
+        max_waiting_count: Jobs that may wait in all; a bound on bookkeeping, since images are
+            bounded by bytes before they get here.
+        demand_window_s: Time constant over which the demand of tenants and deadline classes is measured.
+        probe_interval_s: Once in so many seconds a job that seems hopeless only because the
+            model is thought too slow is tried all the same, so that a wrong belief heals.
+    """
+
+    reply_margin_s: float = 0.003
+    prefetch_lead_s: float = 0.003
+    prefetch_lead_share: float = 0.25
+    min_patience_s: float = 1.0
+    patience_factor: float = 8.0
+    cold_patience_s: float = 120.0
+    max_waiting_count: int = 100_000
+    demand_window_s: float = 1.0
+    probe_interval_s: float = 1.0

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scheduler on a real event loop, in front of backends that answer when told to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from matting_gateway.batching.scheduler import Scheduler
+from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.clock import SystemClock
+from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Tensor
+from matting_gateway.errors import (
+    BackendUnavailableError,
+    DeadlineExpiredError,
+    DeadlineUnreachableError,
+    DrainingError,
+    InternalError,
+    OverloadedError,
+    TensorInvalidError,
+)
+from matting_gateway.telemetry.metrics import Metrics
+from prometheus_client import CollectorRegistry
+
+KEY = BatchKey("model", "1", ())
+CLOCK = SystemClock()
+
+
+class Backend:
+    """Batches that were sent, each answered by the test."""
+
+    def __init__(self, *names: str, max_batch_size: int = 8, instance_count: int = 1) -> None:
+        self.states = {
+            name: EndpointState(name, True, 2 * instance_count, instance_count, max_batch_size) for name in names
+        }
+        self.sent: asyncio.Queue[tuple[str, Batch, asyncio.Future[BatchResult]]] = asyncio.Queue()
+
+    async def run_batch(self, endpoint: str, batch: Batch, patience_s: float) -> BatchResult:
+        assert patience_s > 0
+        future: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
+        self.sent.put_nowait((endpoint, batch, future))
+        return await future
+
+    def endpoints(self, key: BatchKey) -> tuple[EndpointState, ...]:
+        return tuple(self.states.values())
+
+    def lose(self, name: str) -> None:
+        del self.states[name]
+
+
+def answer(batch: Batch) -> BatchResult:
+    return BatchResult(tuple((Tensor("alpha", "UINT8", (job.row_count,), b""),) for job in batch.jobs))
+
+
+def job(deadline_in_s: float = 5.0, rows: int = 1) -> Job:
+    return Job(KEY, (), rows, CLOCK.now() + deadline_in_s)
+
+
+Start = Callable[[Backend], Scheduler]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    made: list[Scheduler] = []
+
+    def make(backend: Backend, settings: BatchingSettings | None = None) -> Scheduler:
+        scheduler = Scheduler(
+            run_batch=backend.run_batch,
+            endpoints=backend.endpoints,
+            clock=CLOCK,
+            metrics=Metrics(CollectorRegistry()),
+            settings=settings or BatchingSettings(),
+        )
+        scheduler.start()
+        made.append(scheduler)
+        return scheduler
+
+    yield make
+    for scheduler in made:
+        await scheduler.close()
+
+
+async def test_a_job_is_answered(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    future = scheduler.submit(job())
+    endpoint, batch, reply = await backend.sent.get()
+    reply.set_result(answer(batch))
+    result = await future
+    assert (endpoint, result.backend, result.batch_size, result.model) == ("a", "a", 1, "model")
+
+
+async def test_jobs_that_come_while_the_backend_is_busy_travel_together_by_deadline(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    first = scheduler.submit(job())
+    _, batch, reply = await backend.sent.get()
+    late, early = job(9.0), job(8.0)
+    futures = [scheduler.submit(late), scheduler.submit(early)]
+    reply.set_result(answer(batch))
+    await first
+    _, batch, reply = await backend.sent.get()
+    assert batch.jobs == (early, late)
+    reply.set_result(answer(batch))
+    assert [(await future).batch_size for future in futures] == [2, 2]
+
+
+async def test_a_failed_batch_is_tried_once_elsewhere(start: Start) -> None:
+    backend = Backend("a", "b")
+    scheduler = start(backend)
+    future = scheduler.submit(job())
+    first, _, reply = await backend.sent.get()
+    reply.set_exception(BackendUnavailableError("gone"))
+    second, _, reply = await backend.sent.get()
+    assert {first, second} == {"a", "b"}
+    reply.set_exception(BackendUnavailableError("gone too"))
+    with pytest.raises(BackendUnavailableError, match="gone too"):
+        await future
+    assert scheduler.statistics().inflight_batch_count == 0
+
+
+async def test_an_error_that_says_so_is_not_tried_again(start: Start) -> None:
+    backend = Backend("a", "b")
+    scheduler = start(backend)
+    future = scheduler.submit(job())
+    _, _, reply = await backend.sent.get()
+    reply.set_exception(InternalError("wrong shape"))
+    with pytest.raises(InternalError, match="wrong shape"):
+        await future
+
+
+async def test_whatever_a_batch_raises_is_an_internal_error(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    future = scheduler.submit(job())
+    _, _, reply = await backend.sent.get()
+    reply.set_exception(ZeroDivisionError())
+    with pytest.raises(InternalError):
+        await future
+
+
+async def test_a_cancelled_job_never_reaches_the_backend(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    first = scheduler.submit(job())
+    _, batch, reply = await backend.sent.get()
+    waiting, kept = scheduler.submit(job()), scheduler.submit(job())
+    waiting.cancel()
+    reply.set_result(answer(batch))
+    await first
+    _, batch, reply = await backend.sent.get()
+    assert batch.row_count == 1
+    reply.set_result(answer(batch))
+    await kept
+
+
+async def test_a_waiting_job_is_dropped_no_later_than_its_deadline(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    scheduler.submit(job())
+    await backend.sent.get()
+    waiting = job(0.05)
+    future = scheduler.submit(waiting)
+    with pytest.raises(DeadlineExpiredError):
+        await future
+    assert CLOCK.now() < waiting.deadline_s + 0.02
+
+
+async def test_no_backend_no_entry(start: Start) -> None:
+    scheduler = start(Backend())
+    with pytest.raises(BackendUnavailableError) as caught:
+        scheduler.submit(job())
+    assert caught.value.retry_after_s
+
+
+async def test_more_rows_than_any_batch_holds_are_refused(start: Start) -> None:
+    scheduler = start(Backend("a", max_batch_size=4))
+    with pytest.raises(TensorInvalidError, match="at most 4"):
+        scheduler.submit(job(rows=5))
+
+
+async def test_a_deadline_in_the_past_is_refused(start: Start) -> None:
+    scheduler = start(Backend("a"))
+    with pytest.raises(DeadlineUnreachableError):
+        scheduler.submit(job(-1.0))
+    with pytest.raises(DeadlineUnreachableError):
+        scheduler.check(KEY, 1, CLOCK.now() - 1.0, job().priority)
+
+
+async def test_draining_answers_what_was_accepted_and_takes_nothing_new(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    futures = [scheduler.submit(job())]
+    _, batch, reply = await backend.sent.get()
+    futures.append(scheduler.submit(job()))
+    drained = asyncio.create_task(scheduler.drain())
+    await asyncio.sleep(0)
+    with pytest.raises(DrainingError):
+        scheduler.submit(job())
+    reply.set_result(answer(batch))
+    _, batch, reply = await backend.sent.get()
+    assert not drained.done()
+    reply.set_result(answer(batch))
+    await drained
+    assert all(future.done() for future in futures)
+
+
+async def test_closing_tells_everybody(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    flying = scheduler.submit(job())
+    await backend.sent.get()
+    waiting = scheduler.submit(job())
+    await scheduler.close()
+    for future in (flying, waiting):
+        with pytest.raises(DrainingError):
+            await future
+
+
+async def test_an_endpoint_that_comes_back_gets_the_waiting_work(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    scheduler.submit(job())
+    _, _, reply = await backend.sent.get()
+    waiting = scheduler.submit(job())
+    state = backend.states.pop("a")
+    scheduler.endpoints_changed()
+    reply.set_exception(BackendUnavailableError("gone"))
+    with pytest.raises(BackendUnavailableError):
+        scheduler.submit(job())
+    backend.states["a"] = state
+    scheduler.endpoints_changed()
+    _, batch, reply = await backend.sent.get()
+    reply.set_result(answer(batch))
+    await waiting
+
+
+async def test_an_overloaded_model_refuses_at_once_and_says_when_to_come_back(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    for _ in range(4):
+        future = scheduler.submit(job())
+        _, batch, reply = await backend.sent.get()
+        await asyncio.sleep(0.02)
+        reply.set_result(answer(batch))
+        await future
+    accepted: list[asyncio.Future[JobResult]] = []
+
+    def submit_until_refused() -> None:
+        while True:
+            accepted.append(scheduler.submit(job(0.1)))
+
+    with pytest.raises(OverloadedError) as caught:
+        submit_until_refused()
+    assert 0 < len(accepted) < 100
+    assert 0 < (caught.value.retry_after_s or 0) < 1.0
