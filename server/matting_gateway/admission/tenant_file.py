@@ -181,10 +181,6 @@ def _claim(entry: _Entry, taken: set[str | bytes]) -> None:
     """Take a tenant's name and credentials; two tenants with one of them in common are a mistake."""
     claims: set[str | bytes] = {f"name {entry.tenant.name}", *entry.digests}
     claims.update(f"certificate {name}" for name in entry.certificate_names)
-        f"name {entry.tenant.name}",
-        *entry.digests,
-        *(f"certificate {name}" for name in entry.certificate_names),
-    }
     if claims & taken:
         raise ValueError("shares its name, a token or a certificate name with an earlier tenant")
     taken |= claims
@@ -220,9 +216,9 @@ def tenants_from_file(
     *,
     clock: Clock,
     on_reload: Callable[[ReloadReport], None] | None = None,
-    on_problem: Callable[[TenantProblem], None] | None = None,
+    on_problem: Callable[[str], None] | None = None,
 ) -> WatchedFiles[TenantDirectory]:
-    """Return the tenants of a file that is read again when it changes. `on_problem` is told of each table left out."""
+    """Return the tenants of a file that is read again when it changes. `on_problem` hears of each table left out."""
 
     def load() -> TenantDirectory:
         try:
@@ -233,7 +229,7 @@ def tenants_from_file(
             raise ValueError(f"{path}: {exc}") from exc
         if on_problem is not None:
             for problem in directory.problems:
-                on_problem(problem)
+                on_problem(f"{path.name}, line {problem.line}: the tenant {problem.problem}; it is left out.")
         return directory
 
     return WatchedFiles([path], load, clock=clock, on_reload=on_reload)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from matting_gateway.admission.tenant_file import ANONYMOUS, Tenant, TenantDirectory
+from matting_gateway.admission.tenant_file import ANONYMOUS, Tenant, TenantDirectory, tenants_from_file
 from matting_gateway.admission.token_bucket import BucketLevel, Rate, full, take
 from matting_gateway.clock import Clock
 from matting_gateway.errors import (
@@ -18,7 +18,7 @@ from matting_gateway.errors import (
 )
 from matting_gateway.watched_files import WatchedFiles
 
-__all__ = ["ANONYMOUS", "Holding", "Tenant", "Tenants", "TenantsStatistics"]
+__all__ = ["ANONYMOUS", "Holding", "Tenant", "Tenants", "TenantsStatistics", "tenants_from_file"]
 
 # A second's worth may be saved up, but never less than one request or one large photo.
 _MIN_REQUEST_BURST = 1.0

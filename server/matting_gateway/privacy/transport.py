@@ -76,5 +76,5 @@ def _check(what: str, address: str, hop: Hop, plaintext_allowed: Sequence[str]) 
         return hop
     raise PlaintextRefusedError(
         f"Photos would cross a network in the clear: {what} without TLS. Give certificate files,"
-        f" or allow it by name with --plaintext {address}; the data policy then says so."
+        f" or allow it by name with --allow-plaintext {address}; the data policy then says so."
     )

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment that the process must have been started with.
+
+Some of what keeps the promises is read by libraries before any of our code runs, or once and for
+all: the allocator's settings by glibc, the cipher suites by grpc. So the program starts itself
+over once, in the same process, with the right environment.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+# Freed memory is overwritten with this byte (mallopt(3), M_PERTURB), and new memory with its complement.
+SCRUB_BYTE = 90
+
+# A suite that needs a pre-shared key, which neither end ever has: no TLS 1.2 handshake can succeed,
+# whatever the certificate's kind of key. The suites of TLS 1.3 are not subject to the list.
+_NO_TLS_1_2 = "ECDHE-PSK-AES128-CBC-SHA"
+
+_TUNABLES = {
+    # The per-thread caches sit before the overwriting: chunks up to 1,032 bytes would pass unscathed.
+    "glibc.malloc.tcache_count": "0",
+    # Fixed, so that it does not grow: what is larger is given back to the system when freed.
+    "glibc.malloc.mmap_threshold": str(1 << 20),
+}
+
+_ALWAYS = {
+    "GRPC_SSL_CIPHER_SUITES": _NO_TLS_1_2,
+    # grpc's own log names peers in full, on standard error.
+    "GRPC_VERBOSITY": "NONE",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+# grpc's tracers print payloads; Pillow would keep blocks of freed images for later.
+_NEVER = ("GRPC_TRACE", "PILLOW_BLOCKS_MAX", "PILLOW_BLOCK_SIZE")
+
+
+def scrub_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that make glibc overwrite what is freed, for this program or another."""
+    tunables = dict(
+        entry.split("=", 1) for entry in environ.get("GLIBC_TUNABLES", "").split(":") if entry.count("=") == 1
+    )
+    joined = ":".join(f"{name}={value}" for name, value in (tunables | _TUNABLES).items())
+    return {"MALLOC_PERTURB_": str(SCRUB_BYTE), "GLIBC_TUNABLES": joined, "PYTHONMALLOC": "malloc"}
+
+
+def required_environment(environ: Mapping[str, str], *, scrub_memory: bool) -> dict[str, str]:
+    """Return the whole environment to run in: the given one, with what the promises need."""
+    kept = {name: value for name, value in environ.items() if name not in _NEVER}
+    return kept | _ALWAYS | (scrub_environment(environ) if scrub_memory else {})
+
+
+def start_over_with(environ: Mapping[str, str]) -> None:
+    """Replace the running program by itself in another environment. Does not return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    arguments = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, dict(environ))  # noqa: S606 - our own program with our own arguments
