@@ -1,2 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load-test client of the matting gateway."""
+"""Load-test client of the matting gateway, of any Open Inference Protocol server, and of rembg's.
+
+report = matting_load.run(Plan(GatewayTarget("127.0.0.1:50051"), OpenLoop(steady(50, 10)),
+                               deadlines=(DeadlineClass(0.3),)))
+print(report.total.goodput_per_s)
+"""
+
+from matting_load.arrivals import Segment, arrival_times, bursts, ramp, read_trace, steady, steps
+from matting_load.plan import (
+    ClosedLoop,
+    DeadlineClass,
+    GatewayTarget,
+    OpenLoop,
+    Photos,
+    PhotoSize,
+    Plan,
+    RembgTarget,
+    Replay,
+    TensorTarget,
+)
+from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, read_report
+from matting_load.running import run, run_async
+
+__all__ = [
+    "ClosedLoop",
+    "DeadlineClass",
+    "GatewayTarget",
+    "Generator",
+    "Latency",
+    "OpenLoop",
+    "Outcome",
+    "PhotoSize",
+    "Photos",
+    "Plan",
+    "RembgTarget",
+    "Replay",
+    "Report",
+    "Segment",
+    "Series",
+    "Summary",
+    "TensorTarget",
+    "arrival_times",
+    "bursts",
+    "ramp",
+    "read_report",
+    "read_trace",
+    "run",
+    "run_async",
+    "steady",
+    "steps",
+]

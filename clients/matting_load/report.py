@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a load test found, as values that go to JSON and back."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from when a call was due."""
+
+    mean_s: float
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    p999_s: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How many calls ended in one way, and how soon their callers knew."""
+
+    name: str
+    count: int
+    share: float
+    p50_s: float
+    p99_s: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of a stretch of the test, or of one deadline class.
+
+    `throughput_per_s` counts answers, `goodput_per_s` those by their deadline; `latency` is of
+    all answers, None where there was none.
+    """
+
+    name: str
+    duration_s: float
+    offered_count: int
+    offered_per_s: float
+    throughput_per_s: float
+    goodput_per_s: float
+    good_share: float
+    latency: Latency | None
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The test over time: one entry a bucket of `bucket_s`, starting at `start_s`."""
+
+    bucket_s: float
+    start_s: tuple[float, ...]
+    offered_per_s: tuple[float, ...]
+    throughput_per_s: tuple[float, ...]
+    goodput_per_s: tuple[float, ...]
+    p50_s: tuple[float | None, ...]
+    p99_s: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """How well the load was generated.
+
+    `lag_*` is how late calls were sent. `cpu_share` is processor time over wall time of a sending
+    process, 1.0 being a full core: near it the generator, not the server, may be what is measured.
+    """
+
+    processes: int
+    lag_p50_s: float
+    lag_p99_s: float
+    lag_max_s: float
+    cpu_share: float
+    cpu_per_call_s: float
+
+    @property
+    def suspect(self) -> str:
+        """Why the figures may be the generator's own; empty where nothing speaks for it."""
+        if self.cpu_share > 0.85:
+            return f"the generator used {self.cpu_share:.0%} of a core a process: take more --processes"
+        if self.lag_p99_s > 0.010:
+            return (
+                f"calls were sent late (p99 {self.lag_p99_s * 1e3:.0f} ms): take more --processes, or a freer machine"
+            )
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished load test."""
+
+    label: str
+    target: str
+    load: str
+    started: str
+    plan: Mapping[str, Any]
+    environment: Mapping[str, str]
+    total: Summary
+    classes: tuple[Summary, ...]
+    steps: tuple[Summary, ...]
+    series: Series
+    latency_quantiles: tuple[float, ...]
+    latency_cdf_s: tuple[float, ...]
+    generator: Generator
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    form: int = FORM
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+
+def read_report(path: str | Path) -> Report:
+    """Read a report back.
+
+    Raises:
+        ValueError: The file is no report, or one of another form.
+        OSError: The file cannot be read.
+    """
+    try:
+        return report_from(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no report of matting-load: {error}") from error
+
+
+def report_from(data: Mapping[str, Any]) -> Report:
+    """Build a report of what `json` made of one.
+
+    Raises:
+        ValueError: It is of another form.
+    """
+    if data["form"] != FORM:
+        raise ValueError(f"form {data['form']}, this program reads form {FORM}")
+    series: dict[str, Any] = {
+        name: value if name == "bucket_s" else tuple(value) for name, value in data["series"].items()
+    }
+    return Report(
+        **{
+            **data,
+            "total": _summary(data["total"]),
+            "classes": _summaries(data["classes"]),
+            "steps": _summaries(data["steps"]),
+            "series": Series(bucket_s=data["series"]["bucket_s"], **series),
+            "generator": Generator(**data["generator"]),
+            "latency_quantiles": tuple(data["latency_quantiles"]),
+            "latency_cdf_s": tuple(data["latency_cdf_s"]),
+        }
+    )
+
+
+def _summaries(data: Sequence[Mapping[str, Any]]) -> tuple[Summary, ...]:
+    return tuple(map(_summary, data))
+
+
+def _summary(data: Mapping[str, Any]) -> Summary:
+    latency = None if data["latency"] is None else Latency(**data["latency"])
+    return Summary(**{**data, "latency": latency, "outcomes": tuple(Outcome(**each) for each in data["outcomes"])})

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batch sizes from a gateway's `/metrics`: the histogram before and after a test, subtracted."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import TypeAlias
+
+# How many batches had at most so many photos, over all models; cumulative, by upper bound.
+BatchSizes: TypeAlias = Mapping[float, float]
+
+_BUCKET = re.compile(r'^matting_batch_size_bucket\{.*?le="([^"]+)".*?\}\s+(\S+)', re.MULTILINE)
+
+
+def read_batch_sizes(url: str) -> BatchSizes:
+    """Fetch and read the histogram.
+
+    Raises:
+        ValueError: The address is none of HTTP.
+        OSError: Nothing answers there.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is no address of a /metrics page: http://HOST:PORT/metrics")
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # the scheme is checked above
+        return parse_batch_sizes(response.read().decode())
+
+
+def parse_batch_sizes(text: str) -> BatchSizes:
+    """Read the histogram out of a page in Prometheus text form."""
+    sizes: dict[float, float] = {}
+    for bound, count in _BUCKET.findall(text):
+        sizes[float(bound)] = sizes.get(float(bound), 0.0) + float(count)
+    return sizes
+
+
+def batch_sizes_between(before: BatchSizes, after: BatchSizes) -> dict[str, int]:
+    """Return how many batches of each size there were in between: `{"1": 10, "2": 4, "3-4": 7, ">16": 1}`."""
+    sizes: dict[str, int] = {}
+    below = lower = 0.0
+    for bound in sorted(after):
+        total = after[bound] - before.get(bound, 0.0)
+        count = round(total - below)
+        if bound == float("inf"):
+            name = f">{lower:g}"
+        else:
+            name = f"{bound:g}" if bound - lower <= 1 else f"{lower + 1:g}-{bound:g}"
+        if count > 0:
+            sizes[name] = count
+        below, lower = total, bound
+    return sizes
