@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TypeAlias
 
+from matting_gateway.errors import GatewayError
+
 Buffer: TypeAlias = bytes | memoryview
 
 
@@ -291,10 +293,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BatchResult:
-    """A batch's answer: for each job, in order, its output tensors. `version` is the model version that computed it."""
+    """A batch's answer: for each job, in order, its output tensors.
+
+    `version` is the model version that computed it. `errors` holds, by index, what a job failed
+    with for its own sake while its neighbours did not; its outputs are then empty.
+    """
 
     outputs: tuple[tuple[Tensor, ...], ...]
     version: str = ""
+    errors: Mapping[int, GatewayError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -345,6 +352,7 @@ class ModelContract:
 
     `max_batch_size` is Triton's: 0 where the model has no batch dimension. `matting` is set
     exactly if the model has the one interface `image` UINT8 [H, W, 3] -> `alpha` UINT8 [H, W].
+    `optional_inputs` names those of `inputs` that a request may leave out.
     """
 
     name: str
@@ -357,3 +365,4 @@ class ModelContract:
     stateful: bool
     matting: ModelInput | None
     instances: tuple[ModelInstance, ...]
+    optional_inputs: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from matting_gateway.domain import Batch, BatchResult, ModelContract, Tensor
 from matting_gateway.errors import BackendContractError
 from matting_gateway.triton.contract import fits_shape
 from matting_gateway.triton.datatypes import split_rows
-from matting_gateway.triton.infer_messages import InferAnswer, InputMessage, OutputMessage
+from matting_gateway.triton.infer_messages import InferAnswer, InputMessage, OutputHeader
 
 
 def batch_inputs(batch: Batch, contract: ModelContract) -> list[InputMessage]:
@@ -38,18 +38,19 @@ def share_out(
         BackendContractError: A datatype, shape, length, row count or name is not as promised.
     """
     wanted = set(batch.key.outputs) or {spec.name for spec in contract.outputs}
-    got = {output.name for output in answer.outputs}
+    header = answer.header
+    got = {output.name for output in header.outputs}
     if wanted - got:
         raise _broken(contract, f"output {min(wanted - got)!r} is missing")
     columns = [
-        _cut(output, batch, contract, placed.get(output.name, output.raw))
-        for output in answer.outputs
+        _cut(output, batch, contract, placed.get(output.name, content))
+        for output, content in zip(header.outputs, answer.contents, strict=True)
         if output.name in wanted
     ]
-    return BatchResult(tuple(zip(*columns, strict=True)), answer.model_version)
+    return BatchResult(tuple(zip(*columns, strict=True)), header.model_version)
 
 
-def _cut(output: OutputMessage, batch: Batch, contract: ModelContract, data: memoryview | None) -> list[Tensor]:
+def _cut(output: OutputHeader, batch: Batch, contract: ModelContract, data: memoryview | None) -> list[Tensor]:
     declared = next(spec for spec in contract.outputs if spec.name == output.name)
     if output.datatype != declared.datatype:
         raise _broken(contract, f"output {output.name!r} is {output.datatype}, not {declared.datatype}")

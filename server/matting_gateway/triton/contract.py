@@ -33,6 +33,7 @@ def read_contract(backend: str, versions: Iterable[str], config: model_config_pb
         stateful=config.HasField("sequence_batching"),
         matting=None,
         instances=_instances(backend, config, parameters),
+        optional_inputs=frozenset(i.name for i in config.input if i.optional),
     )
     return replace(contract, matting=_matting_input(contract))
 
@@ -63,6 +64,8 @@ def accepts(contract: ModelContract, key: BatchKey) -> bool:
     if key.version and key.version not in contract.versions:
         return False
     specs = {spec.name: spec for spec in contract.inputs}
+    if specs.keys() - contract.optional_inputs - {given.name for given in key.inputs}:
+        return False
     return all(
         (spec := specs.get(given.name)) is not None
         and given.datatype == spec.datatype

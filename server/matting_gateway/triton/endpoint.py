@@ -3,12 +3,11 @@
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchResult, ModelContract
@@ -16,12 +15,12 @@ from matting_gateway.errors import BackendContractError, BackendUnavailableError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton import failures
 from matting_gateway.triton.addresses import Address
-from matting_gateway.triton.batch_io import batch_inputs, share_out
+from matting_gateway.triton.caretaker import Caretaker
 from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonError
-from matting_gateway.triton.infer_messages import OutputRequest, read_answer, request_pieces
+from matting_gateway.triton.exchange import Exchange
+from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.settings import ChannelOptions, PoolSettings
 
-INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _logger = logging.getLogger(__name__)
 
 
@@ -48,8 +47,7 @@ class Endpoint:
 
     Owns the channel, the health and what was discovered; touched on the event loop only.
     Invariants: `healthy` turns true only by a successful look at the server, and false as soon as
-    a call or a look fails for the server's sake; the look runs in one task, woken by the channel's
-    state, by failures and by time.
+    a call or a look fails for the server's sake.
     """
 
     def __init__(
@@ -59,6 +57,7 @@ class Endpoint:
         clock: Clock,
         metrics: Metrics,
         settings: PoolSettings,
+        executions: Executions,
         on_change: Callable[[], None],
     ) -> None:
         self.address = address
@@ -73,10 +72,9 @@ class Endpoint:
         self._config_read_s = 0.0
         # Model -> time until which it is not used here.
         self._suspects: dict[str, float] = {}
-        self._news = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._idle = asyncio.Event()
         self._idle.set()
+        self._executions = executions
         self._batch_count = 0
         self._failure_count = 0
 
@@ -95,23 +93,19 @@ class Endpoint:
         self._channel = settings.channel_factory(
             self.address.target, self.address.server_name, _channel_options(settings)
         )
-        self._infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(INFER_METHOD)
+        self._exchange = Exchange(self._channel, settings=settings)
         self._discoverer = Discoverer(self._channel, backend=self.address.label, timeout_s=settings.probe_timeout_s)
         self._up = self._metrics.backend_up.labels(self.address.label)
-        self._inflight_gauge = self._metrics.backend_inflight.labels(self.address.label)
-        self._seconds = self._metrics.backend_seconds.labels(self.address.label)
         self._up.set(0)
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._look_after())]
+        self._caretaker = Caretaker(self._channel, self._look, settings)
+        self._caretaker.start()
 
     async def close(self) -> None:
         """Stop looking after it, fail what is in flight, and take its series away."""
         self._set_health(healthy=False, state="closed")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._caretaker.close()
         await self._channel.close()
-        for series in (self._metrics.backend_up, self._metrics.backend_inflight, self._metrics.backend_seconds):
-            series.remove(self.address.label)
+        self._metrics.backend_up.remove(self.address.label)
 
     async def wait_idle(self) -> None:
         """Wait until no batch is in flight."""
@@ -119,7 +113,7 @@ class Endpoint:
 
     def look_again(self) -> None:
         """Ask the server now instead of at the next interval."""
-        self._news.set()
+        self._caretaker.wake()
 
     async def run_batch(self, batch: Batch, patience_s: float) -> BatchResult:
         """Send a batch and return its checked answer.
@@ -132,30 +126,41 @@ class Endpoint:
             raise BackendUnavailableError(
                 f"Backend {self.address.label} does not serve model {batch.key.model} now; try again."
             )
-        self.in_flight += 1
-        self._idle.clear()
-        self._batch_count += 1
-        self._inflight_gauge.inc()
         started_s = self._clock.now()
-        try:
-            answer = await self._exchange(batch, contract, patience_s)
-        except grpc.aio.AioRpcError as exc:
-            raise self._failed(exc, batch) from exc
-        except (BackendContractError, DecodeError) as exc:
-            self._suspect(batch.key.model)
-            if isinstance(exc, BackendContractError):
+        self._batch_count += 1
+        with self._in_use():
+            try:
+                result = await self._exchange.run(batch, contract, patience_s)
+            except grpc.aio.AioRpcError as exc:
+                self._note_failure(exc)
+                raise failures.translate(exc, backend=self.address.label, model=batch.key.model) from exc
+            except BackendContractError:
+                self._suspect(batch.key.model)
                 raise
-            raise BackendContractError(
-                f"The backend of model {batch.key.model} answered with something that is no inference response."
-            ) from exc
-        finally:
-            self.in_flight -= 1
-            if self.in_flight == 0:
-                self._idle.set()
-            self._inflight_gauge.dec()
-            self._seconds.observe(self._clock.now() - started_s)
         self._suspects.pop(batch.key.model, None)
-        return answer
+        self._executions.add(batch.key.model, result.version, batch.row_count, self._clock.now() - started_s)
+        return result
+
+    async def forward(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """Pass a unary call on as it came.
+
+        Raises:
+            BackendUnavailableError: The backend went away or did not answer in time.
+            ModelFailedError: Its own refusal.
+        """
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        with self._in_use():
+            try:
+                return await call(request, timeout=max(0.0, timeout_s))
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:  # how long it may take is the caller's wish
+                    self._note_failure(exc)
+                raise failures.translate_forwarded(exc, backend=self.address.label) from exc
+
+    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Open a stream of messages as they come."""
+        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method)
+        return stream()
 
     def statistics(self) -> EndpointStatistics:
         now_s = self._clock.now()
@@ -174,20 +179,24 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.address.label}: {self._state}, {self.in_flight} batches in flight>"
 
-    async def _exchange(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
-        outputs = [OutputRequest(name) for name in batch.key.outputs]
-        pieces = request_pieces(batch.key.model, batch.key.version, batch_inputs(batch, contract), outputs)
-        message = await self._infer(b"".join(pieces), timeout=max(0.0, patience_s))
-        return share_out(read_answer(message), batch, contract, {})
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        self.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if self.in_flight == 0:
+                self._idle.set()
 
-    def _failed(self, error: grpc.aio.AioRpcError, batch: Batch) -> Exception:
+    def _note_failure(self, error: grpc.aio.AioRpcError) -> None:
         self._failure_count += 1
         if failures.endpoint_failed(error):
-            self._set_health(healthy=False, state=_describe(error))
+            self._set_health(healthy=False, state=failures.describe(error))
         elif error.code() is grpc.StatusCode.NOT_FOUND:
             self._config_read_s = float("-inf")
         self.look_again()
-        return failures.translate(error, backend=self.address.label, model=batch.key.model)
 
     def _suspect(self, model: str) -> None:
         """Keep batches of a model away for a while: it answers, but not what it promised."""
@@ -206,42 +215,14 @@ class Endpoint:
             _logger.info("backend %s: %s", self.address.label, state)
             self._on_change()
 
-    async def _watch(self) -> None:
-        """Wake the look whenever the connection comes or goes."""
-        while True:
-            before = self._channel.get_state(try_to_connect=True)
-            await self._channel.wait_for_state_change(before)
-            after = self._channel.get_state()
-            if after is grpc.ChannelConnectivity.SHUTDOWN:
-                return
-            if grpc.ChannelConnectivity.READY in (before, after):
-                self._news.set()
-
-    async def _look_after(self) -> None:
-        pause_s = self._settings.first_retry_s
-        while True:
-            self._news.clear()
-            await self._look()
-            if self.healthy:
-                pause_s = self._settings.first_retry_s
-                wait_s = self._settings.refresh_interval_s
-            else:
-                wait_s = pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter needs no secret
-                pause_s = min(2 * pause_s, self._settings.longest_retry_s)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
-
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
         try:
             seen = await self._discoverer.look(None if stale else self._known)
         except (grpc.aio.AioRpcError, NotATritonError) as exc:
-            self._set_health(healthy=False, state=_describe(exc))
-            return
+            self._set_health(healthy=False, state=failures.describe(exc))
+            return False
         if stale:
             self._config_read_s = now_s
         changed = self._known is None or seen.models != self._known.models
@@ -249,13 +230,7 @@ class Endpoint:
         if changed and self.healthy:
             self._on_change()
         self._set_health(healthy=True, state="up")
-
-
-def _describe(error: Exception) -> str:
-    """Return one line on why a backend is not used."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {(error.details() or 'no details')[:200]}"
-    return str(error)
+        return True
 
 
 def _channel_options(settings: PoolSettings) -> ChannelOptions:

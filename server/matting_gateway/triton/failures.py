@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong between gateway and Triton, in the gateway's words: the one place of translation."""
 
+from collections.abc import Mapping
+
 import grpc
 
 from matting_gateway.errors import BackendUnavailableError, GatewayError, InternalError
@@ -19,8 +21,17 @@ class ModelFailedError(InternalError):
     words: for callers who speak to the model directly, and for nobody else.
     """
 
-    def __init__(self, message: str, *, backend_code: str, backend_text: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        backend_code: str = "",
+        backend_text: str = "",
+        field: str | None = None,
+        retry_after_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, field=field, retry_after_s=retry_after_s, metadata=metadata)
         self.backend_code = backend_code
         self.backend_text = backend_text
 
@@ -36,6 +47,11 @@ def endpoint_failed(error: grpc.aio.AioRpcError) -> bool:
     return error.code() in _UNREACHABLE and not (error.details() or "").startswith(_MODEL_TEXTS)
 
 
+def model_failed(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the backend took the request and refused or failed it, for the sake of what was in it."""
+    return isinstance(translate(error, backend="", model=""), ModelFailedError)
+
+
 def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> GatewayError:
     """Return the gateway's error for a failed call about `model` to `backend`."""
     code, text = error.code(), error.details() or ""
@@ -46,3 +62,20 @@ def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> Gatew
     if code in _UNREACHABLE:
         return BackendUnavailableError(f"Backend {backend} went away; try again.")
     return ModelFailedError(f"Model {model} failed on this request.", backend_code=code.name, backend_text=text)
+
+
+def translate_forwarded(error: grpc.aio.AioRpcError, *, backend: str) -> GatewayError:
+    """Return the gateway's error for a failed call that was passed on as it came."""
+    code, text = error.code(), error.details() or ""
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return BackendHungError(f"Backend {backend} did not answer in time; try again.")
+    if endpoint_failed(error):
+        return BackendUnavailableError(f"Backend {backend} went away; try again.")
+    return ModelFailedError("The backend refused the call.", backend_code=code.name, backend_text=text)
+
+
+def describe(error: Exception) -> str:
+    """Return one line on why a backend is not used."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {(error.details() or 'no details')[:200]}"
+    return str(error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ModelInferRequest and ModelInferResponse between gateway and Triton, without message objects for the pixels.
+"""ModelInferRequest and ModelInferResponse between gateway and Triton.
 
-Field numbers are those of Triton's `grpc_service.proto`. A request is a list of pieces, joined
-once; an answer is read as views into what arrived.
+Headers go through protobuf, pixels around it: a request is joined once from its pieces, an answer
+is read as views into what arrived. Messages are those of Triton's `grpc_service.proto`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,11 @@ from tritonclient.grpc import service_pb2
 
 from matting_gateway.domain import Buffer
 from matting_gateway.triton import wire
+from matting_gateway.triton.header_cache import HeaderCache
+
+RAW_INPUT_FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+RAW_OUTPUT_FIELD = service_pb2.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+REGION, BYTE_SIZE, OFFSET = "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,133 +48,95 @@ class OutputRequest:
     place: Place | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class OutputMessage:
-    """An output of an answer: `raw` is None where it was written to shared memory."""
+@dataclass(frozen=True, slots=True)
+class OutputHeader:
+    """What an answer says of one output; `placed` if its bytes went to shared memory."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    raw: memoryview | None
+    placed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHeader:
+    """An answer without its raw contents. `typed`: it came with contents of the other kind."""
+
+    model_version: str
+    outputs: tuple[OutputHeader, ...]
+    typed: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InferAnswer:
-    """An answer, as far as the gateway reads it."""
+    """An answer; a content is None where the output went to shared memory."""
 
-    model_version: str
-    outputs: tuple[OutputMessage, ...]
+    header: AnswerHeader
+    contents: tuple[memoryview | None, ...]
 
 
-def request_pieces(
-    model: str, version: str, inputs: Sequence[InputMessage], outputs: Sequence[OutputRequest]
-) -> list[Buffer]:
-    """Return a ModelInferRequest as pieces to be joined."""
-    header = [wire.text(1, model), wire.text(2, version)]
-    header += [wire.delimited(5, _input_header(tensor)) for tensor in inputs]
-    header += [wire.delimited(6, wire.text(1, output.name) + _place(2, output.place)) for output in outputs]
-    pieces: list[Buffer] = [b"".join(header)]
+def write_request(model: str, version: str, inputs: Sequence[InputMessage], outputs: Sequence[OutputRequest]) -> bytes:
+    """Return a ModelInferRequest; this copies the pixels once."""
+    header = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for tensor in inputs:
-        if tensor.place is None:
-            pieces.append(wire.head(7, sum(map(len, tensor.chunks))))
-            pieces += tensor.chunks
-    return pieces
-
-
-def _input_header(tensor: InputMessage) -> bytes:
-    return (
-        wire.text(1, tensor.name)
-        + wire.text(2, tensor.datatype)
-        + wire.packed(3, tensor.shape)
-        + _place(4, tensor.place)
+        put_place(header.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape), tensor.place)
+    for output in outputs:
+        put_place(header.outputs.add(name=output.name), output.place)
+    return wire.with_contents(
+        header.SerializeToString(), RAW_INPUT_FIELD, [tensor.chunks for tensor in inputs if tensor.place is None]
     )
 
 
-def _place(field: int, place: Place | None) -> bytes:
-    if place is None:
-        return b""
-    entries = [
-        wire.text(1, "shared_memory_region") + wire.delimited(2, wire.text(3, place.region)),
-        _int_entry("shared_memory_byte_size", place.length_bytes),
-        _int_entry("shared_memory_offset", place.offset_bytes),
-    ]
-    return b"".join(wire.delimited(field, entry) for entry in entries)
+def put_place(
+    tensor: service_pb2.ModelInferRequest.InferInputTensor
+    | service_pb2.ModelInferRequest.InferRequestedOutputTensor
+    | service_pb2.ModelInferResponse.InferOutputTensor,
+    place: Place | None,
+) -> None:
+    """Write down where a tensor lies."""
+    if place is not None:
+        tensor.parameters[REGION].string_param = place.region
+        tensor.parameters[BYTE_SIZE].int64_param = place.length_bytes
+        tensor.parameters[OFFSET].int64_param = place.offset_bytes
 
 
-def _int_entry(key: str, value: int) -> bytes:
-    return wire.text(1, key) + wire.delimited(2, wire.varint(2 << 3 | wire.VARINT) + wire.varint(value))
+class AnswerReader:
+    """Reads ModelInferResponses; the raw tensors are views into the message."""
+
+    def __init__(self) -> None:
+        self._headers = HeaderCache(_answer_header, keep=lambda header: not header.typed)
+
+    def read(self, message: bytes) -> InferAnswer:
+        """Read one.
+
+        Raises:
+            DecodeError: The bytes are no such message, or not one that goes together.
+        """
+        cut = wire.cut(message, RAW_OUTPUT_FIELD)
+        if cut is None:
+            whole = service_pb2.ModelInferResponse.FromString(message)
+            header = _answer_header(message)
+            return InferAnswer(header, _assign(header, tuple(memoryview(raw) for raw in whole.raw_output_contents)))
+        header = self._headers(cut.rest)
+        return InferAnswer(header, _assign(header, cut.contents))
 
 
-def read_answer(message: bytes) -> InferAnswer:
-    """Read a ModelInferResponse; the raw tensors are views into `message`.
-
-    Raises:
-        DecodeError: The bytes are no such message.
-    """
-    try:
-        return _read_fast(memoryview(message))
-    except wire.UnusualMessageError:
-        return _read_by_protobuf(message)
-
-
-def _read_fast(data: memoryview) -> InferAnswer:
-    version = ""
-    outputs: list[tuple[str, str, tuple[int, ...], bool]] = []
-    raws: list[memoryview] = []
-    for field, wire_type, start, stop in wire.fields(data, 0, len(data)):
-        if wire_type != wire.LENGTH_DELIMITED:
-            raise wire.UnusualMessageError
-        if field == 2:
-            version = wire.read_text(data, start, stop)
-        elif field == 5:
-            outputs.append(_read_output(data, start, stop))
-        elif field == 6:
-            raws.append(data[start:stop])
-        elif field not in (1, 3, 4):
-            raise wire.UnusualMessageError
-    return _answer(version, outputs, raws)
-
-
-def _read_output(data: memoryview, start: int, stop: int) -> tuple[str, str, tuple[int, ...], bool]:
-    name = datatype = ""
-    shape: tuple[int, ...] = ()
-    placed = False
-    for field, wire_type, begin, end in wire.fields(data, start, stop):
-        if wire_type != wire.LENGTH_DELIMITED or (field == 3 and shape):
-            raise wire.UnusualMessageError
-        if field == 1:
-            name = wire.read_text(data, begin, end)
-        elif field == 2:
-            datatype = wire.read_text(data, begin, end)
-        elif field == 3:
-            shape = wire.read_packed_int64(data, begin, end)
-        elif field == 4:
-            placed = placed or b"shared_memory_region" in bytes(data[begin:end])
-        else:
-            raise wire.UnusualMessageError
-    return name, datatype, shape, placed
-
-
-def _read_by_protobuf(message: bytes) -> InferAnswer:
-    answer = service_pb2.ModelInferResponse.FromString(message)
-    outputs = [
-        (output.name, output.datatype, tuple(output.shape), "shared_memory_region" in output.parameters)
-        for output in answer.outputs
-    ]
-    return _answer(answer.model_version, outputs, [memoryview(raw) for raw in answer.raw_output_contents])
-
-
-def _answer(
-    version: str, outputs: Sequence[tuple[str, str, tuple[int, ...], bool]], raws: Sequence[memoryview]
-) -> InferAnswer:
-    """Bring headers and contents together: Triton writes one raw content an output, empty for one in shared memory."""
-    if len(raws) not in (len(outputs), 0):
-        raise DecodeError("the answer has not one raw content an output")
-    contents: Sequence[memoryview | None] = raws or [None] * len(outputs)
-    return InferAnswer(
-        version,
+def _answer_header(data: bytes) -> AnswerHeader:
+    answer = service_pb2.ModelInferResponse.FromString(data)
+    return AnswerHeader(
+        answer.model_version,
         tuple(
-            OutputMessage(name, datatype, shape, None if placed else raw)
-            for (name, datatype, shape, placed), raw in zip(outputs, contents, strict=True)
+            OutputHeader(output.name, output.datatype, tuple(output.shape), REGION in output.parameters)
+            for output in answer.outputs
         ),
+        any(output.HasField("contents") for output in answer.outputs),
     )
+
+
+def _assign(header: AnswerHeader, raws: tuple[memoryview, ...]) -> tuple[memoryview | None, ...]:
+    """Return the content of each output: Triton writes one for each, an empty one for those in shared memory."""
+    if header.typed or (raws and len(raws) != len(header.outputs)):
+        raise DecodeError("the answer has not one raw content for each output")
+    if not raws:
+        return (None,) * len(header.outputs)
+    return tuple(None if output.placed else raw for output, raw in zip(header.outputs, raws, strict=True))

@@ -13,6 +13,8 @@ from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.addresses import Address, ConfiguredAddress
 from matting_gateway.triton.contract import accepts, instance_count, merge, newest_first
 from matting_gateway.triton.endpoint import Endpoint, EndpointStatistics
+from matting_gateway.triton.executions import Executions
+from matting_gateway.triton.passage import Passage
 from matting_gateway.triton.settings import PoolSettings
 
 _logger = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class Pool:
         self._metrics = metrics
         self._settings = settings
         self._on_change = on_change
+        self.executions = Executions()
+        self.passage = Passage(lambda: tuple(self._endpoints.values()))
         self._places: dict[ConfiguredAddress, tuple[Address, ...]] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._states: dict[BatchKey, tuple[EndpointState, ...]] = {}
@@ -203,7 +207,12 @@ class Pool:
         for label, place in wanted.items():
             if label not in self._endpoints:
                 endpoint = Endpoint(
-                    place, clock=self._clock, metrics=self._metrics, settings=self._settings, on_change=self._changed
+                    place,
+                    clock=self._clock,
+                    metrics=self._metrics,
+                    settings=self._settings,
+                    executions=self.executions,
+                    on_change=self._changed,
                 )
                 self._endpoints[label] = endpoint
                 endpoint.start()

@@ -1,21 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The little of protobuf's wire format that tensors need, so that pixels never pass through message objects.
+"""The little of protobuf's wire format that keeps pixels out of message objects.
 
-Reading accepts only what every usual writer produces and declines the rest (`UnusualMessageError`):
-the caller then asks protobuf itself, so an answer never differs from protobuf's own.
-Source: "Encoding", protobuf.dev/programming-guides/encoding.
+A message is cut in two: its raw contents, as views, and everything else, which protobuf parses.
+So there is no second reader of names, shapes and parameters that could disagree with protobuf.
+What is cut apart here is only what every writer produces; the rest is declined (None) and
+protobuf gets the message whole. Source: "Encoding", protobuf.dev/programming-guides/encoding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
-# Protobuf itself refuses messages of 2 GiB and more.
-MAX_MESSAGE_BYTES = 2**31 - 1
+from matting_gateway.domain import Buffer
+
+_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+# Protobuf itself refuses tags of more than 32 bits and lengths of 2 GiB and more.
+_MAX_TAG_BYTES = 5
+_MAX_LENGTH_BYTES = 5
+_MAX_TAG = 2**32 - 1
 _MAX_VARINT_BYTES = 10
+_MAX_LENGTH = 2**31 - 1
 
 
-class UnusualMessageError(Exception):
-    """The bytes are damaged, or valid in a way that only protobuf should judge."""
+@dataclass(frozen=True, slots=True, repr=False)
+class CutMessage:
+    """A message without its raw contents, and the raw contents in their order, as views of it."""
+
+    rest: bytes
+    contents: tuple[memoryview, ...]
+
+
+def cut(message: bytes, field: int) -> CutMessage | None:
+    """Take the length-delimited fields of number `field` out of a message, or decline."""
+    data = memoryview(message)
+    wanted = field << 3 | _LENGTH_DELIMITED
+    rest: list[Buffer] = []
+    contents: list[memoryview] = []
+    position = run_start = 0
+    end = len(message)
+    while position < end:
+        field_start = position
+        tag, position = _read_varint(message, position, _MAX_TAG_BYTES)
+        wire_type = tag & 7
+        if not 8 <= tag <= _MAX_TAG:
+            return None
+        if wire_type == _LENGTH_DELIMITED:
+            length, start = _read_varint(message, position, _MAX_LENGTH_BYTES)
+            position = start + length
+            if not 0 <= length <= _MAX_LENGTH or position > end:
+                return None
+            if tag == wanted:
+                rest.append(data[run_start:field_start])
+                contents.append(data[start:position])
+                run_start = position
+        elif wire_type == _VARINT:
+            value, position = _read_varint(message, position, _MAX_VARINT_BYTES)
+            if value < 0:
+                return None
+        elif wire_type in _FIXED_BYTES:
+            position += _FIXED_BYTES[wire_type]
+        else:
+            return None
+    if position != end:
+        return None
+    rest.append(data[run_start:end])
+    return CutMessage(b"".join(rest), tuple(contents))
+
+
+def _read_varint(data: bytes, position: int, max_bytes: int) -> tuple[int, int]:
+    """Return the integer at `position` and where it ends; -1 where it is damaged or too long."""
+    value = shift = 0
+    for byte in data[position : position + max_bytes]:
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    return -1, position
 
 
 def varint(value: int) -> bytes:
@@ -28,83 +89,14 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def signed_varint(value: int) -> bytes:
-    """Encode an int64 (two's complement, as protobuf's int64 does)."""
-    return varint(value & 0xFFFFFFFFFFFFFFFF)
+def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]]) -> bytes:
+    """Return a message of `rest` and one length-delimited `field` for each of `contents`, given in pieces.
 
-
-def head(field: int, length: int) -> bytes:
-    """Encode the tag and length that precede a length-delimited field of `length` bytes."""
-    return varint(field << 3 | LENGTH_DELIMITED) + varint(length)
-
-
-def delimited(field: int, payload: bytes) -> bytes:
-    """Encode a length-delimited field whole."""
-    return head(field, len(payload)) + payload
-
-
-def text(field: int, value: str) -> bytes:
-    """Encode a string field; nothing where it is empty, as proto3 does."""
-    return delimited(field, value.encode()) if value else b""
-
-
-def packed(field: int, values: tuple[int, ...]) -> bytes:
-    """Encode a packed repeated int64 field; nothing where it is empty."""
-    return delimited(field, b"".join(map(signed_varint, values))) if values else b""
-
-
-def read_varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
-    """Return the integer at `position` (at most 64 bits) and where it ends."""
-    value = shift = 0
-    limit = min(end, position + _MAX_VARINT_BYTES)
-    while position < limit:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >> 64:
-                break
-            return value, position
-        shift += 7
-    raise UnusualMessageError
-
-
-def to_int64(value: int) -> int:
-    """Return what an int64 field means by the 64 bits read."""
-    return value - (1 << 64) if value >> 63 else value
-
-
-def fields(data: memoryview, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (field, wire type, start, stop) of each field in order; a varint's start is its value."""
-    while position < end:
-        tag, position = read_varint(data, position, end)
-        field, wire_type = tag >> 3, tag & 7
-        if wire_type == LENGTH_DELIMITED:
-            length, position = read_varint(data, position, end)
-            start, position = position, position + length
-        elif wire_type == VARINT:
-            start, position = read_varint(data, position, end)
-        elif wire_type == FIXED64:
-            start, position = position, position + 8
-        else:
-            raise UnusualMessageError
-        if position > end or not 0 < field < 1 << 29:
-            raise UnusualMessageError
-        yield field, wire_type, start, position
-
-
-def read_text(data: memoryview, start: int, stop: int) -> str:
-    """Return a string field's value; not UTF-8 is unusual."""
-    try:
-        return str(data[start:stop], "utf-8")
-    except UnicodeDecodeError as exc:
-        raise UnusualMessageError from exc
-
-
-def read_packed_int64(data: memoryview, start: int, stop: int) -> tuple[int, ...]:
-    """Return the values of a packed repeated int64 field."""
-    values: list[int] = []
-    while start < stop:
-        value, start = read_varint(data, start, stop)
-        values.append(to_int64(value))
-    return tuple(values)
+    This is the one copy of the pixels on their way out.
+    """
+    tag = varint(field << 3 | _LENGTH_DELIMITED)
+    pieces: list[Buffer] = [rest]
+    for content in contents:
+        pieces.append(tag + varint(sum(map(len, content))))
+        pieces.extend(content)
+    return b"".join(pieces)

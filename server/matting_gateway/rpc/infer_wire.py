@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ModelInferRequest in, ModelInferResponse out, with the pixels as views and one copy on the way out.
+
+The header (everything but raw contents) is parsed by protobuf, and remembered where it repeats;
+only the raw contents are cut out by hand. What cannot be cut apart safely goes to protobuf whole,
+so that both always agree on what a message says.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+from matting_gateway.domain import Tensor
+from matting_gateway.errors import TensorInvalidError
+from matting_gateway.triton import wire
+from matting_gateway.triton.header_cache import HeaderCache
+from matting_gateway.triton.infer_messages import (
+    BYTE_SIZE,
+    OFFSET,
+    RAW_INPUT_FIELD,
+    RAW_OUTPUT_FIELD,
+    REGION,
+    Place,
+    put_place,
+)
+
+Parameter: TypeAlias = bool | int | float | str
+Parameters: TypeAlias = Mapping[str, Parameter]
+_PLACE_PARAMETERS = frozenset({REGION, BYTE_SIZE, OFFSET})
+
+
+@dataclass(frozen=True, slots=True)
+class InputHeader:
+    """What a request says of one input. `typed` names the kind of typed contents it came with, if any."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    place: Place | None
+    typed: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputHeader:
+    """An output asked for."""
+
+    name: str
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class InferHeader:
+    """A request without its raw contents.
+
+    `extra` says that tensors carry parameters that only the model's own server understands.
+    `message` is there exactly if some input came with typed contents.
+    """
+
+    model: str
+    version: str
+    id: str
+    parameters: Parameters
+    inputs: tuple[InputHeader, ...]
+    outputs: tuple[OutputHeader, ...]
+    extra: bool
+    message: service_pb2.ModelInferRequest | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class InferRequest:
+    """A request: its header, and its raw contents as views of what arrived."""
+
+    header: InferHeader
+    contents: tuple[memoryview, ...]
+
+
+class RequestReader:
+    """Reads ModelInferRequests; owns the memory of repeated headers."""
+
+    def __init__(self) -> None:
+        self._headers = HeaderCache(_parse_header, keep=lambda header: header.message is None)
+
+    def read(self, message: bytes) -> InferRequest:
+        """Read one.
+
+        Raises:
+            TensorInvalidError: The bytes are no such message.
+        """
+        try:
+            cut = wire.cut(message, RAW_INPUT_FIELD)
+            if cut is not None:
+                return InferRequest(self._headers(cut.rest), cut.contents)
+            whole = service_pb2.ModelInferRequest.FromString(message)
+            raws = tuple(memoryview(raw) for raw in whole.raw_input_contents)
+            del whole.raw_input_contents[:]
+            return InferRequest(_header_of(whole), raws)
+        except DecodeError as exc:
+            raise TensorInvalidError("The message is no inference.ModelInferRequest: protobuf cannot read it.") from exc
+
+
+def _parse_header(data: bytes) -> InferHeader:
+    return _header_of(service_pb2.ModelInferRequest.FromString(data))
+
+
+def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
+    inputs = tuple(
+        InputHeader(
+            tensor.name,
+            tensor.datatype,
+            tuple(tensor.shape),
+            _place_of(tensor.parameters),
+            _typed_kind(tensor.contents) if tensor.HasField("contents") else "",
+        )
+        for tensor in message.inputs
+    )
+    outputs = tuple(OutputHeader(tensor.name, _place_of(tensor.parameters)) for tensor in message.outputs)
+    return InferHeader(
+        model=message.model_name,
+        version=message.model_version,
+        id=message.id,
+        parameters={key: _value_of(value) for key, value in message.parameters.items()},
+        inputs=inputs,
+        outputs=outputs,
+        extra=any(set(t.parameters) - _PLACE_PARAMETERS for t in (*message.inputs, *message.outputs)),
+        message=message if any(tensor.HasField("contents") for tensor in message.inputs) else None,
+    )
+
+
+def _typed_kind(contents: service_pb2.InferTensorContents) -> str:
+    """Return the name of the one field that is filled; several are named together."""
+    return ",".join(field.name for field, _ in contents.ListFields())
+
+
+def _place_of(parameters: Mapping[str, service_pb2.InferParameter]) -> Place | None:
+    if REGION not in parameters:
+        return None
+    offset = parameters[OFFSET].int64_param if OFFSET in parameters else 0
+    length = parameters[BYTE_SIZE].int64_param if BYTE_SIZE in parameters else 0
+    return Place(parameters[REGION].string_param, offset, length)
+
+
+def _value_of(parameter: service_pb2.InferParameter) -> Parameter:
+    kind = parameter.WhichOneof("parameter_choice")
+    value: Parameter = getattr(parameter, kind) if kind is not None else ""
+    return value
+
+
+class ResponseWriter:
+    """Writes ModelInferResponses; owns the memory of repeated headers."""
+
+    _MAX_COUNT = 256
+
+    def __init__(self) -> None:
+        self._headers: dict[tuple[object, ...], bytes] = {}
+
+    def write(
+        self, *, model: str, version: str, request_id: str, outputs: Sequence[Tensor], placed: Mapping[str, Place]
+    ) -> bytes:
+        """Return the message: this copies the outputs once. Placed ones have an empty content, as from Triton."""
+        key = (model, version, request_id, *((o.name, o.datatype, o.shape, placed.get(o.name)) for o in outputs))
+        header = self._headers.get(key)
+        if header is None:
+            message = _response_header(model, version, request_id, outputs, placed)
+            header = bytes(message.SerializeToString())
+            if len(self._headers) >= self._MAX_COUNT:
+                self._headers.clear()
+            self._headers[key] = header
+        return wire.with_contents(header, RAW_OUTPUT_FIELD, [[] if o.name in placed else [o.data] for o in outputs])
+
+
+def _response_header(
+    model: str, version: str, request_id: str, outputs: Sequence[Tensor], placed: Mapping[str, Place]
+) -> service_pb2.ModelInferResponse:
+    header = service_pb2.ModelInferResponse(model_name=model, model_version=version, id=request_id)
+    for output in outputs:
+        tensor = header.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
+        put_place(tensor, placed.get(output.name))
+    return header
