@@ -2,94 +2,25 @@
 """The story of one photo, top to bottom."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
+from matting_gateway.admission.gate import Permit
+from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
 from matting_gateway.domain import (
     BatchKey,
-    Buffer,
     Fit,
     Job,
-    JobResult,
     MattingAnswer,
     MattingRequest,
     ModelContract,
-    ModelInput,
-    OutputSpec,
-    Photo,
-    Priority,
-    RenderedOutput,
-    Subject,
     Tensor,
     TensorSpec,
 )
 from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, OptionInvalidError
+from matting_gateway.imaging.room import Imaging, PreparedPhoto
 from matting_gateway.telemetry.metrics import Metrics
-
-
-class PhotoHeader(Protocol):
-    """What a photo's header tells."""
-
-    @property
-    def pixel_count(self) -> int: ...
-
-    def working_bytes(self, outputs: tuple[OutputSpec, ...], model_input: ModelInput) -> int:
-        """Return the most bytes needed at once beyond the photo as it came."""
-
-
-class PreparedPhoto(Protocol):
-    """A photo made ready for a model: uint8 RGB [height_px, width_px, 3]."""
-
-    @property
-    def data(self) -> Buffer: ...
-
-    @property
-    def width_px(self) -> int: ...
-
-    @property
-    def height_px(self) -> int: ...
-
-
-class Rendered(Protocol):
-    """The results of one photo."""
-
-    @property
-    def outputs(self) -> tuple[RenderedOutput, ...]: ...
-
-    @property
-    def subject(self) -> Subject: ...
-
-
-class Imaging(Protocol):
-    """The imaging room as the story needs it."""
-
-    def check_outputs(self, outputs: tuple[OutputSpec, ...]) -> None: ...
-
-    def inspect(self, photo: Photo, outputs: tuple[OutputSpec, ...]) -> PhotoHeader: ...
-
-    def prepare(
-        self, photo: Photo, header: PhotoHeader, model_input: ModelInput, outputs: tuple[OutputSpec, ...]
-    ) -> Awaitable[PreparedPhoto]: ...
-
-    def render(
-        self, prepared: PreparedPhoto, alpha: Buffer, outputs: tuple[OutputSpec, ...]
-    ) -> Awaitable[Rendered]: ...
-
-
-class Permit(Protocol):
-    """The memory granted to the call."""
-
-    def shrink(self, byte_count: int) -> None: ...
-
-
-class Queue(Protocol):
-    """The scheduler as the story needs it."""
-
-    def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority) -> None: ...
-
-    def submit(self, job: Job) -> asyncio.Future[JobResult]: ...
 
 
 class Pipeline:
@@ -99,14 +30,14 @@ class Pipeline:
         self,
         *,
         imaging: Imaging,
-        queue: Queue,
+        scheduler: Scheduler,
         model: Callable[[str, str], ModelContract],
         default_model: str,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._imaging = imaging
-        self._queue = queue
+        self._scheduler = scheduler
         self._model = model
         self._default_model = default_model
         self._clock = clock
@@ -117,9 +48,18 @@ class Pipeline:
         }
 
     async def run(
-        self, request: MattingRequest, *, deadline_s: float, permit: Permit, request_bytes: int, tenant: str = ""
+        self,
+        request: MattingRequest,
+        *,
+        deadline_s: float,
+        permit: Permit,
+        request_bytes: int,
+        tenant: str = "",
+        on_pixels: Callable[[int], None] = lambda _: None,
     ) -> MattingAnswer:
         """Return the answer of one photo.
+
+        `on_pixels` is told the photo's size before anything is decoded, and may refuse it.
 
         The permit, taken for the most that the call might need, shrinks to what it does need
         as soon as the photo's header is read.
@@ -139,15 +79,16 @@ class Pipeline:
             with self._stage("inspect"):
                 self._imaging.check_outputs(outputs)
                 header = self._imaging.inspect(request.photo, outputs)
+            on_pixels(header.pixel_count)
             permit.shrink(request_bytes + header.working_bytes(outputs, model.matting))
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
-                self._queue.check(grid, 1, deadline_s, request.priority)
+                self._scheduler.check(grid, 1, deadline_s, request.priority)
             with self._stage("decode"):
                 prepared = await self._imaging.prepare(request.photo, header, model.matting, outputs)
             self._check_deadline(deadline_s, "it was decoded")
-            result = await self._queue.submit(_job_of(model, request, prepared, deadline_s, tenant))
+            result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant))
             self._stages["queue"].observe(result.queue_s)
             self._stages["inference"].observe(result.inference_s)
             self._check_deadline(deadline_s, "the model had answered")

@@ -2,29 +2,20 @@
 """What is known of the call being served; set by the boundary, read by the handlers."""
 
 import contextlib
-import re
-import secrets
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.gate import Permit
+from matting_gateway.admission.tenants import ANONYMOUS
 from matting_gateway.clock import Clock
 from matting_gateway.rpc.status import duration
+from matting_gateway.telemetry.logs import clean_request_id
 from matting_gateway.telemetry.metrics import Metrics
 
 REQUEST_ID_KEY = "x-request-id"
 RECEIPT_KEY = "matting-receipt-bin"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-
-
-def request_id_from(metadata: dict[str, str | bytes]) -> str:
-    """Return the caller's request id, or a fresh random one where there is none that is fit to log."""
-    given = metadata.get(REQUEST_ID_KEY)
-    if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
-        return given
-    return secrets.token_hex(8)
 
 
 class Call:
@@ -49,13 +40,17 @@ class Call:
         self.method = method
         self.metadata = metadata
         self.peer = peer
-        self.request_id = request_id_from(metadata)
+        given = metadata.get(REQUEST_ID_KEY)
+        self.request_id = clean_request_id(given if isinstance(given, str) else None)
         self.deadline_s = deadline_s
         self.has_deadline = has_deadline
         self.started_s = clock.now()
-        self.tenant = ""
+        self.tenant = ANONYMOUS
+        # A name that a caller made up is for nobody's log: `model` is set once the model is known.
         self.model = ""
-        self.image_bytes = 0
+        self.pixel_count = 0
+        self.queue_s = 0.0
+        self.inference_s = 0.0
         self.held_s = 0.0
         self._holding_count = 0
         self._clock = clock

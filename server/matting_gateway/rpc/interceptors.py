@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The boundary of every call: who calls, until when, what came of it. Errors become statuses here only."""
 
+# gRPC's classes are generic to the type checker only.
+from __future__ import annotations
+
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,7 +38,7 @@ class CallEnd:
 class CallBoundary(grpc.aio.ServerInterceptor):
     """Wraps every method once; handlers inside only raise GatewayErrors.
 
-    Owns the cache of wrapped handlers. `admit` is asked first, with the call and gRPC's
+    Owns the cache of wrapped handlers and the count of calls in progress. `admit` is asked first, with the call and gRPC's
     context: it raises for callers who are not who they must be, and sets `call.tenant`.
     """
 
@@ -61,6 +64,23 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._always_open = always_open
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._series: dict[str, _Series] = {}
+        self._call_count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def call_count(self) -> int:
+        """Calls in progress, those of services that are always open aside."""
+        return self._call_count
+
+    async def wait_idle(self) -> None:
+        """Wait until no call is in progress."""
+        await self._idle.wait()
+
+    def _count(self, method: str, change: int) -> None:
+        if not self._always_open(method):
+            self._call_count += change
+            self._idle.clear() if self._call_count else self._idle.set()
 
     async def intercept_service(
         self,
@@ -131,6 +151,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     async def _boundary(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
         call = self._begin(method, context)
         self._series[method].started.inc()
+        self._count(method, 1)
         code, error = grpc.StatusCode.UNKNOWN, None
         try:
             try:
@@ -155,6 +176,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(call.trailing_metadata())
         finally:
             total_s = self._clock.now() - call.started_s
+            self._count(method, -1)
             self._series[method].end(code, total_s)
             self._on_end(CallEnd(call, code, error, total_s))
 

@@ -12,7 +12,13 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.gate import Permit
 from matting_gateway.clock import Clock
-from matting_gateway.errors import DeadlineUnreachableError, GatewayError, OptionInvalidError, OverloadedError
+from matting_gateway.errors import (
+    DeadlineUnreachableError,
+    DrainingError,
+    GatewayError,
+    OptionInvalidError,
+    OverloadedError,
+)
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.status import to_status, unexpected
 
@@ -38,6 +44,7 @@ class ItemStream:
         check: Callable[[int], None],
         serve: Serve,
         clock: Clock,
+        draining: asyncio.Event,
         on_bug: Callable[[Call, Exception], None],
         max_item_count: int,
         default_ttl_s: float,
@@ -49,6 +56,7 @@ class ItemStream:
         self._check = check
         self._serve = serve
         self._clock = clock
+        self._draining = draining
         self._on_bug = on_bug
         self._room = asyncio.Semaphore(max_item_count)
         self._idle_timeout_s = idle_timeout_s
@@ -61,14 +69,21 @@ class ItemStream:
     async def run(self) -> None:
         """Serve until the caller has sent all and every item is answered."""
         try:
-            while await self._next():
-                pass
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            try:
+                while await self._next():
+                    pass
+            except GatewayError:  # reading ends, but what was accepted is answered first
+                await self._settle()
+                raise
+            await self._settle()
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _next(self) -> bool:
         """Read one message and start what it asks for; tell whether more may come."""
@@ -96,16 +111,22 @@ class ItemStream:
 
     async def _read(self) -> Any:
         """Wait for a message; a stream on which nothing is in work may not stay silent for ever."""
-        if self._items:
-            return await self._context.read()
+        reading = asyncio.ensure_future(self._context.read())
+        draining = asyncio.ensure_future(self._draining.wait())
         try:
-            async with asyncio.timeout(self._idle_timeout_s):
-                return await self._context.read()
-        except TimeoutError as exc:
-            raise OverloadedError(
-                f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is work.",
-                retry_after_s=0.0,
-            ) from exc
+            patience_s = None if self._items else self._idle_timeout_s
+            await asyncio.wait({reading, draining}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+        finally:
+            reading.cancel()
+            draining.cancel()
+        if self._draining.is_set():
+            raise DrainingError("The gateway is shutting down; what was accepted is answered. Ask another one.")
+        raise OverloadedError(
+            f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is work.",
+            retry_after_s=0.0,
+        )
 
     def _problem_of(self, message: pb.StreamRemoveBackgroundRequest) -> GatewayError | None:
         if not 1 <= len(message.item_id) <= MAX_ITEM_ID_LENGTH:

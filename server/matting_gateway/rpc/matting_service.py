@@ -4,91 +4,28 @@
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.gate import Gate, Permit
+from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.domain import ModelContract
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
 from matting_gateway.rpc.item_stream import ItemStream
+from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.wire import answer_to, model_to, parse_request, request_from
 from matting_gateway.telemetry.metrics import Metrics
 
 SERVICE = "matting.v1.MattingService"
-REQUEST_BYTES_KEY = "x-matting-request-bytes"
-PIXELS_KEY = "x-matting-pixels"
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class DoorSettings:
-    """Limits of the photo door.
-
-    `worst_bytes_per_pixel` is what one pixel of a photo may need at once in the imaging room.
-    """
-
-    max_message_bytes: int = 64 << 20
-    max_pixels: int = 50_000_000
-    worst_bytes_per_pixel: int = 12
-    default_deadline_s: float = 30.0
-    receive_timeout_s: float = 20.0
-    max_residency_s: float = 120.0
-    max_stream_count: int = 1024
-    max_stream_item_count: int = 64
-    stream_idle_timeout_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """The most memory that a call may need: what its metadata promises, or else every limit."""
-
-    request_bytes: int
-    pixel_count: int
-    kept: bool
-
-    def byte_count(self, worst_bytes_per_pixel: int) -> int:
-        return self.request_bytes + self.pixel_count * worst_bytes_per_pixel
-
-    def check(self, request_bytes: int) -> None:
-        """Raise where the message is larger than promised."""
-        if request_bytes > self.request_bytes:
-            raise OptionInvalidError(
-                f"The request is larger than its metadata {REQUEST_BYTES_KEY} promised; send its true length, or none.",
-                field=REQUEST_BYTES_KEY,
-            )
-
-
-def promise_of(metadata: dict[str, str | bytes], settings: DoorSettings) -> Promise:
-    """Return what a call's metadata promises; a promise left out or over a limit counts as the limit.
-
-    Raises:
-        OptionInvalidError: A promise that is no whole number.
-    """
-    request_bytes = _promised(metadata, REQUEST_BYTES_KEY)
-    pixel_count = _promised(metadata, PIXELS_KEY)
-    return Promise(
-        min(settings.max_message_bytes if request_bytes is None else request_bytes, settings.max_message_bytes),
-        min(settings.max_pixels if pixel_count is None else pixel_count, settings.max_pixels),
-        kept=request_bytes is not None,
-    )
-
-
-def _promised(metadata: dict[str, str | bytes], key: str) -> int | None:
-    value = metadata.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 18:
-        raise OptionInvalidError(f"Metadata {key} must be a whole number in decimal digits.", field=key)
-    return int(value)
 
 
 class MattingService:
@@ -105,7 +42,8 @@ class MattingService:
         models: Callable[[], tuple[ModelContract, ...]],
         default_model: str,
         policy: Callable[[], pb.DataPolicy],
-        authorize: Callable[[Call, str, int], Any],
+        tenants: Tenants,
+        draining: asyncio.Event,
         on_bug: Callable[[Call, Exception], None],
         clock: Clock,
         metrics: Metrics,
@@ -116,7 +54,8 @@ class MattingService:
         self._models = models
         self._default_model = default_model
         self._policy = policy
-        self._authorize = authorize
+        self._tenants = tenants
+        self._draining = draining
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
@@ -153,6 +92,7 @@ class MattingService:
         call = current_call()
         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
+        self._tenants.charge_request(call.tenant)
         permit = await self._acquire(promise, call.deadline_s)
         with call.holding(permit):
             data = await self._receive(context)
@@ -174,7 +114,8 @@ class MattingService:
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
                 check=promise.check,
-                serve=self._serve,
+                serve=self._serve_item,
+                draining=self._draining,
                 clock=self._clock,
                 on_bug=self._on_bug,
                 default_ttl_s=self._settings.default_deadline_s,
@@ -217,21 +158,39 @@ class MattingService:
         self._receive_seconds.observe(self._clock.now() - since_s)
         return bytes(data)
 
+    async def _serve_item(
+        self, call: Call, message: pb.RemoveBackgroundRequest, request_bytes: int, deadline_s: float, permit: Permit
+    ) -> pb.RemoveBackgroundResponse:
+        self._tenants.charge_request(call.tenant)
+        return await self._serve(call, message, request_bytes, deadline_s, permit)
+
     async def _serve(
         self, call: Call, message: pb.RemoveBackgroundRequest, request_bytes: int, deadline_s: float, permit: Permit
     ) -> pb.RemoveBackgroundResponse:
         since_s = self._clock.now()
         request = request_from(message)
         message.Clear()
-        call.model = request.model or self._default_model
-        call.image_bytes = request_bytes
+        name = request.model or self._default_model
+        tenant = call.tenant
+        self._tenants.check_model(tenant, name)
+
+        def on_pixels(pixel_count: int) -> None:
+            call.model, call.pixel_count = name, pixel_count
+            self._tenants.charge_pixels(tenant, pixel_count)
+
         ceiling_s = self._settings.max_residency_s
-        with self._authorize(call, call.model, request_bytes):
+        with self._tenants.hold_bytes(tenant, request_bytes):
             try:
                 async with asyncio.timeout(ceiling_s):
                     answer = await self._pipeline.run(
-                        request, deadline_s=deadline_s, permit=permit, request_bytes=request_bytes, tenant=call.tenant
+                        request,
+                        deadline_s=deadline_s,
+                        permit=permit,
+                        request_bytes=request_bytes,
+                        tenant=tenant.name,
+                        on_pixels=on_pixels,
                     )
             except TimeoutError as exc:
                 raise ResidencyExceededError(f"No image is held for longer than {ceiling_s:g} s.") from exc
+        call.queue_s, call.inference_s = answer.queue_s, answer.inference_s
         return answer_to(answer, total_s=self._clock.now() - since_s)

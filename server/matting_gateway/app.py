@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: builds every room in order of dependency, and owns the lifecycle.
+
+One event loop a process; the state of every room is touched on it alone. Worker threads and
+processes get immutable values, or an exclusive lease, and return values.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from matting.v1 import matting_service_pb2 as pb
+
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.tenants import Tenants, tenants_from_file
+from matting_gateway.batching.scheduler import Scheduler
+from matting_gateway.clock import Clock
+from matting_gateway.domain import BatchKey, Lifecycle
+from matting_gateway.errors import GatewayError
+from matting_gateway.imaging.room import Imaging
+from matting_gateway.pipeline import Pipeline
+from matting_gateway.policy_facts import policy_facts
+from matting_gateway.privacy.hardening import Hardening
+from matting_gateway.privacy.statement import data_policy
+from matting_gateway.rpc.doors import Doors, Rooms
+from matting_gateway.rpc.policy import policy_to
+from matting_gateway.rpc.tls import ServerTls
+from matting_gateway.settings import Settings
+from matting_gateway.telemetry.exposition import Exposition
+from matting_gateway.telemetry.logs import Event, Logs
+from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.triton.pool import Pool
+from matting_gateway.triton.tls_channels import tls_channels
+from matting_gateway.watched_files import ReloadReport
+
+
+class BackendProcess(Protocol):
+    """A Triton of our own, watched and restarted by its owner."""
+
+    @property
+    def grpc_address(self) -> str: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatistics:
+    """The lifecycle, the calls in progress, and whether a photo could be served now."""
+
+    lifecycle: Lifecycle
+    call_count: int
+    serving: bool
+
+
+class Gateway:
+    """The whole service.
+
+    Owns the lifecycle, which only moves STARTING -> SERVING -> DRAINING -> STOPPED, and every
+    room. `start`, `drain` and `stop` are called once each, in this order; `stop` at any time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        logs: Logs,
+        hardening: Hardening,
+        backend: BackendProcess | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._logs = logs
+        self._hardening = hardening
+        self._backend = backend
+        self._draining = asyncio.Event()
+        self._closing = AsyncExitStack()
+        self._move_to(Lifecycle.STARTING)
+        self.gate = Gate(settings.gate, clock=clock, metrics=metrics)
+        self.tenants = self._make_tenants()
+        self.imaging = Imaging(settings.imaging, clock=clock, metrics=metrics)
+        self.pool = self._make_pool()
+        self.scheduler = Scheduler(
+            run_batch=self.pool.run_batch,
+            endpoints=self.pool.endpoints,
+            clock=clock,
+            metrics=metrics,
+            settings=settings.batching,
+            stand_in=self._stand_in,
+        )
+        self.doors = self._make_doors()
+        self.exposition = Exposition(
+            metrics.registry, may_read=self._may_read_metrics if settings.close_metrics else None
+        )
+
+    def statistics(self) -> GatewayStatistics:
+        return GatewayStatistics(self._lifecycle, self.doors.boundary.call_count, self.doors.health.serving)
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self._lifecycle.value}>"
+
+    # --- lifecycle ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start every room and open the doors; backends may still be coming up when this returns.
+
+        Raises:
+            OSError: An address cannot be listened on.
+            WatchedFileError: A certificate, key or tenants file cannot be used.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        if self._backend is not None:
+            self._closing.push_async_callback(self._backend.stop)
+            await self._backend.start()
+        self._closing.push_async_callback(self.imaging.close)
+        await self.imaging.start()
+        self._closing.push_async_callback(self.scheduler.close)
+        self.scheduler.start()
+        self._closing.push_async_callback(self.pool.close)
+        await self.pool.start()
+        self._closing.push_async_callback(self.doors.close)
+        credentials = None
+        if settings.tls is not None:
+            credentials = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload).credentials()
+        await self.doors.open(settings.listen, credentials)
+        if settings.metrics_listen:
+            host, _, port = settings.metrics_listen.rpartition(":")
+            self._closing.callback(self.exposition.close)
+            self.exposition.start(host.strip("[]"), int(port))
+        self._move_to(Lifecycle.SERVING)
+        self._backends_changed()
+
+    async def drain(self) -> None:
+        """Take nothing new, and wait until what was accepted is answered, at most the drain time-out."""
+        self._move_to(Lifecycle.DRAINING)
+        self._draining.set()
+        self.doors.health.update(serving=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                await self.doors.boundary.wait_idle()
+                await self.scheduler.drain()
+
+    async def stop(self) -> None:
+        """Close the doors and every room, the last opened first."""
+        self._move_to(Lifecycle.STOPPED)
+        await self._closing.aclose()
+
+    def _move_to(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        for state in Lifecycle:
+            self._metrics.lifecycle.labels(state.value).set(state is lifecycle)
+        if lifecycle is not Lifecycle.STARTING:
+            event = {Lifecycle.SERVING: Event.SERVING, Lifecycle.DRAINING: Event.DRAINING}
+            self._logs.event(event.get(lifecycle, Event.STOPPED))
+
+    # --- rooms ----------------------------------------------------------------------------
+
+    def _make_tenants(self) -> Tenants:
+        path = self.settings.tenants_file
+        if path is None:
+            return Tenants(None, clock=self._clock)
+        file = tenants_from_file(
+            path, clock=self._clock, on_reload=self._log_reload, on_problem=self._log_tenant_problem
+        )
+        file.value()  # a file that cannot be used stops the start, not the first call
+        return Tenants(file, clock=self._clock)
+
+    def _make_pool(self) -> Pool:
+        settings = self.settings
+        addresses = settings.triton if self._backend is None else (self._backend.grpc_address,)
+        pool = replace(settings.pool, scrub=settings.hardening.scrub_memory)
+        if settings.triton_tls is not None:
+            channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
+            pool = replace(pool, channel_factory=channels)
+        return Pool(
+            addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
+        )
+
+    def _make_doors(self) -> Doors:
+        settings = self.settings
+        pipeline = Pipeline(
+            imaging=self.imaging,
+            scheduler=self.scheduler,
+            model=self.pool.model,
+            default_model=settings.default_model,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        return Doors(
+            Rooms(
+                pipeline=pipeline,
+                gate=self.gate,
+                tenants=self.tenants,
+                scheduler=self.scheduler,
+                pool=self.pool,
+                clock=self._clock,
+                metrics=self._metrics,
+                logs=self._logs,
+            ),
+            settings=settings.door,
+            default_model=settings.default_model,
+            max_connection_streams=settings.gate.max_permit_count,
+            close_reflection=settings.close_reflection,
+            lifecycle=lambda: self._lifecycle,
+            draining=self._draining,
+            policy=self._policy,
+        )
+
+    # --- what rooms ask of one another ----------------------------------------------------
+
+    def _backends_changed(self) -> None:
+        self.scheduler.endpoints_changed()
+        serving = self._lifecycle is Lifecycle.SERVING and self.pool.can_serve(self.settings.default_model)
+        self.doors.health.update(serving=serving)
+
+    def _stand_in(self, key: BatchKey) -> BatchKey | None:
+        """Return the key of the cheaper model that a model's configuration names, if it serves."""
+        try:
+            name = self.pool.model(key.model, key.version).parameters.get("matting_stand_in", "")
+            if name and not key.version and self.pool.can_serve(name):
+                return replace(key, model=name)
+        except GatewayError:
+            return None
+        return None
+
+    def _policy(self) -> pb.DataPolicy:
+        own = None if self._backend is None else self._backend.grpc_address
+        return policy_to(data_policy(policy_facts(self.settings, self._hardening, own_backend=own)))
+
+    def _may_read_metrics(self, authorization: str) -> bool:
+        try:
+            return self.tenants.identify(authorization.removeprefix("Bearer ").strip() or None, ()).operator
+        except GatewayError:
+            return False
+
+    def _log_reload(self, report: ReloadReport) -> None:
+        event = Event.FILES_RELOADED if report.accepted else Event.FILES_REFUSED
+        for path in report.paths:
+            self._logs.event(event, file=path.name, detail=report.problem)
+
+    def _log_tenant_problem(self, problem: str) -> None:
+        self._logs.event(Event.TENANT_REFUSED, detail=problem)

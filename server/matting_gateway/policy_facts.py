@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the data policy is made from: the settings in force, the hardening achieved, the backends as they are."""
+
+from collections.abc import Iterable
+
+from matting_gateway.privacy.hardening import Hardening
+from matting_gateway.privacy.statement import BackendFact, PolicyFacts
+from matting_gateway.privacy.transport import check_backend, check_listen
+from matting_gateway.settings import Settings
+
+
+def policy_facts(settings: Settings, hardening: Hardening, *, own_backend: str | None) -> PolicyFacts:
+    """Return the facts. `own_backend` is the address of the Triton that the gateway runs itself, if any."""
+    tls = settings.tls is not None
+    listeners = (
+        check_listen(
+            address,
+            tls=tls,
+            mutual=settings.tls is not None and settings.tls.client_ca_file is not None,
+            plaintext_allowed=settings.allow_plaintext,
+        )
+        for address in settings.listen
+    )
+    return PolicyFacts(
+        retention_ceiling_s=settings.door.max_residency_s,
+        listeners=tuple(listeners),
+        backends=tuple(_backends(settings, own_backend)),
+        hardening=hardening,
+        tenants_required=settings.tenants_file is not None,
+        metrics_closed=settings.close_metrics,
+        reflection_closed=settings.close_reflection,
+    )
+
+
+def _backends(settings: Settings, own_backend: str | None) -> Iterable[BackendFact]:
+    tls = settings.triton_tls is not None
+    for address in settings.triton if own_backend is None else (own_backend,):
+        hop = check_backend(address, tls=tls, plaintext_allowed=settings.allow_plaintext)
+        ours = own_backend is not None
+        off = True if ours else None
+        yield BackendFact(address, hop, ours=ours, trace_off=off, response_cache_off=off, tensor_logging_off=off)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One log line for each call that ended, and one for each bug."""
+
+from collections.abc import Callable
+
+from matting_gateway.rpc.call import Call
+from matting_gateway.rpc.interceptors import CallEnd
+from matting_gateway.telemetry.logs import CallRecord, Logs, pixel_bucket, short_peer
+
+
+def log_end(logs: Logs) -> Callable[[CallEnd], None]:
+    """Return what writes the line of a call that ended."""
+
+    def write(end: CallEnd) -> None:
+        call = end.call
+        logs.call(
+            CallRecord(
+                method=call.method,
+                code=end.code.name,
+                reason=end.error.reason if end.error else "",
+                tenant=call.tenant.name,
+                model=call.model,
+                size_bucket=pixel_bucket(call.pixel_count) if call.pixel_count else "",
+                peer=short_peer(call.peer),
+                request_id=call.request_id,
+                duration_s=end.total_s,
+                queue_s=call.queue_s,
+                inference_s=call.inference_s,
+            )
+        )
+
+    return write
+
+
+def log_bug(logs: Logs) -> Callable[[Call, Exception], None]:
+    """Return what writes the line of an exception that nobody foresaw."""
+
+    def write(call: Call, exc: Exception) -> None:
+        logs.unexpected(exc, call.request_id)
+
+    return write

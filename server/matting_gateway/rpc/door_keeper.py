@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may call which service: health is open, everything else asks for credentials once tenants are configured."""
+
+from typing import Any
+
+import grpc
+
+from matting_gateway.admission.tenants import Tenants
+from matting_gateway.errors import PermissionDeniedError
+from matting_gateway.rpc.authenticate import authenticate
+from matting_gateway.rpc.call import Call
+from matting_gateway.rpc.server import HEALTH_SERVICE, REFLECTION_SERVICE
+
+_HEALTH = f"/{HEALTH_SERVICE}/"
+_REFLECTION = f"/{REFLECTION_SERVICE}/"
+
+
+class DoorKeeper:
+    """Sets a call's tenant, or refuses the call."""
+
+    def __init__(self, tenants: Tenants, *, close_reflection: bool) -> None:
+        self._tenants = tenants
+        self._close_reflection = close_reflection
+
+    @staticmethod
+    def always_open(method: str) -> bool:
+        """Whether a method answers while the gateway starts and drains."""
+        return method.startswith((_HEALTH, _REFLECTION))
+
+    def admit(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Say who calls.
+
+        Raises:
+            CredentialsMissingError, CredentialsInvalidError: Who calls is not known.
+            PermissionDeniedError: Known, but no operator, and the service is closed to others.
+        """
+        if not self._tenants.closed or call.method.startswith(_HEALTH):
+            return
+        call.tenant = authenticate(self._tenants, call.metadata.items(), context.auth_context())
+        if self._close_reflection and call.method.startswith(_REFLECTION) and not call.tenant.operator:
+            raise PermissionDeniedError("Server reflection is for operators only on this gateway.")

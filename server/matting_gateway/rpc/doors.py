@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doors as one: boundary, services, health, reflection and ports on one grpc.aio server."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from matting.v1 import matting_service_pb2 as pb
+
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.tenants import Tenants
+from matting_gateway.batching.scheduler import Scheduler
+from matting_gateway.clock import Clock
+from matting_gateway.domain import Lifecycle
+from matting_gateway.pipeline import Pipeline
+from matting_gateway.rpc.call_log import log_bug, log_end
+from matting_gateway.rpc.door_keeper import DoorKeeper
+from matting_gateway.rpc.health import Health
+from matting_gateway.rpc.interceptors import CallBoundary
+from matting_gateway.rpc.matting_service import SERVICE, MattingService
+from matting_gateway.rpc.promise import DoorSettings
+from matting_gateway.rpc.server import add_reflection, listen, make_server
+from matting_gateway.telemetry.logs import Logs
+from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.triton.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the doors lead to."""
+
+    pipeline: Pipeline
+    gate: Gate
+    tenants: Tenants
+    scheduler: Scheduler
+    pool: Pool
+    clock: Clock
+    metrics: Metrics
+    logs: Logs
+
+
+class Doors:
+    """Owns the gRPC server, its health, and the ports in use (`ports`, by address asked for)."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        *,
+        settings: DoorSettings,
+        default_model: str,
+        max_connection_streams: int,
+        close_reflection: bool,
+        lifecycle: Callable[[], Lifecycle],
+        draining: asyncio.Event,
+        policy: Callable[[], pb.DataPolicy],
+    ) -> None:
+        keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
+        self.ports: dict[str, int] = {}
+        self.boundary = CallBoundary(
+            clock=rooms.clock,
+            metrics=rooms.metrics,
+            default_deadline_s=settings.default_deadline_s,
+            lifecycle=lifecycle,
+            admit=keeper.admit,
+            on_end=log_end(rooms.logs),
+            on_bug=log_bug(rooms.logs),
+            always_open=keeper.always_open,
+        )
+        service = MattingService(
+            pipeline=rooms.pipeline,
+            gate=rooms.gate,
+            models=rooms.pool.models,
+            default_model=default_model,
+            policy=policy,
+            tenants=rooms.tenants,
+            draining=draining,
+            on_bug=log_bug(rooms.logs),
+            clock=rooms.clock,
+            metrics=rooms.metrics,
+            settings=settings,
+        )
+        self.server = make_server(
+            (self.boundary,),
+            max_message_bytes=settings.max_message_bytes,
+            max_connection_streams=max_connection_streams,
+        )
+        self.server.add_generic_rpc_handlers((service.handlers(),))
+        self.services = [SERVICE]
+        self.health = Health(())
+        self._with_reflection = not close_reflection
+
+    async def open(self, addresses: tuple[str, ...], credentials: grpc.ServerCredentials | None) -> None:
+        """Listen and serve.
+
+        Raises:
+            OSError: An address cannot be listened on.
+        """
+        self.health = Health(self.services)
+        await self.health.start(self.server)
+        if self._with_reflection:
+            add_reflection(self.server, self.services)
+        for address in addresses:
+            self.ports[address] = listen(self.server, address, credentials)
+        await self.server.start()
+
+    async def close(self) -> None:
+        """Refuse new connections and end what is still in progress."""
+        await self.server.stop(None)
+        await self.health.close()

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""grpc.health.v1.Health from the state of the gateway: SERVING exactly while a photo could be served."""
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+
+class Health:
+    """Tells watchers whether the gateway serves.
+
+    Owns the health service's statuses and the one task that writes them, so that `update` can
+    be called from anywhere on the loop.
+    """
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._services = ("", *services)
+        self._servicer = health_aio.HealthServicer()
+        self._serving = False
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, server: grpc.aio.Server) -> None:
+        await self._write()
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        self._task = asyncio.create_task(self._follow(), name="health")
+
+    def update(self, *, serving: bool) -> None:
+        if serving != self._serving:
+            self._serving = serving
+            self._changed.set()
+
+    @property
+    def serving(self) -> bool:
+        return self._serving
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _follow(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._write()
+
+    async def _write(self) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            await self._servicer.set(service, status)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of a door, and what a caller promises of a call's size before its body is read."""
+
+from dataclasses import dataclass
+
+from matting_gateway.errors import OptionInvalidError
+
+REQUEST_BYTES_KEY = "x-matting-request-bytes"
+PIXELS_KEY = "x-matting-pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """Limits of the photo door.
+
+    `worst_bytes_per_pixel` is what one pixel of a photo may need at once in the imaging room.
+    """
+
+    max_message_bytes: int = 64 << 20
+    max_pixels: int = 50_000_000
+    worst_bytes_per_pixel: int = 12
+    default_deadline_s: float = 30.0
+    receive_timeout_s: float = 20.0
+    max_residency_s: float = 120.0
+    max_stream_count: int = 1024
+    max_stream_item_count: int = 64
+    stream_idle_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The most memory that a call may need: what its metadata promises, or else every limit."""
+
+    request_bytes: int
+    pixel_count: int
+    kept: bool
+
+    def byte_count(self, worst_bytes_per_pixel: int) -> int:
+        return self.request_bytes + self.pixel_count * worst_bytes_per_pixel
+
+    def check(self, request_bytes: int) -> None:
+        """Raise where the message is larger than promised."""
+        if request_bytes > self.request_bytes:
+            raise OptionInvalidError(
+                f"The request is larger than its metadata {REQUEST_BYTES_KEY} promised; send its true length, or none.",
+                field=REQUEST_BYTES_KEY,
+            )
+
+
+def promise_of(metadata: dict[str, str | bytes], settings: DoorSettings) -> Promise:
+    """Return what a call's metadata promises; a promise left out or over a limit counts as the limit.
+
+    Raises:
+        OptionInvalidError: A promise that is no whole number.
+    """
+    request_bytes = _promised(metadata, REQUEST_BYTES_KEY)
+    pixel_count = _promised(metadata, PIXELS_KEY)
+    return Promise(
+        min(settings.max_message_bytes if request_bytes is None else request_bytes, settings.max_message_bytes),
+        min(settings.max_pixels if pixel_count is None else pixel_count, settings.max_pixels),
+        kept=request_bytes is not None,
+    )
+
+
+def _promised(metadata: dict[str, str | bytes], key: str) -> int | None:
+    value = metadata.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise OptionInvalidError(f"Metadata {key} must be a whole number in decimal digits.", field=key)
+    return int(value)
