@@ -195,7 +195,7 @@ def read_roots(ca_file: Path) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=content.decode("ascii"))
-    except (ssl.SSLError, UnicodeDecodeError) as exc:
+    except (ssl.SSLError, ValueError) as exc:
         raise WatchedFileError(f"{ca_file} holds no PEM certificates of authorities.") from exc
     return content
 
