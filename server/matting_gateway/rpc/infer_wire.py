@@ -13,7 +13,7 @@ from typing import TypeAlias
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from matting_gateway.domain import Tensor
+from matting_gateway.domain import Buffer, Tensor
 from matting_gateway.errors import TensorInvalidError
 from matting_gateway.triton import wire
 from matting_gateway.triton.header_cache import HeaderCache
@@ -148,6 +148,19 @@ def _value_of(parameter: service_pb2.InferParameter) -> Parameter:
     return value
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class InferResponse:
+    """An answer to be written. `placed` outputs went to the caller's shared memory."""
+
+    model: str
+    version: str
+    id: str
+    outputs: Sequence[Tensor]
+    placed: Mapping[str, Place]
+    # Says that nothing follows, to callers of streams who asked to be told.
+    final: bool = False
+
+
 class ResponseWriter:
     """Writes ModelInferResponses; owns the memory of repeated headers."""
 
@@ -156,26 +169,30 @@ class ResponseWriter:
     def __init__(self) -> None:
         self._headers: dict[tuple[object, ...], bytes] = {}
 
-    def write(
-        self, *, model: str, version: str, request_id: str, outputs: Sequence[Tensor], placed: Mapping[str, Place]
-    ) -> bytes:
-        """Return the message: this copies the outputs once. Placed ones have an empty content, as from Triton."""
-        key = (model, version, request_id, *((o.name, o.datatype, o.shape, placed.get(o.name)) for o in outputs))
+    def write(self, response: InferResponse) -> list[Buffer]:
+        """Return the message in pieces; joining them copies the outputs once.
+
+        An output that is placed has an empty raw content, as from Triton.
+        """
+        contents = [[] if output.name in response.placed else [output.data] for output in response.outputs]
+        return wire.with_contents(self._header(response), RAW_OUTPUT_FIELD, contents)
+
+    def _header(self, response: InferResponse) -> bytes:
+        tensors = ((o.name, o.datatype, o.shape, response.placed.get(o.name)) for o in response.outputs)
+        key = (response.model, response.version, response.id, response.final, *tensors)
         header = self._headers.get(key)
         if header is None:
-            message = _response_header(model, version, request_id, outputs, placed)
-            header = bytes(message.SerializeToString())
             if len(self._headers) >= self._MAX_COUNT:
                 self._headers.clear()
-            self._headers[key] = header
-        return wire.with_contents(header, RAW_OUTPUT_FIELD, [[] if o.name in placed else [o.data] for o in outputs])
+            header = self._headers[key] = bytes(_response_header(response).SerializeToString())
+        return header
 
 
-def _response_header(
-    model: str, version: str, request_id: str, outputs: Sequence[Tensor], placed: Mapping[str, Place]
-) -> service_pb2.ModelInferResponse:
-    header = service_pb2.ModelInferResponse(model_name=model, model_version=version, id=request_id)
-    for output in outputs:
+def _response_header(response: InferResponse) -> service_pb2.ModelInferResponse:
+    header = service_pb2.ModelInferResponse(model_name=response.model, model_version=response.version, id=response.id)
+    if response.final:
+        header.parameters["triton_final_response"].bool_param = True
+    for output in response.outputs:
         tensor = header.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
-        put_place(tensor, placed.get(output.name))
+        put_place(tensor, response.placed.get(output.name))
     return header

@@ -82,9 +82,8 @@ def write_request(model: str, version: str, inputs: Sequence[InputMessage], outp
         put_place(header.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape), tensor.place)
     for output in outputs:
         put_place(header.outputs.add(name=output.name), output.place)
-    return wire.with_contents(
-        header.SerializeToString(), RAW_INPUT_FIELD, [tensor.chunks for tensor in inputs if tensor.place is None]
-    )
+    contents = [tensor.chunks for tensor in inputs if tensor.place is None]
+    return b"".join(wire.with_contents(header.SerializeToString(), RAW_INPUT_FIELD, contents))
 
 
 def put_place(

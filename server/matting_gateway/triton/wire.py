@@ -89,14 +89,18 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]]) -> bytes:
-    """Return a message of `rest` and one length-delimited `field` for each of `contents`, given in pieces.
+def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]]) -> list[Buffer]:
+    """Return the pieces of a message of `rest` and one length-delimited `field` for each of `contents`.
 
-    This is the one copy of the pixels on their way out.
+    Joining the pieces is the one copy of the pixels on their way out.
     """
-    tag = varint(field << 3 | _LENGTH_DELIMITED)
     pieces: list[Buffer] = [rest]
     for content in contents:
-        pieces.append(tag + varint(sum(map(len, content))))
+        pieces.append(head(field, sum(map(len, content))))
         pieces.extend(content)
-    return b"".join(pieces)
+    return pieces
+
+
+def head(field: int, length: int) -> bytes:
+    """Return the tag and length before a length-delimited field."""
+    return varint(field << 3 | _LENGTH_DELIMITED) + varint(length)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tensor door: inference.GRPCInferenceService, the Open Inference Protocol as Triton speaks it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from matting_gateway.admission.gate import Gate, Permit
+from matting_gateway.admission.tenants import Tenants
+from matting_gateway.clock import Clock
+from matting_gateway.errors import PermissionDeniedError, ResidencyExceededError, TensorInvalidError
+from matting_gateway.rpc.call import Call, current_call
+from matting_gateway.rpc.client_memory import ClientMemory
+from matting_gateway.rpc.infer_service import InferService, Queue
+from matting_gateway.rpc.infer_stream import InferStream
+from matting_gateway.rpc.memory_rpcs import memory_handlers
+from matting_gateway.rpc.model_rpcs import ModelRpcs
+from matting_gateway.rpc.model_statistics import ModelStatistics
+from matting_gateway.rpc.promise import DoorSettings, promise_of
+from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.triton.pool import Pool
+
+SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+# A request is held as it came and once more in its batch or answer.
+_COPIES_HELD = 2
+_CONTROL = {
+    "RepositoryModelLoad": "Which models are loaded is for the operator of the Tritons to decide.",
+    "RepositoryModelUnload": "Which models are loaded is for the operator of the Tritons to decide.",
+    "TraceSetting": "Traces could write tensors to files; they are for the operator of the Tritons to switch on.",
+    "LogSettings": "Logs are for the operator of the gateway to set.",
+}
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OpenInference:
+    """Handlers of the service; owns the regions of callers' shared memory."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        queue: Queue,
+        gate: Gate,
+        tenants: Tenants,
+        draining: asyncio.Event,
+        on_bug: Callable[[Call, Exception], None],
+        clock: Clock,
+        metrics: Metrics,
+        settings: DoorSettings,
+        client_shared_memory: bool = False,
+    ) -> None:
+        self._gate = gate
+        self._tenants = tenants
+        self._draining = draining
+        self._on_bug = on_bug
+        self._clock = clock
+        self._settings = settings
+        self._receive_seconds = metrics.stage_seconds.labels("receive")
+        self._memory = ClientMemory(allowed=client_shared_memory)
+        self._statistics = ModelStatistics(pool.executions, clock=clock)
+        self._models = ModelRpcs(
+            pool=pool, tenants=tenants, statistics=self._statistics, timeout_s=settings.receive_timeout_s
+        )
+        self._service = InferService(
+            pool=pool,
+            queue=queue,
+            tenants=tenants,
+            memory=self._memory,
+            statistics=self._statistics,
+            clock=clock,
+            metrics=metrics,
+            max_residency_s=settings.max_residency_s,
+        )
+        self._pool = pool
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the handlers for a grpc.aio server.
+
+        ModelInfer is unary on the wire and registered as client-streaming, so that its body is
+        read only after the call is admitted. Messages with tensors pass as bytes.
+        """
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "ModelInfer": grpc.stream_unary_rpc_method_handler(self.model_infer),
+                "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.model_stream_infer),
+                **self._models.handlers(),
+                **memory_handlers(self._memory),
+                **{name: _refusing(text) for name, text in _CONTROL.items()},
+            },
+        )
+
+    def close(self) -> None:
+        """Let go of callers' shared memory."""
+        self._memory.close()
+
+    async def model_infer(self, _requests: object, context: _Context) -> bytes:
+        call = current_call()
+        self._tenants.charge_request(call.tenant)
+        with call.holding(await self._acquire(call, call.deadline_s)) as permit:
+            message = await self._receive(context)
+            permit.shrink(_COPIES_HELD * len(message))
+            arrived = self._service.arrive(message, call)
+            return b"".join(await self._service.answer(arrived, call, call.deadline_s))
+
+    async def model_stream_infer(self, _requests: object, context: _Context) -> None:
+        call = current_call()
+        await InferStream(
+            context,
+            call,
+            service=self._service,
+            passage=self._pool.passage,
+            acquire=self._acquire,
+            charge=lambda: self._tenants.charge_request(call.tenant),
+            draining=self._draining,
+            on_bug=self._on_bug,
+            clock=self._clock,
+            settings=self._settings,
+        ).run()
+
+    async def _acquire(self, call: Call, deadline_s: float) -> Permit:
+        promise = promise_of(call.metadata, self._settings)
+        return await self._gate.acquire(
+            _COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
+        )
+
+    async def _receive(self, context: _Context) -> bytes:
+        since_s = self._clock.now()
+        try:
+            async with asyncio.timeout(self._settings.receive_timeout_s):
+                message = await context.read()
+        except TimeoutError as exc:
+            raise ResidencyExceededError(
+                f"The request did not arrive within {self._settings.receive_timeout_s:g} s; send it faster."
+            ) from exc
+        if message is grpc.aio.EOF:
+            raise TensorInvalidError("The call ended without a request message.")
+        self._receive_seconds.observe(self._clock.now() - since_s)
+        return bytes(message)
+
+
+def _refusing(text: str) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def refuse(_request: bytes, _context: _Context) -> bytes:
+        raise PermissionDeniedError(text)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
