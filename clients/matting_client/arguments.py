@@ -9,7 +9,7 @@ from typing import cast
 from matting_client.connection import DEFAULT_ADDRESS, Tls
 from matting_client.cutout import CutoutPlan
 from matting_client.files import FORMAT_OF_SUFFIX, FileJob, plan_files
-from matting_client.local import local_composer, why_not_local
+from matting_client.local import why_not_local
 from matting_client.photos import FILE_FORMATS, BackgroundPicture, Color, FileFormat, Kind, OutputSpec
 
 
@@ -93,8 +93,7 @@ def read_cutout(arguments: argparse.Namespace) -> tuple[list[FileJob], CutoutPla
     # An alpha is what the server makes anyway; there is nothing to compose.
     wanted_local = not arguments.server_side and kind != "alpha"
     arguments.local_missing = why_not_local() if wanted_local else ""
-    compose = local_composer(spec) if wanted_local and not arguments.local_missing else None
-    return jobs, CutoutPlan(spec, model, version, compose)
+    return jobs, CutoutPlan(spec, model, version, local=wanted_local and not arguments.local_missing)
 
 
 def read_tls(arguments: argparse.Namespace) -> Tls | None:

@@ -88,7 +88,7 @@ def run_cutout(arguments: argparse.Namespace) -> int:
     """Cut out every photo, telling how it goes on standard error."""
     jobs, plan = read_cutout(arguments)
     with make_progress(len(jobs), quiet=arguments.quiet) as progress:
-        if plan.compose is not None:
+        if plan.local:
             progress.say("asking for the alpha only and composing here; --server-side has the server do it")
         elif arguments.local_missing:
             progress.say(f"composing at the server: {arguments.local_missing}")

@@ -3,30 +3,28 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from matting_client.aio import AsyncClient
 from matting_client.answers import Answer
 from matting_client.errors import MattingError, ServerUnreachableError
 from matting_client.files import FileJob, write_atomically
+from matting_client.local import Composer, local_composer
 from matting_client.photos import OutputSpec
-
-# Makes the finished file of (the photo's file, the alpha's file); raises ValueError where it cannot read the photo.
-Composer = Callable[[bytes, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class CutoutPlan:
     """What is wanted of every photo.
 
-    With `compose` set the server is asked for the alpha only, and the finished file is made here;
-    a photo that cannot be read here is asked for as a finished file after all.
+    With `local` the server is asked for the alpha only, and the finished file is made here; a
+    photo that cannot be read here is asked for as a finished file after all.
     """
 
     spec: OutputSpec
     model: str = ""
     version: str = ""
-    compose: Composer | None = field(default=None, repr=False)
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ async def cut_out(
 
     A server that cannot be reached does: what is left is not tried.
     """
+    composer = await _composer(client, plan) if plan.local else None
     waiting = iter(jobs)
     outcomes: list[FileOutcome] = []
     reachable = True
@@ -59,7 +58,11 @@ async def cut_out(
     async def work() -> None:
         nonlocal reachable
         for job in waiting:
-            outcome = await _one(client, job, plan) if reachable else FileOutcome(job, tried=False, error="not tried")
+            outcome = (
+                await _one(client, job, plan, composer)
+                if reachable
+                else FileOutcome(job, tried=False, error="not tried")
+            )
             reachable = reachable and not outcome.unreachable
             outcomes.append(outcome)
             on_done(outcome)
@@ -70,10 +73,10 @@ async def cut_out(
     return outcomes
 
 
-async def _one(client: AsyncClient, job: FileJob, plan: CutoutPlan) -> FileOutcome:
+async def _one(client: AsyncClient, job: FileJob, plan: CutoutPlan, composer: Composer | None) -> FileOutcome:
     try:
         photo = await asyncio.to_thread(job.source.read_bytes)
-        content, answer, note = await _finished(client, photo, plan)
+        content, answer, note = await _finished(client, photo, plan, composer)
         await asyncio.to_thread(write_atomically, job.target, content)
     except MattingError as error:
         return FileOutcome(job, error=explain(error), unreachable=isinstance(error, ServerUnreachableError))
@@ -84,14 +87,27 @@ async def _one(client: AsyncClient, job: FileJob, plan: CutoutPlan) -> FileOutco
     return FileOutcome(job, note=note)
 
 
-async def _finished(client: AsyncClient, photo: bytes, plan: CutoutPlan) -> tuple[bytes, Answer, str]:
+async def _composer(client: AsyncClient, plan: CutoutPlan) -> Composer:
+    """Make the composer; a refined edge needs the size that the model works at."""
+    grid_px = 0
+    if plan.spec.refine:
+        for model in await client.list_models():
+            if model.name == plan.model or (model.default and not plan.model):
+                grid_px = max(model.input_width_px, model.input_height_px)
+    return local_composer(plan.spec, grid_px)
+
+
+async def _finished(
+    client: AsyncClient, photo: bytes, plan: CutoutPlan, composer: Composer | None
+) -> tuple[bytes, Answer, str]:
     note = ""
-    if plan.compose is not None:
-        answer = await client.remove_background(photo, [OutputSpec()], model=plan.model, version=plan.version)
+    if composer is not None:
         try:
-            return await asyncio.to_thread(plan.compose, photo, answer.output.content), answer, note
+            wanted = await asyncio.to_thread(composer.alpha_spec, photo)
+            answer = await client.remove_background(photo, [wanted], model=plan.model, version=plan.version)
+            return await asyncio.to_thread(composer.compose, photo, answer), answer, note
         except ValueError as error:
-            note = f"composed by the server: {error}"
+            note = f"finished by the server: {error}"
     answer = await client.remove_background(photo, [plan.spec], model=plan.model, version=plan.version)
     return answer.output.content, answer, note
 

@@ -8,12 +8,12 @@ G. Tene, "How NOT to Measure Latency", 2015).
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from matting_load.arrivals import Seconds, arrival_times
+from matting_load.pacing import Pacer, make_pacer
 from matting_load.plan import ClosedLoop, OpenLoop, Plan
 from matting_load.records import Recorder, Records
 from matting_load.targets import OK, Sender
@@ -22,8 +22,6 @@ LATE = "late"
 NOT_SENT = "not_sent"
 UNFINISHED = "unfinished"
 
-# A sleep ends up to a millisecond late; the last stretch is waited out by yielding instead.
-_SLEEP_SLACK_S = 0.0012
 # When many calls are due at once, answers are read in between.
 _SENDS_BETWEEN_READS = 8
 
@@ -39,17 +37,14 @@ class Shard:
 class Driver:
     """Drives one shard of a plan.
 
-    Owns the tasks of calls that are not answered yet. `start_s` is on the clock given.
+    Owns the tasks of calls that are not answered yet. Times are of the monotonic clock.
     """
 
-    def __init__(
-        self, plan: Plan, sender: Sender, recorder: Recorder, shard: Shard, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, plan: Plan, sender: Sender, recorder: Recorder, shard: Shard) -> None:
         self._plan = plan
         self._sender = sender
         self._recorder = recorder
         self._shard = shard
-        self._clock = clock
         self._start_s = 0.0
         self._calls: set[asyncio.Task[None]] = set()
         self._deadlines_s = [each.deadline_s for each in plan.deadlines]
@@ -62,27 +57,29 @@ class Driver:
         cpu_s = time.process_time()
         load = self._plan.load
         try:
-            if isinstance(load, ClosedLoop):
-                await self._closed(load)
-            else:
-                await self._open(due_times(self._plan, self._shard))
+            with make_pacer() as pacer:
+                if isinstance(load, ClosedLoop):
+                    await pacer.until(start_s)
+                    await self._closed(load)
+                else:
+                    await self._open(due_times(self._plan, self._shard), pacer)
         finally:
             for task in self._calls:
                 task.cancel()
             await asyncio.gather(*self._calls, return_exceptions=True)
-        return self._recorder.records(time.process_time() - cpu_s, self._clock() - start_s)
+        return self._recorder.records(time.process_time() - cpu_s, time.monotonic() - start_s)
 
-    async def _open(self, times: Seconds) -> None:
+    async def _open(self, times: Seconds, pacer: Pacer) -> None:
         rng = np.random.default_rng((self._plan.seed, 2, self._shard.index))
         classes = np.searchsorted(self._class_edges, rng.random(len(times)), side="right").tolist()
         payloads = np.searchsorted(self._payload_edges, rng.random(len(times)), side="right").tolist()
         for number, (due_s, deadline_class, payload) in enumerate(zip(times.tolist(), classes, payloads, strict=True)):
-            await self._until(due_s)
+            await pacer.until(self._start_s + due_s)
             if number % _SENDS_BETWEEN_READS == 0:
                 await asyncio.sleep(0)
             self._recorder.due()
             if len(self._calls) >= self._plan.max_outstanding:
-                now_s = self._clock() - self._start_s
+                now_s = time.monotonic() - self._start_s
                 self._recorder.add(
                     due_s, now_s, now_s, outcome=NOT_SENT, deadline_class=deadline_class, payload=payload
                 )
@@ -90,7 +87,7 @@ class Driver:
             task = asyncio.create_task(self._one(due_s, deadline_class, payload))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
-        await self._until(self._plan.load.duration_s)
+        await pacer.until(self._start_s + self._plan.load.duration_s)
         if self._calls:
             await asyncio.wait(self._calls, timeout=self._patience_s())
 
@@ -102,30 +99,24 @@ class Driver:
 
     async def _caller(self, caller: int, duration_s: float) -> None:
         rng = np.random.default_rng((self._plan.seed, 3, caller))
-        await self._until(0.0)
-        while (now_s := self._clock() - self._start_s) < duration_s:
+        while (now_s := time.monotonic() - self._start_s) < duration_s:
             deadline_class = int(np.searchsorted(self._class_edges, rng.random(), side="right"))
             payload = int(np.searchsorted(self._payload_edges, rng.random(), side="right"))
             self._recorder.due()
             await self._one(now_s, deadline_class, payload)
 
     async def _one(self, due_s: float, deadline_class: int, payload: int) -> None:
-        sent_s = self._clock() - self._start_s
+        sent_s = time.monotonic() - self._start_s
         deadline_s = self._deadlines_s[deadline_class]
         timeout_s = None if deadline_s is None else max(0.0, due_s + deadline_s - sent_s)
         outcome = UNFINISHED
         try:
             outcome = await self._sender.send(payload, timeout_s)
         finally:
-            done_s = self._clock() - self._start_s
+            done_s = time.monotonic() - self._start_s
             if outcome == OK and deadline_s is not None and done_s - due_s > deadline_s:
                 outcome = LATE
             self._recorder.add(due_s, sent_s, done_s, outcome=outcome, deadline_class=deadline_class, payload=payload)
-
-    async def _until(self, due_s: float) -> None:
-        due_at_s = self._start_s + due_s
-        while (left_s := due_at_s - self._clock()) > 0:  # noqa: ASYNC110  # waits for a time, not for a condition
-            await asyncio.sleep(max(0.0, left_s - _SLEEP_SLACK_S))
 
     def _patience_s(self) -> float:
         """Return how long to wait for answers once the last call is sent."""

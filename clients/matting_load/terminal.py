@@ -8,10 +8,16 @@ from rich.table import Table
 
 from matting_load.report import Report, Summary
 
+# Lines that go to a file or a pipe are not cut to a terminal's width.
+_FILE_WIDTH = 160
+
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print the figures of a report."""
-    console = console or Console(highlight=False)
+    if console is None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _FILE_WIDTH
     console.print(f"[bold]{report.label}[/]: {report.load}, started {report.started}")
     console.print(summary_table((report.total, *report.classes, *report.steps)))
     console.print(_outcome_table(report.total))
