@@ -7,182 +7,126 @@ same code. `scheduler.Scheduler` is the shell.
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from matting_gateway.batching import policy
-from matting_gateway.batching.fleet import Fleet, Flight, Server
-from matting_gateway.batching.policy import Reason
+from matting_gateway.batching.fleet import Flight, Server
+from matting_gateway.batching.group import Group, Wish
+from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import DeadlineProfile, Entry, Lane
+from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 Endpoints: TypeAlias = Callable[[BatchKey], Sequence[EndpointState]]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this batch."""
-
-    flight: Flight
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Tell this waiting job's caller that it cannot be answered in time."""
-
-    entry: Entry
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Tell this job's caller that its batch failed and will not be tried again."""
-
-    entry: Entry
-
-
-Action: TypeAlias = Send | Drop | Fail
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A job that is not taken, and when it might be."""
-
-    reason: Reason
-    retry_after_s: float = 0.0
-    max_rows: int = 0
-
-
-class Group:
-    """What one model's jobs share: its fleet, and the order of its lanes."""
-
-    def __init__(self, settings: BatchingSettings) -> None:
-        self.fleet = Fleet(settings)
-        self.lanes: dict[BatchKey, Lane] = {}
-        # One item for each change of a lane's head; only those that still name a head count.
-        self.heads: list[tuple[int, float, int, Lane]] = []
-        self.profiles = [DeadlineProfile() for _ in Priority]
-        self.probed_s = float("-inf")
-        # Whether the next server found nothing that it may take; another event must come first.
-        self.stuck = False
-
-    def note_head(self, lane: Lane) -> None:
-        entry = lane.head()
-        if entry is not None:
-            heapq.heappush(self.heads, (entry.job.priority, entry.due_s, entry.seq, lane))
-
-    def first_lane(self) -> Lane | None:
-        while self.heads:
-            lane = self.heads[0][3]
-            head = lane.head()
-            if head is not None and head.seq == self.heads[0][2]:
-                return lane
-            heapq.heappop(self.heads)
-        return None
-
-    def rows_ahead(self, priority: Priority, due_s: float, now_s: float) -> int:
-        rows = self.profiles[priority].rows_due_until(due_s, now_s)
-        return rows + sum(profile.total_rows for profile in self.profiles[:priority])
+StandIn: TypeAlias = Callable[[BatchKey], BatchKey | None]
+Weight: TypeAlias = Callable[[str], float]
 
 
 class SchedulerCore:
     """Owns every waiting job and every flight.
 
-    Invariants: a job is in exactly one of waiting, in flight, gone; each leaves once, by an
-    action that this class returned. Events must come in order of time.
+    Invariants: a job that was taken is either waiting or in one flight, until the one action, or
+    the one `complete`, that ends it. Events must come in order of time; after each, `pump` says
+    what to do and `wake_at` when to ask again.
     """
 
     def __init__(
         self,
         endpoints: Endpoints,
         settings: BatchingSettings,
-        stand_in: Callable[[BatchKey], BatchKey | None] | None = None,
+        stand_in: StandIn | None = None,
+        tenant_weight: Weight | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._settings = settings
         self._stand_in = stand_in or (lambda _: None)
+        self._weight = tenant_weight or (lambda _: 1.0)
         self._groups: dict[tuple[str, str], Group] = {}
         self._seq = 0
+        self._displaced: list[Action] = []
+        # When each job is to be looked at again because it may have become hopeless.
         self._expiries: list[tuple[float, int, Entry]] = []
         self.waiting_count = 0
         self.flights: set[Flight] = set()
 
     # --- arrival --------------------------------------------------------------------------
 
-    def check(self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, now_s: float) -> Refusal | None:
+    def check(
+        self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, tenant: str, now_s: float
+    ) -> Refusal | None:
         """Return why a job would be refused now, or None."""
-        refusal = self._verdict(key, rows, deadline_s, priority, now_s)
-        if refusal is not None:
-            other = self._stand_in(key)
-            if other is not None and self._verdict(other, rows, deadline_s, priority, now_s) is None:
+        wish = Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
+        verdict = self._judge(wish, now_s)
+        if isinstance(verdict, Refusal):
+            if self._stand_in_for(wish, now_s) is not None:
                 return None
-        return refusal
+            self._note_demand(wish, now_s)
+            return verdict
+        return None
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
-        """Take a job in, or refuse it. `pump` then says what to send."""
+        """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
+        wish = Wish(job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant)
+        self._note_demand(wish, now_s)
+        verdict = self._judge(wish, now_s)
         key = job.key
-        refusal = self._verdict(key, job.row_count, job.deadline_s, job.priority, now_s)
-        if refusal is not None:
-            other = self._stand_in(key)
-            if other is None or self._verdict(other, job.row_count, job.deadline_s, job.priority, now_s) is not None:
-                return refusal
-            key = other
-        self._seq += 1
-        entry = Entry(job, key, job.deadline_s - self._settings.reply_margin_s, now_s, self._seq, token)
+        if isinstance(verdict, Refusal):
+            other = self._stand_in_for(wish, now_s)
+            if other is None:
+                return verdict
+            key, verdict = other, Admission(wish.due_s)
+        for loser in verdict.displaced:
+            self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
+        entry = Entry(job, key, verdict.due_s, now_s, token)
         self._wait(entry, now_s)
         return entry
 
-    def _verdict(self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, now_s: float) -> Refusal | None:
-        group = self._group(key, now_s)
-        fleet = group.fleet
-        due_s = deadline_s - self._settings.reply_margin_s
-        if not fleet.instance_count:
+    def _judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
+        group = self._group(wish.key, now_s)
+        if group is None:
             return Refusal(Reason.UNAVAILABLE, retry_after_s=1.0)
-        if rows > fleet.max_rows:
-            return Refusal(Reason.TOO_MANY_ROWS, max_rows=fleet.max_rows)
-        if due_s <= now_s:
-            return Refusal(Reason.UNREACHABLE)
-        prediction = policy.forecast(
-            fleet, fleet.common_table(key), group.rows_ahead(priority, due_s, now_s), rows, now_s
-        )
-        if prediction.reliable and prediction.alone_end_s > due_s:
-            if now_s - group.probed_s < self._settings.probe_interval_s:
-                return Refusal(Reason.UNREACHABLE)
-            group.probed_s = now_s
-        elif prediction.reliable and prediction.end_s > due_s:
-            return Refusal(Reason.OVERLOADED, retry_after_s=prediction.end_s - due_s)
-        if self.waiting_count >= self._settings.max_waiting_count:
-            return Refusal(Reason.OVERLOADED, retry_after_s=max(prediction.end_s - now_s, 0.1))
-        return None
+        verdict = group.judge(wish, now_s, may_displace=may_displace)
+        if isinstance(verdict, Admission) and self.waiting_count >= self._settings.max_waiting_count:
+            return Refusal(Reason.OVERLOADED, retry_after_s=max(wish.due_s - now_s, 0.001))
+        return verdict
 
-    def _group(self, key: BatchKey, now_s: float) -> Group:
+    def _stand_in_for(self, wish: Wish, now_s: float) -> BatchKey | None:
+        """Return the key that would serve instead without being late or displacing anybody."""
+        other = self._stand_in(wish.key)
+        if other is None:
+            return None
+        verdict = self._judge(Wish(other, wish.rows, wish.due_s, wish.priority, wish.tenant), now_s, may_displace=False)
+        return other if isinstance(verdict, Admission) else None
+
+    def _note_demand(self, wish: Wish, now_s: float) -> None:
+        group = self._groups.get((wish.key.model, wish.key.version))
+        if group is not None:
+            flow = group.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
+            group.shares.note_demand(flow, wish.rows, now_s)
+
+    def _group(self, key: BatchKey, now_s: float) -> Group | None:
         name = (key.model, key.version)
         group = self._groups.get(name)
-        if group is None:
-            group = self._groups[name] = Group(self._settings)
-        if key not in group.lanes:
-            group.lanes[key] = Lane(key)
-        if not group.fleet.instance_count:
-            group.fleet.set_endpoints(self._endpoints(key), now_s)
+        if group is None or not group.fleet.instance_count:
+            states = self._endpoints(key)
+            if group is None:
+                if not any(state.healthy for state in states):
+                    return None
+                group = self._groups[name] = Group(key, self._settings, self._weight)
+            group.fleet.set_endpoints(states, now_s)
         return group
 
     def _wait(self, entry: Entry, now_s: float) -> None:
-        group = self._group(entry.key, now_s)
-        lane = group.lanes[entry.key]
-        lane.push(entry)
-        if lane.head() is entry:
-            group.note_head(lane)
-        entry.bucket = group.profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
+        group = self._groups[(entry.key.model, entry.key.version)]
+        flow = group.shares.flow(entry.priority, entry.job.tenant, entry.due_s - entry.arrived_s)
+        self._seq += 1
+        entry.seq = self._seq
+        group.join(entry, flow, now_s)
         self.waiting_count += 1
         if len(self._expiries) > 2 * self.waiting_count + 64:
-            self._expiries = [item for item in self._expiries if item[2].waiting]
+            self._expiries = [item for item in self._expiries if item[2].waiting_as(item[1])]
             heapq.heapify(self._expiries)
-        heapq.heappush(self._expiries, (self._hopeless_at(group, entry), entry.seq, entry))
-
-    def _left(self, group: Group, entry: Entry) -> None:
-        group.profiles[entry.priority].remove(entry.bucket, entry.rows)
-        self.waiting_count -= 1
+        heapq.heappush(self._expiries, (group.hopeless_at(entry), entry.seq, entry))
 
     # --- other events ---------------------------------------------------------------------
 
@@ -190,43 +134,40 @@ class SchedulerCore:
         """Remove a job whose caller went away; False if it does not wait any more."""
         if not entry.waiting:
             return False
-        group = self._groups[(entry.key.model, entry.key.version)]
-        lane = group.lanes[entry.key]
-        lane.remove(entry)
-        self._left(group, entry)
-        group.note_head(lane)
+        self._groups[(entry.key.model, entry.key.version)].remove(entry)
+        self.waiting_count -= 1
         return True
 
     def complete(self, flight: Flight, now_s: float) -> None:
-        """Note that a batch came back with its answer, whose jobs the shell now answers."""
-        self.flights.remove(flight)
-        self._groups[(flight.key.model, flight.key.version)].fleet.finish(flight, now_s, succeeded=True)
+        """Note that a batch came back with its answer, which the shell hands to the callers."""
+        self._finish(flight, now_s, succeeded=True)
 
     def fail(self, flight: Flight, now_s: float, *, retry: bool) -> list[Fail]:
         """Note that a batch failed: its jobs wait once more for another endpoint, or fail."""
-        self.flights.remove(flight)
-        group = self._groups[(flight.key.model, flight.key.version)]
-        group.fleet.finish(flight, now_s, succeeded=False)
-        actions: list[Fail] = []
+        group = self._finish(flight, now_s, succeeded=False)
+        failures: list[Fail] = []
         endpoint = flight.server.endpoint
-        elsewhere = any(
-            name != endpoint and server.max_rows >= flight.rows for name, server in group.fleet.servers.items()
-        )
-        latency = group.fleet.common_table(flight.key)
         for entry in flight.entries:
-            in_time = now_s + (latency.predict(entry.rows) if latency.warm else 0.0) < entry.due_s
-            if retry and elsewhere and in_time and entry.avoid is None:
+            elsewhere = any(
+                name != endpoint and server.max_rows >= entry.rows for name, server in group.fleet.servers.items()
+            )
+            if retry and elsewhere and entry.avoid is None and group.hopeless_at(entry) > now_s:
                 entry.avoid = endpoint
                 self._wait(entry, now_s)
             else:
-                actions.append(Fail(entry))
-        return actions
+                failures.append(Fail(entry))
+        return failures
+
+    def _finish(self, flight: Flight, now_s: float, *, succeeded: bool) -> Group:
+        self.flights.remove(flight)
+        group = self._groups[(flight.key.model, flight.key.version)]
+        group.fleet.finish(flight, now_s, succeeded=succeeded)
+        return group
 
     def endpoints_changed(self, now_s: float) -> None:
         """Take over the pool's view of every model."""
         for group in self._groups.values():
-            for key in list(group.lanes)[:1]:
-                group.fleet.set_endpoints(self._endpoints(key), now_s)
+            group.fleet.set_endpoints(self._endpoints(group.example), now_s)
 
     def waiting_entries(self) -> list[Entry]:
         """Return every job that waits: for closing, and for tests."""
@@ -236,31 +177,30 @@ class SchedulerCore:
 
     def pump(self, now_s: float) -> list[Action]:
         """Return what is to be sent and who is to be given up now."""
-        actions: list[Action] = []
-        self._give_up(now_s, actions)
+        actions, self._displaced = self._displaced, []
+        self._expire(now_s, actions)
         for group in self._groups.values():
             group.stuck = False
-            while group.first_lane() is not None:
+            while group.first_lane() is not None and not group.stuck:
                 server = group.fleet.take_ready(now_s)
                 if server is None:
                     break
                 if not self._send(group, server, now_s, actions):
                     group.fleet.put_back(server, now_s)
-                    group.stuck = True
-                    break
+                    group.stuck = group.first_lane() is not None
         return actions
 
     def _send(self, group: Group, server: Server, now_s: float, actions: list[Action]) -> bool:
         lane = group.first_lane()
         if lane is None:
             return False
-        start_s = server.instances[server.next_instance(now_s)].free_at(now_s)
-        plan = policy.form_batch(lane, group.fleet.table(server, lane.key), server.endpoint, start_s, server.max_rows)
-        for entry in plan.batch:
-            self._left(group, entry)
+        table = group.fleet.table(server, lane.key)
+        plan = policy.form_batch(lane, table, server.endpoint, server.free_at(now_s), server.max_rows)
+        for entry in plan.batch + plan.hopeless:
+            group.leave(entry)
+            self.waiting_count -= 1
         for entry in plan.hopeless:
-            self._left(group, entry)
-            actions.append(Drop(entry, Reason.EXPIRED))
+            self._settle(entry, Reason.EXPIRED, now_s, actions)
         group.note_head(lane)
         if not plan.batch:
             return False
@@ -269,23 +209,32 @@ class SchedulerCore:
         actions.append(Send(flight))
         return True
 
-    def _give_up(self, now_s: float, actions: list[Action]) -> None:
+    def _expire(self, now_s: float, actions: list[Action]) -> None:
         expiries = self._expiries
         while expiries and (expiries[0][0] <= now_s or not expiries[0][2].waiting):
-            entry = heapq.heappop(expiries)[2]
-            if not entry.waiting:
+            _, seq, entry = heapq.heappop(expiries)
+            if not entry.waiting_as(seq):
                 continue
-            group = self._groups[(entry.key.model, entry.key.version)]
-            hopeless_s = self._hopeless_at(group, entry)
+            hopeless_s = self._groups[(entry.key.model, entry.key.version)].hopeless_at(entry)
             if hopeless_s > now_s:  # the model got quicker since
                 heapq.heappush(expiries, (hopeless_s, entry.seq, entry))
-            elif self.cancel(entry):
-                actions.append(Drop(entry, Reason.EXPIRED))
+            else:
+                self._give_up(entry, Reason.EXPIRED, now_s, actions)
 
-    def _hopeless_at(self, group: Group, entry: Entry) -> float:
-        table = group.fleet.common_table(entry.key)
-        needed_s = table.predict(entry.rows) if table.warm and group.fleet.instance_count else 0.0
-        return max(entry.due_s - needed_s, entry.arrived_s + 1e-3)
+    def _give_up(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
+        if self.cancel(entry):
+            self._settle(entry, reason, now_s, actions)
+
+    def _settle(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
+        """Let the stand-in have a job that was given up, or tell its caller."""
+        if entry.key == entry.job.key:
+            wish = Wish(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
+            other = self._stand_in_for(wish, now_s)
+            if other is not None:
+                entry.key = other
+                self._wait(entry, now_s)
+                return
+        actions.append(Drop(entry, reason))
 
     def wake_at(self) -> float | None:
         """Return when `pump` is to be called next if no event comes before."""

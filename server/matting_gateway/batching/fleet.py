@@ -8,6 +8,7 @@ knows when each instance will be free and decides late what it gets next.
 import heapq
 import itertools
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable
 
 from matting_gateway.batching.latency import LatencyTable
@@ -22,7 +23,7 @@ _IDLE = 0.0
 class Flight:
     """A batch that was sent and is not yet back."""
 
-    __slots__ = ("entries", "expected_s", "instance", "key", "patience_s", "rows", "sent_s", "server")
+    __slots__ = ("entries", "expected_s", "key", "patience_s", "rows", "sent_s", "server", "started_s")
 
     def __init__(self, server: "Server", key: BatchKey, entries: tuple[Entry, ...], sent_s: float) -> None:
         self.server = server
@@ -30,7 +31,7 @@ class Flight:
         self.entries = entries
         self.rows = sum(entry.rows for entry in entries)
         self.sent_s = sent_s
-        self.instance = 0
+        self.started_s = sent_s
         self.expected_s = 0.0
         self.patience_s = 0.0
 
@@ -38,60 +39,90 @@ class Flight:
         return f"<Flight of {self.rows} rows to {self.server.endpoint}>"
 
 
-class Instance:
-    """One of the instances that compute: the flights it has, in order, and its predicted end."""
-
-    __slots__ = ("end_s", "flights", "last_answer_s")
-
-    def __init__(self) -> None:
-        self.flights: list[Flight] = []
-        self.last_answer_s = 0.0
-        self.end_s = _IDLE
-
-    def free_at(self, now_s: float) -> float:
-        """Return when it is thought free. An overdue one is expected to take as long again."""
-        if not self.flights:
-            return now_s
-        return self.end_s if self.end_s >= now_s else 2.0 * now_s - self.end_s
-
-    def predict_end(self) -> None:
-        end_s = self.last_answer_s
-        for flight in self.flights:
-            end_s = max(end_s, flight.sent_s) + flight.expected_s
-        self.end_s = end_s if self.flights else _IDLE
-
-
 class Server:
-    """One endpoint: its slots, instances and latency tables."""
+    """One endpoint: its slots, its latency tables, and what its instances do.
+
+    Modelled as what Triton is: one queue, first come first served, before `instance_count`
+    instances. Invariants: `running` has at most `instance_count` flights, `queued` is empty while
+    it has fewer; `ends` has one predicted end for each instance, sorted, 0.0 for an idle one.
+    """
 
     __slots__ = (
-        "depth", "endpoint", "healthy", "inflight", "instances", "max_rows", "slot_count", "tables", "version",
-    )  # fmt: skip
+        "endpoint",
+        "ends",
+        "healthy",
+        "instance_count",
+        "max_rows",
+        "queued",
+        "running",
+        "slot_count",
+        "tables",
+        "version",
+    )
 
     def __init__(self, state: EndpointState) -> None:
         self.endpoint = state.endpoint
         self.healthy = True
         self.slot_count = state.slot_count
+        self.instance_count = max(1, state.instance_count)
         self.max_rows = max(1, state.max_batch_size)
-        self.instances = [Instance() for _ in range(max(1, state.instance_count))]
-        self.depth = -(-state.slot_count // len(self.instances))
-        self.inflight = 0
+        self.running: list[Flight] = []
+        self.queued: deque[Flight] = deque()
+        self.ends = [_IDLE] * self.instance_count
         self.version = 0
         self.tables: dict[BatchKey, LatencyTable] = {}
 
     def matches(self, state: EndpointState) -> bool:
-        return (self.slot_count, len(self.instances), self.max_rows) == (
-            state.slot_count,
-            max(1, state.instance_count),
-            max(1, state.max_batch_size),
-        )
+        described = (state.slot_count, max(1, state.instance_count), max(1, state.max_batch_size))
+        return (self.slot_count, self.instance_count, self.max_rows) == described
 
-    def next_instance(self, now_s: float) -> int:
-        """Return the index of the instance that will be free first."""
-        return min(range(len(self.instances)), key=lambda i: (self.instances[i].free_at(now_s), i))
+    @property
+    def inflight_count(self) -> int:
+        return len(self.running) + len(self.queued)
+
+    def free_at(self, now_s: float) -> float:
+        """Return when the next batch sent would be started."""
+        return expected_end(self.ends[0], now_s)
+
+    def add(self, flight: Flight, now_s: float) -> None:
+        if len(self.running) < self.instance_count:
+            flight.started_s = now_s
+            self.running.append(flight)
+        else:
+            self.queued.append(flight)
+        self._predict()
+
+    def remove(self, flight: Flight, now_s: float) -> bool:
+        """Take a flight out; returns whether it was known to run, and since when."""
+        ran = flight in self.running
+        if ran:
+            self.running.remove(flight)
+        else:
+            self.queued.remove(flight)
+        if self.queued and len(self.running) < self.instance_count:
+            following = self.queued.popleft()
+            following.started_s = now_s
+            self.running.append(following)
+        self._predict()
+        return ran
+
+    def _predict(self) -> None:
+        ends = [flight.started_s + flight.expected_s for flight in self.running]
+        ends += [_IDLE] * (self.instance_count - len(ends))
+        ends.sort()
+        for flight in self.queued:
+            insort(ends, ends.pop(0) + flight.expected_s)
+        self.ends = ends
 
     def __repr__(self) -> str:
-        return f"<Server {self.endpoint}: {self.inflight} of {self.slot_count} slots in use>"
+        return f"<Server {self.endpoint}: {self.inflight_count} of {self.slot_count} slots in use>"
+
+
+def expected_end(end_s: float, now_s: float) -> float:
+    """Return when an instance is free: now if idle; an overdue one is expected to take as long again."""
+    if end_s == _IDLE:
+        return now_s
+    return end_s if end_s >= now_s else 2.0 * now_s - end_s
 
 
 class Fleet:
@@ -122,7 +153,7 @@ class Fleet:
             if endpoint not in self.servers:
                 server = self.servers[endpoint] = Server(state)
                 self._offer(server, now_s)
-        self._free = sorted(instance.end_s for server in self.servers.values() for instance in server.instances)
+        self._free = sorted(end_s for server in self.servers.values() for end_s in server.ends)
         self.max_rows = max((server.max_rows for server in self.servers.values()), default=0)
 
     @property
@@ -144,10 +175,7 @@ class Fleet:
 
     def start_of(self, position: int, now_s: float) -> float:
         """Return when the instance that is `position`-th to be free is free."""
-        end_s = self._free[position]
-        if end_s == _IDLE:
-            return now_s
-        return end_s if end_s >= now_s else 2.0 * now_s - end_s
+        return expected_end(self._free[position], now_s)
 
     # --- which server wants a batch -------------------------------------------------------
 
@@ -175,7 +203,7 @@ class Fleet:
 
     def _offer(self, server: Server, now_s: float) -> None:
         server.version += 1
-        if server.healthy and server.inflight < server.slot_count:
+        if server.healthy and server.inflight_count < server.slot_count:
             hint = min((table.predict(1) for table in server.tables.values()), default=0.0)
             item = (self._ready_at(server, now_s), hint, next(self._serial), server.version, server)
             heapq.heappush(self._ready, item)
@@ -187,14 +215,11 @@ class Fleet:
         urgent ones come (Symphony defers for the same reason); later, the instance would idle
         for the time of the transfer.
         """
-        ready_s = float("inf")
-        for instance in server.instances:
-            if not instance.flights:
-                return 0.0
-            if len(instance.flights) < server.depth:
-                share = self._settings.prefetch_lead_share * instance.flights[-1].expected_s
-                ready_s = min(ready_s, instance.free_at(now_s) - min(self._settings.prefetch_lead_s, share))
-        return ready_s
+        if len(server.running) < server.instance_count:
+            return 0.0
+        last = server.queued[-1] if server.queued else server.running[-1]
+        share_s = self._settings.prefetch_lead_share * last.expected_s
+        return server.free_at(now_s) - min(self._settings.prefetch_lead_s, share_s)
 
     # --- flights --------------------------------------------------------------------------
 
@@ -203,43 +228,49 @@ class Fleet:
         flight = Flight(server, key, entries, now_s)
         table = self.table(server, key)
         flight.expected_s = table.predict(flight.rows) or _COLD_GUESS_S
-        flight.instance = server.next_instance(now_s)
-        instance = server.instances[flight.instance]
-        wait_s = instance.free_at(now_s) - now_s
+        wait_s = server.free_at(now_s) - now_s
         settings = self._settings
         flight.patience_s = wait_s + (
             max(settings.min_patience_s, settings.patience_factor * table.predict_high(flight.rows))
             if table.warm
             else settings.cold_patience_s
         )
-        server.inflight += 1
-        instance.flights.append(flight)
-        self._update(server, instance)
+        before = server.ends
+        server.add(flight, now_s)
+        self._update(server, before)
         self._offer(server, now_s)
         return flight
 
     def finish(self, flight: Flight, now_s: float, *, succeeded: bool) -> None:
         """Take a batch back, and learn from it if it succeeded."""
         server = flight.server
-        instance = server.instances[flight.instance]
-        if succeeded:
-            first = instance.flights[0] is flight
-            started_s = max(flight.sent_s, instance.last_answer_s) if first else flight.sent_s
-            self.table(server, flight.key).observe(flight.rows, now_s - started_s)
-            self.common_table(flight.key).observe(flight.rows, now_s - started_s)
-        server.inflight -= 1
-        instance.flights.remove(flight)
-        instance.last_answer_s = now_s
-        self._update(server, instance)
+        before = server.ends
+        # One that overtook those before it says nothing of how long it was computed.
+        if server.remove(flight, now_s) and succeeded:
+            self.table(server, flight.key).observe(flight.rows, now_s - flight.started_s)
+            self.common_table(flight.key).observe(flight.rows, now_s - flight.started_s)
+        self._update(server, before)
         self._offer(server, now_s)
 
-    def _update(self, server: Server, instance: Instance) -> None:
-        before = instance.end_s
-        instance.predict_end()
-        if server.healthy and instance.end_s != before:
-            del self._free[bisect_left(self._free, before)]
-            insort(self._free, instance.end_s)
+    def _update(self, server: Server, before: list[float]) -> None:
+        if server.healthy:
+            for end_s in before:
+                del self._free[bisect_left(self._free, end_s)]
+            for end_s in server.ends:
+                insort(self._free, end_s)
+
+    def rate(self, key: BatchKey) -> float:
+        """Return the rows a second that all instances together can do of a key; 0.0 while unknown."""
+        table = self.common_table(key)
+        latency_s = table.predict(table.preferred_rows)
+        return self.instance_count * table.preferred_rows / latency_s if latency_s else 0.0
+
+    def forget(self, key: BatchKey) -> None:
+        """Forget what was learned of a key that is not used any more."""
+        self._common.pop(key, None)
+        for server in self.servers.values():
+            server.tables.pop(key, None)
 
     def __repr__(self) -> str:
-        busy = sum(server.inflight for server in self.servers.values())
+        busy = sum(server.inflight_count for server in self.servers.values())
         return f"<Fleet of {len(self.servers)} endpoints, {self.instance_count} instances, {busy} batches in flight>"

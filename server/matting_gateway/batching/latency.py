@@ -16,7 +16,8 @@ _DECAY = 0.98  # weight that an entry keeps at each observation of any size
 _MIN_WEIGHT = 0.02  # below it an entry has faded, and the line speaks for it
 _PRIOR_SLOPE = 0.25  # a row more costs a quarter of a single call, until it is known better
 _OUTLIER = 3.0  # so many times off is an accident, ...
-_OUTLIER_STREAK = 3  # ... and so many accidents in a row are a change
+_SLOWER_STREAK = 3  # ... so many slow ones in a row are a change for the worse
+_QUICKER_STREAK = 2  # ... and so many quick ones a change for the better
 _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
 _WINDOW = 64  # residuals that the margin looks back on
 _QUANTILE = 0.95
@@ -72,8 +73,9 @@ class LatencyTable:
             ratio = seconds / self._curve[rows]
             self._remember_miss(ratio - 1.0)
             if ratio > _OUTLIER or ratio < 1.0 / _OUTLIER:
-                self._streak += 1
-                if self._streak < _OUTLIER_STREAK:
+                # Count slow accidents upwards and quick ones downwards.
+                self._streak = max(self._streak, 0) + 1 if ratio > 1.0 else min(self._streak, 0) - 1
+                if -_QUICKER_STREAK < self._streak < _SLOWER_STREAK:
                     return
                 self._rescale(ratio)
             self._streak = 0

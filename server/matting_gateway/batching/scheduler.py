@@ -5,13 +5,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from matting_gateway.batching.core import Action, Drop, Refusal, SchedulerCore, Send
+from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
 from matting_gateway.batching.fleet import Flight
-from matting_gateway.batching.policy import Reason
+from matting_gateway.batching.outcomes import Action, Drop, Reason, Refusal, Send
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.clock import Clock
-from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority
+from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority, Tensor
 from matting_gateway.errors import (
     BackendUnavailableError,
     DeadlineExpiredError,
@@ -48,6 +48,8 @@ class Scheduler:
         endpoints: The pool's view of who can serve a key. Asked again after `endpoints_changed`.
         clock: Must be the loop's own monotonic clock, or one that the tests move together with it.
         stand_in: Names the key that may serve instead before anyone is refused.
+        tenant_weight: A tenant's share under overload, in proportion to the others' weights; 1.0 for all
+            if absent.
     """
 
     def __init__(
@@ -58,12 +60,13 @@ class Scheduler:
         clock: Clock,
         metrics: Metrics,
         settings: BatchingSettings,
-        stand_in: Callable[[BatchKey], BatchKey | None] | None = None,
+        stand_in: StandIn | None = None,
+        tenant_weight: Weight | None = None,
     ) -> None:
         self._run_batch = run_batch
         self._clock = clock
         self._metrics = metrics
-        self._core = SchedulerCore(endpoints, settings, stand_in)
+        self._core = SchedulerCore(endpoints, settings, stand_in, tenant_weight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump_handle: asyncio.Handle | None = None
@@ -94,16 +97,16 @@ class Scheduler:
         if isinstance(entry, Refusal):
             self._count_refusal(entry)
             raise refusal_error(entry)
-        future.add_done_callback(lambda done: self._caller_gone(entry) if done.cancelled() else None)
+        future.add_done_callback(lambda done: self._answered(entry, done))
         self._idle.clear()
         self._metrics.queue_depth.set(self._core.waiting_count)
         self._wake()
         return future
 
-    def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority) -> None:
+    def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority, tenant: str = "") -> None:
         """Raise what `submit` would raise for such a job now."""
         self._running_loop()
-        refusal = self._core.check(key, row_count, deadline_s, priority, self._clock.now())
+        refusal = self._core.check(key, row_count, deadline_s, priority, tenant, self._clock.now())
         if refusal is not None:
             self._count_refusal(refusal)
             raise refusal_error(refusal)
@@ -116,8 +119,10 @@ class Scheduler:
     def _count_refusal(self, refusal: Refusal) -> None:
         self._metrics.dropped.labels(refusal.reason.value).inc()
 
-    def _caller_gone(self, entry: Entry) -> None:
-        if self._core.cancel(entry):
+    def _answered(self, entry: Entry, future: asyncio.Future[JobResult]) -> None:
+        if not future.cancelled():
+            future.exception()  # a caller that is gone will not fetch it, and need not
+        elif self._core.cancel(entry):
             self._metrics.dropped.labels("cancelled").inc()
             self._after_change()
 
@@ -161,10 +166,7 @@ class Scheduler:
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(action, Drop):
                 self._metrics.dropped.labels(action.reason.value).inc()
-                self._refuse(
-                    action.entry,
-                    DeadlineExpiredError("The call waited until its deadline could not be met; allow more time."),
-                )
+                self._refuse(action.entry, drop_error(action.reason))
 
     async def _fly(self, flight: Flight) -> None:
         jobs = tuple(entry.job for entry in flight.entries)
@@ -195,19 +197,25 @@ class Scheduler:
     def _succeeded(self, flight: Flight, result: BatchResult) -> None:
         now_s = self._clock.now()
         self._core.complete(flight, now_s)
-        for entry, outputs in zip(flight.entries, result.outputs, strict=True):
-            answer = JobResult(
-                outputs=outputs,
-                model=flight.key.model,
-                version=flight.key.version,
-                backend=flight.server.endpoint,
-                batch_size=flight.rows,
-                queue_s=flight.sent_s - entry.arrived_s,
-                inference_s=now_s - flight.sent_s,
-            )
-            if not entry.token.done():
-                entry.token.set_result(answer)
+        for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
+            error = result.errors.get(index)
+            if error is not None:
+                self._refuse(entry, _copy_of(error))
+            elif not entry.token.done():
+                entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
         self._pump()
+
+    @staticmethod
+    def _result(flight: Flight, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float) -> JobResult:
+        return JobResult(
+            outputs=outputs,
+            model=flight.key.model,
+            version=version or flight.key.version,
+            backend=flight.server.endpoint,
+            batch_size=flight.rows,
+            queue_s=flight.sent_s - entry.arrived_s,
+            inference_s=now_s - flight.sent_s,
+        )
 
     def _failed(self, flight: Flight, error: GatewayError) -> None:
         retry = error.retry_elsewhere and not self._closed
@@ -267,6 +275,16 @@ def refusal_error(refusal: Refusal) -> GatewayError:
         "More work waits than can be done before the call's deadline; try again later or allow more time.",
         retry_after_s=refusal.retry_after_s,
     )
+
+
+def drop_error(reason: Reason) -> GatewayError:
+    """Say why a job that had been taken is given up."""
+    if reason is Reason.DISPLACED:
+        return OverloadedError(
+            "Others, who asked for less than their share, needed the place; send less or try again later.",
+            retry_after_s=1.0,
+        )
+    return DeadlineExpiredError("The call waited until its deadline could not be met; allow more time.")
 
 
 def _shutting_down() -> DrainingError:

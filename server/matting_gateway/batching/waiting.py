@@ -18,18 +18,22 @@ class Entry:
 
     __slots__ = ("arrived_s", "avoid", "bucket", "due_s", "flow", "job", "key", "rows", "seq", "token", "waiting")
 
-    def __init__(self, job: Job, key: BatchKey, due_s: float, arrived_s: float, seq: int, token: Any) -> None:
+    def __init__(self, job: Job, key: BatchKey, due_s: float, arrived_s: float, token: Any) -> None:
         self.job = job
         self.key = key
         self.rows = job.row_count
         self.due_s = due_s
         self.arrived_s = arrived_s
-        self.seq = seq
+        self.seq = 0
         self.token = token
         self.avoid: str | None = None
         self.bucket = 0
         self.flow: Any = None
         self.waiting = False
+
+    def waiting_as(self, seq: int) -> bool:
+        """Whether it waits, and still under this number: it gets a new one each time that it is put anywhere."""
+        return self.waiting and self.seq == seq
 
     @property
     def priority(self) -> Priority:
@@ -66,8 +70,8 @@ class Lane:
         """Return the first living entry, which stays."""
         heap = self._heap
         while heap:
-            entry = heap[0][3]
-            if entry.waiting:
+            _, _, seq, entry = heap[0]
+            if entry.waiting_as(seq):
                 return entry
             heapq.heappop(heap)
         return None
@@ -84,7 +88,7 @@ class Lane:
         """Take a living entry out from wherever it stands."""
         self._leave(entry)
         if len(self._heap) > 64 and len(self._heap) > 2 * self.count:
-            self._heap = [item for item in self._heap if item[3].waiting]
+            self._heap = [item for item in self._heap if item[3].waiting_as(item[2])]
             heapq.heapify(self._heap)
 
     def _leave(self, entry: Entry) -> None:
@@ -94,7 +98,7 @@ class Lane:
 
     def entries(self) -> list[Entry]:
         """Return the living entries in order: for drain and for tests, O(n log n)."""
-        return [item[3] for item in sorted(self._heap) if item[3].waiting]
+        return [item[3] for item in sorted(self._heap) if item[3].waiting_as(item[2])]
 
     def __repr__(self) -> str:
         return f"<Lane {self.key.model}: {self.count} jobs, {self.rows} rows>"

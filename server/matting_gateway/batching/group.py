@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that waits for one model, and who of it is let in. Pure: no clock, no asyncio."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matting_gateway.batching import policy
+from matting_gateway.batching.fleet import Fleet
+from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.outcomes import Admission, Reason, Refusal, Verdict
+from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.batching.shares import Flow, Shares
+from matting_gateway.batching.waiting import DeadlineProfile, Entry, Lane
+from matting_gateway.domain import BatchKey, Priority
+
+_MAX_LANES = 256  # keys of one model that are remembered while nothing of them waits
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a newcomer asks for."""
+
+    key: BatchKey
+    rows: int
+    due_s: float
+    priority: Priority
+    tenant: str
+
+
+class Group:
+    """Owns the lanes, the fleet and the shares of one model.
+
+    Invariants: an entry waits in exactly one lane and is counted in exactly one profile and one
+    flow; all three sums agree. `_heads` names the head of every lane that has one; items that no
+    longer name a head are skipped.
+    """
+
+    def __init__(self, example: BatchKey, settings: BatchingSettings, weight: Callable[[str], float]) -> None:
+        self._settings = settings
+        self.fleet = Fleet(settings)
+        self.lanes: dict[BatchKey, Lane] = {}
+        self.shares = Shares(weight, settings.demand_window_s)
+        # A key that stands for the model when the pool is asked.
+        self.example = example
+        # Whether the next server found nothing that it may take; another event must come first.
+        self.stuck = False
+        self._heads: list[tuple[int, float, int, Lane]] = []
+        self._profiles = [DeadlineProfile() for _ in Priority]
+        self._probed_s = float("-inf")
+
+    # --- the waiting jobs -----------------------------------------------------------------
+
+    def join(self, entry: Entry, flow: Flow, now_s: float) -> None:
+        """Let an entry wait."""
+        lane = self._lane(entry.key)
+        lane.push(entry)
+        if lane.head() is entry:
+            self.note_head(lane)
+        entry.bucket = self._profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
+        entry.flow = flow
+        flow.join(entry)
+
+    def leave(self, entry: Entry) -> None:
+        """Count out an entry that is in its lane no more."""
+        self._profiles[entry.priority].remove(entry.bucket, entry.rows)
+        entry.flow.leave(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Take a waiting entry out from wherever it stands."""
+        lane = self.lanes[entry.key]
+        lane.remove(entry)
+        self.note_head(lane)
+        self.leave(entry)
+
+    def _lane(self, key: BatchKey) -> Lane:
+        lane = self.lanes.get(key)
+        if lane is None:
+            if len(self.lanes) >= _MAX_LANES:
+                for name in [name for name, lane in self.lanes.items() if not lane.count]:
+                    del self.lanes[name]
+                    self.fleet.forget(name)
+            lane = self.lanes[key] = Lane(key)
+        return lane
+
+    def note_head(self, lane: Lane) -> None:
+        entry = lane.head()
+        if entry is not None:
+            heapq.heappush(self._heads, (entry.priority, entry.due_s, entry.seq, lane))
+
+    def first_lane(self) -> Lane | None:
+        """Return the lane whose head is the most urgent of all."""
+        heads = self._heads
+        while heads:
+            lane = heads[0][3]
+            head = lane.head()
+            if head is not None and head.seq == heads[0][2]:
+                return lane
+            heapq.heappop(heads)
+        return None
+
+    def hopeless_at(self, entry: Entry) -> float:
+        """Return from when on an entry is too late even if it were sent at once and alone."""
+        table = self.fleet.common_table(entry.key)
+        needed_s = table.predict(entry.rows) if table.warm and self.fleet.instance_count else 0.0
+        return entry.due_s - needed_s
+
+    # --- who is let in --------------------------------------------------------------------
+
+    def judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
+        """Decide on a newcomer, changing nothing but the notes on demand's division."""
+        fleet = self.fleet
+        if not fleet.instance_count:
+            return Refusal(Reason.UNAVAILABLE, retry_after_s=1.0)
+        if wish.rows > fleet.max_rows:
+            return Refusal(Reason.TOO_MANY_ROWS, max_rows=fleet.max_rows)
+        if wish.due_s <= now_s:
+            return Refusal(Reason.UNREACHABLE)
+        table = fleet.common_table(wish.key)
+        if not table.warm:
+            return Admission(wish.due_s)
+        if now_s + table.predict_high(wish.rows) > wish.due_s:
+            if now_s - self._probed_s < self._settings.probe_interval_s:
+                return Refusal(Reason.UNREACHABLE)
+            self._probed_s = now_s
+            return Admission(now_s + 2.0 * table.predict_high(fleet.max_rows) + 1e-3)
+        return self._judge_by_queue(wish, table, now_s, may_displace=may_displace)
+
+    def _judge_by_queue(self, wish: Wish, table: LatencyTable, now_s: float, *, may_displace: bool) -> Verdict:
+        rows_ahead = self._profiles[wish.priority].rows_due_until(wish.due_s, now_s)
+        rows_ahead += sum(profile.total_rows for profile in self._profiles[: wish.priority])
+        end_s = policy.predicted_end(self.fleet, table, rows_ahead, wish.rows, now_s)
+        fits = end_s <= wish.due_s
+        self.shares.refresh(self.fleet.rate(wish.key), now_s)
+        if len(self.shares.flows) > 1:
+            flow = self.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
+            own_s = self.fleet.start_of(0, now_s) + table.predict_high(table.preferred_rows)
+            entitled = fits_rate(own_s, flow.rows, flow.guaranteed_rate, wish.due_s)
+            if fits and not entitled and self.shares.contended(wish.priority):
+                fits = fits_rate(own_s, flow.rows, flow.fair_rate, wish.due_s)
+                end_s = max(end_s, own_s + flow.rows / (flow.fair_rate or 1e-9))
+            elif not fits and entitled and may_displace:
+                displaced = self._displaceable(wish, flow, table, rows_ahead, now_s)
+                if displaced:
+                    return Admission(wish.due_s, displaced)
+        if fits:
+            return Admission(wish.due_s)
+        return Refusal(Reason.OVERLOADED, retry_after_s=min(max(end_s - wish.due_s, 0.001), 60.0))
+
+    def _displaceable(
+        self, wish: Wish, flow: Flow, table: LatencyTable, rows_ahead: int, now_s: float
+    ) -> tuple[Entry, ...]:
+        """Find jobs beyond their flows' guarantees whose leaving makes the newcomer fit."""
+        needed = (rows_ahead + wish.rows - 1) % max(table.preferred_rows, 1) + 1
+        if needed > rows_ahead:
+            return ()
+        if policy.predicted_end(self.fleet, table, rows_ahead - needed, wish.rows, now_s) > wish.due_s:
+            return ()
+        chosen: list[Entry] = []
+        for other in self.shares.most_over(wish.priority)[:4]:
+            left = other.rows
+            for entry in other.newest_due_before(wish.due_s) if other is not flow else ():
+                own_s = entry.arrived_s + table.predict_high(table.preferred_rows)
+                if fits_rate(own_s, left, other.guaranteed_rate, entry.due_s):
+                    break
+                chosen.append(entry)
+                left -= entry.rows
+                needed -= entry.rows
+                if needed <= 0:
+                    return tuple(chosen)
+        return ()
+
+    def __repr__(self) -> str:
+        return f"<Group of {len(self.lanes)} keys, {self.fleet!r}>"
+
+
+def fits_rate(start_s: float, rows: int, rate: float, due_s: float) -> bool:
+    """Whether so many rows, served at a rate of their own, are done in time."""
+    return rows == 0 or (rate > 0.0 and start_s + rows / rate <= due_s)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scheduler's machine says is to be done. Plain values; the shell acts on them."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from matting_gateway.batching.fleet import Flight
+from matting_gateway.batching.waiting import Entry
+
+
+class Reason(Enum):
+    """Why a job is not taken, or given up."""
+
+    OVERLOADED = "overloaded"
+    UNREACHABLE = "unreachable"
+    UNAVAILABLE = "unavailable"
+    TOO_MANY_ROWS = "too_many_rows"
+    EXPIRED = "expired"
+    DISPLACED = "displaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A job that is not taken, and when it might be."""
+
+    reason: Reason
+    retry_after_s: float = 0.0
+    max_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A job that may wait until `due_s`, once the `displaced` have given way to it."""
+
+    due_s: float
+    displaced: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this batch."""
+
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Tell this waiting job's caller that it will not be answered in time."""
+
+    entry: Entry
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Tell this job's caller that its batch failed and is not tried again."""
+
+    entry: Entry
+
+
+Action: TypeAlias = Send | Drop | Fail
+Verdict: TypeAlias = Admission | Refusal

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who gets how much when not everybody can be served. Pure: no clock, no asyncio.
+
+Jobs belong to flows: same priority, same tenant, and deadlines of the same order of magnitude.
+Generalised processor sharing (Parekh and Gallager 1993) says what each flow could count on: a
+tenant its weight's part of the capacity, within it each class of deadlines a part in proportion
+to what it asks; what somebody leaves is filled up by the others, max-min fair. These rates decide
+who is admitted and who has to give way. The order of service stays earliest deadline first, since
+a set that is feasible by shares is feasible by deadlines.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from matting_gateway.batching.waiting import Entry
+
+_REFRESH_S = 0.05
+_FADED = 0.01  # rows a second, under which an idle flow is forgotten
+_LEFTOVER = 0.02  # part of the capacity that a lower priority is judged by at the least
+
+FlowKey = tuple[int, str, int]
+
+
+class Flow:
+    """Jobs that compete as one. `guaranteed_rate` and `fair_rate` are in rows a second."""
+
+    __slots__ = ("_demand", "_demand_s", "fair_rate", "guaranteed_rate", "key", "recent", "rows")
+
+    def __init__(self, key: FlowKey) -> None:
+        self.key = key
+        self.rows = 0
+        self.recent: deque[tuple[int, Entry]] = deque()
+        self.guaranteed_rate = 0.0
+        self.fair_rate = 0.0
+        self._demand = 0.0
+        self._demand_s = 0.0
+
+    def demand(self, now_s: float, window_s: float) -> float:
+        """Return the rows a second offered lately, refused ones included."""
+        if now_s > self._demand_s:
+            self._demand *= math.exp((self._demand_s - now_s) / window_s)
+            self._demand_s = now_s
+        return self._demand
+
+    def note_demand(self, rows: int, now_s: float, window_s: float) -> None:
+        self._demand = self.demand(now_s, window_s) + rows / window_s
+
+    def join(self, entry: Entry) -> None:
+        self.rows += entry.rows
+        self.recent.append((entry.seq, entry))
+        if len(self.recent) > 64 and len(self.recent) > 2 * self.rows:
+            self.recent = deque(item for item in self.recent if item[1].waiting_as(item[0]))
+
+    def leave(self, entry: Entry) -> None:
+        self.rows -= entry.rows
+
+    def newest_due_before(self, due_s: float) -> Iterator[Entry]:
+        """Yield waiting jobs that stand before `due_s`: the newest first, else the oldest first."""
+        recent = self.recent
+        while recent and not recent[-1][1].waiting_as(recent[-1][0]):
+            recent.pop()
+        while recent and not recent[0][1].waiting_as(recent[0][0]):
+            recent.popleft()
+        newest_first = bool(recent) and recent[-1][1].due_s <= due_s
+        for seq, entry in reversed(recent) if newest_first else iter(recent):
+            if entry.waiting_as(seq):
+                if entry.due_s > due_s:
+                    return
+                yield entry
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.key}: {self.rows} rows wait, {self.guaranteed_rate:.1f} of them a second guaranteed>"
+
+
+class Shares:
+    """Owns the flows of one model and their rates, which are refreshed a few times a second."""
+
+    def __init__(self, weight: Callable[[str], float], window_s: float) -> None:
+        self._weight = weight
+        self._window_s = window_s
+        self.flows: dict[FlowKey, Flow] = {}
+        self._refreshed_s = float("-inf")
+        self._contended: set[int] = set()
+        self._over: dict[int, list[Flow]] = {}
+
+    def flow(self, priority: int, tenant: str, allowed_s: float) -> Flow:
+        """Return the flow of such jobs; classes are powers of two of the time allowed."""
+        key = (int(priority), tenant, math.frexp(max(allowed_s, 1e-3))[1])
+        flow = self.flows.get(key)
+        if flow is None:
+            flow = self.flows[key] = Flow(key)
+            self._refreshed_s = float("-inf")
+        return flow
+
+    def note_demand(self, flow: Flow, rows: int, now_s: float) -> None:
+        flow.note_demand(rows, now_s, self._window_s)
+
+    def refresh(self, rate: float, now_s: float) -> None:
+        """Divide the model's rate anew, unless that was done just now."""
+        if now_s - self._refreshed_s < _REFRESH_S:
+            return
+        self._refreshed_s = now_s
+        for key, flow in list(self.flows.items()):
+            if not flow.rows and flow.demand(now_s, self._window_s) < _FADED:
+                del self.flows[key]
+        self._contended.clear()
+        left = rate
+        for priority in sorted({key[0] for key in self.flows}):
+            flows = [flow for flow in self.flows.values() if flow.key[0] == priority]
+            demand = self._divide(priority, flows, max(left, _LEFTOVER * rate), now_s)
+            left -= demand
+
+    def _divide(self, priority: int, flows: list[Flow], rate: float, now_s: float) -> float:
+        demands: dict[str, float] = {}
+        for flow in flows:
+            demands[flow.key[1]] = demands.get(flow.key[1], 0.0) + flow.demand(now_s, self._window_s)
+        total = sum(demands.values())
+        if total > 1.1 * rate:
+            self._contended.add(priority)
+        weights = {tenant: max(self._weight(tenant), 1e-6) for tenant in demands}
+        fair = max_min_fair(demands, weights, rate)
+        total_weight = sum(weights.values())
+        for flow in flows:
+            tenant = flow.key[1]
+            part = flow.demand(now_s, self._window_s) / demands[tenant] if demands[tenant] else 1.0
+            flow.guaranteed_rate = part * rate * weights[tenant] / total_weight
+            # What all tenants ask may fit; then a flow may use what is left as well.
+            flow.fair_rate = part * max(fair[tenant], rate - total + demands[tenant])
+        self._over[priority] = sorted(
+            (flow for flow in flows if flow.rows),
+            key=lambda flow: flow.rows / (flow.guaranteed_rate or 1e-9),
+            reverse=True,
+        )
+        return total
+
+    def contended(self, priority: int) -> bool:
+        """Whether the jobs of a priority ask for about as much as is left for them, or more."""
+        return priority in self._contended
+
+    def most_over(self, priority: int) -> list[Flow]:
+        """Return flows with waiting jobs, those with the most in proportion to their guarantee first."""
+        return self._over.get(priority, [])
+
+
+def max_min_fair(demands: dict[str, float], weights: dict[str, float], rate: float) -> dict[str, float]:
+    """Divide a rate by weights, where nobody gets more than asked and what is left goes to the others."""
+    fair: dict[str, float] = {}
+    left, left_weight = rate, sum(weights.values())
+    for tenant in sorted(demands, key=lambda name: demands[name] / weights[name]):
+        fair[tenant] = min(demands[tenant], left * weights[tenant] / left_weight)
+        left -= fair[tenant]
+        left_weight -= weights[tenant]
+        left_weight = max(left_weight, 1e-12)
+    return fair
