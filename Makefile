@@ -1,9 +1,49 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3
-BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
 
-.PHONY: proto
-proto: ## Regenerate the committed gRPC stubs
-	$(BIN)/python -m grpc_tools.protoc -Iproto -I$$($(BIN)/python -c "import pathlib, google.api; print(pathlib.Path(next(iter(google.api.__path__))).parents[1])") \
+# Any Python 3.11 or 3.12 with venv; PYTHON=... names another.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do if $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+ONCE ?=
+PHOTO ?=
+SECONDS ?= 600
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup ## Start Triton and the gateway, cut out a sample photo, serve until Ctrl-C (ONCE=1: stop after it, PHOTO=file: yours)
+	$(BIN)/python -m matting_client.demo $(if $(ONCE),--once) $(if $(PHOTO),--photo $(PHOTO))
+
+test: setup lint ## Lint, types and every test, against the real Triton and the real model
+	$(BIN)/pytest
+
+setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos
+	$(BIN)/python -m matting_triton.install
+	$(BIN)/python -m matting_models.setup
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; none was found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing the environment into .venv (about a minute) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lint: .venv/.installed ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+proto: .venv/.installed ## Regenerate the committed gRPC stubs
+	$(BIN)/python -m grpc_tools.protoc -Iproto \
+	  -I$$($(BIN)/python -c "import pathlib, google.api; print(pathlib.Path(next(iter(google.api.__path__))).parents[1])") \
 	  --python_out=proto/gen/python --pyi_out=proto/gen/python --grpc_python_out=proto/gen/python \
 	  proto/matting/v1/matting_service.proto
+
+clean: ## Remove what was built, not what was downloaded
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
+
+.PHONY: help run test setup lint proto clean

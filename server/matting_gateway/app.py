@@ -8,9 +8,6 @@ processes get immutable values, or an exclusive lease, and return values.
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
-
-from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
@@ -22,9 +19,8 @@ from matting_gateway.imaging.room import Imaging
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
-from matting_gateway.privacy.statement import data_policy
+from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.rpc.doors import Doors, Rooms
-from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import Settings
 from matting_gateway.telemetry.exposition import Exposition
@@ -33,17 +29,6 @@ from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
 from matting_gateway.triton.tls_channels import tls_channels
 from matting_gateway.watched_files import ReloadReport
-
-
-class BackendProcess(Protocol):
-    """A Triton of our own, watched and restarted by its owner."""
-
-    @property
-    def grpc_address(self) -> str: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +44,9 @@ class Gateway:
     """The whole service.
 
     Owns the lifecycle, which only moves STARTING -> SERVING -> DRAINING -> STOPPED, and every
-    room. `start`, `drain` and `stop` are called once each, in this order; `stop` at any time.
+    room. `own_backend` is the address of a Triton that is run for this gateway alone; it takes
+    the place of the settings' addresses. `start`, `drain` and `stop` are called once each, in
+    this order; `stop` at any time.
     """
 
     def __init__(
@@ -70,14 +57,14 @@ class Gateway:
         metrics: Metrics,
         logs: Logs,
         hardening: Hardening,
-        backend: BackendProcess | None = None,
+        own_backend: str | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
         self._logs = logs
         self._hardening = hardening
-        self._backend = backend
+        self._own_backend = own_backend
         self._draining = asyncio.Event()
         self._closing = AsyncExitStack()
         self._move_to(Lifecycle.STARTING)
@@ -121,9 +108,6 @@ class Gateway:
 
     async def _start(self) -> None:
         settings = self.settings
-        if self._backend is not None:
-            self._closing.push_async_callback(self._backend.stop)
-            await self._backend.start()
         self._closing.push_async_callback(self.imaging.close)
         await self.imaging.start()
         self._closing.push_async_callback(self.scheduler.close)
@@ -179,7 +163,7 @@ class Gateway:
 
     def _make_pool(self) -> Pool:
         settings = self.settings
-        addresses = settings.triton if self._backend is None else (self._backend.grpc_address,)
+        addresses = settings.triton if self._own_backend is None else (self._own_backend,)
         pool = replace(settings.pool, scrub=settings.hardening.scrub_memory)
         if settings.triton_tls is not None:
             channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
@@ -235,9 +219,8 @@ class Gateway:
             return None
         return None
 
-    def _policy(self) -> pb.DataPolicy:
-        own = None if self._backend is None else self._backend.grpc_address
-        return policy_to(data_policy(policy_facts(self.settings, self._hardening, own_backend=own)))
+    def _policy(self) -> DataPolicy:
+        return data_policy(policy_facts(self.settings, self._hardening, own_backend=self._own_backend))
 
     def _may_read_metrics(self, authorization: str) -> bool:
         try:

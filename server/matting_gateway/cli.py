@@ -2,6 +2,7 @@
 """The program `matting-gateway`: arguments and environment to settings, signals to the lifecycle."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, cast
@@ -77,4 +78,4 @@ def serve(**values: Any) -> None:
     except SettingsError as exc:
         raise click.ClickException("these settings cannot be started with:\n  " + "\n  ".join(exc.problems)) from exc
     runner = importlib.import_module("matting_gateway.run")  # gRPC must not be loaded before the process is hardened
-    sys.exit(runner.run(settings))
+    sys.exit(runner.run(settings, os.environ))

@@ -83,7 +83,7 @@ class Option:
     def default(self) -> Any:
         value: Any = Settings()
         for part in self.path.split("."):
-            value = getattr(value, part)
+            value = getattr(value, part, None)
         if isinstance(value, frozenset):
             return ",".join(sorted(v.name.lower() for v in value))
         if isinstance(value, SharedMemoryUse):

@@ -13,7 +13,7 @@ BASE = {"domain", "errors", "clock"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "watched_files"}
 MAY_IMPORT = {
-    "domain": set(),
+    "domain": {"errors"},
     "errors": set(),
     "clock": set(),
     "telemetry": BASE,
@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "pipeline": BASE | SHARED | ROOMS,
     "settings": BASE | SHARED | ROOMS | {"rpc"},
     "rpc": BASE | SHARED | ROOMS | {"pipeline"},
-    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings"},
-    "cli": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "app"},
+    "policy_facts": BASE | ROOMS | {"settings"},
+    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts"},
+    "run": BASE | SHARED | ROOMS | {"settings", "app"},
+    "cli": {"settings", "privacy", "run"},
     "__main__": {"cli"},
 }
 
@@ -31,10 +33,10 @@ MAY_IMPORT = {
 FENCES = {
     "grpc": {"rpc", "triton"},
     "matting": {"rpc"},
-    "tritonclient": {"triton", "rpc/open_inference"},
+    "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol
     "PIL": {"imaging"},
     "cv2": {"imaging"},
-    "prometheus_client": {"telemetry", "app", "rpc/open_inference"},
+    "prometheus_client": {"telemetry"},
     "time": {"clock"},
 }
 

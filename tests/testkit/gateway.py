@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
-from matting_gateway.app import BackendProcess, Gateway
+from matting_gateway.app import Gateway
 from matting_gateway.clock import SystemClock
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.settings import Settings
@@ -56,9 +56,7 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(
-    *triton: str, serving: bool = True, backend: BackendProcess | None = None, **changes: object
-) -> AsyncIterator[RunningGateway]:
+async def running_gateway(*triton: str, serving: bool = True, **changes: object) -> AsyncIterator[RunningGateway]:
     """Run a gateway on Tritons that run already; waits until it serves unless told otherwise."""
     settings = replace(
         Settings(listen=(LOOPBACK,), metrics_listen="", triton=triton, repository=Path(__file__).parent / "models"),
@@ -67,9 +65,7 @@ async def running_gateway(
     registry, stream = CollectorRegistry(), io.StringIO()
     logs = Logs(stream, clock=SystemClock())
     logs.start()
-    gateway = Gateway(
-        settings, clock=SystemClock(), metrics=Metrics(registry), logs=logs, hardening=SOFT, backend=backend
-    )
+    gateway = Gateway(settings, clock=SystemClock(), metrics=Metrics(registry), logs=logs, hardening=SOFT)
     await gateway.start()
     try:
         options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
-from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants
@@ -14,11 +13,13 @@ from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.pipeline import Pipeline
+from matting_gateway.privacy.statement import DataPolicy
 from matting_gateway.rpc.call_log import log_bug, log_end
 from matting_gateway.rpc.door_keeper import DoorKeeper
 from matting_gateway.rpc.health import Health
 from matting_gateway.rpc.interceptors import CallBoundary
 from matting_gateway.rpc.matting_service import SERVICE, MattingService
+from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.server import add_reflection, listen, make_server
 from matting_gateway.telemetry.logs import Logs
@@ -53,7 +54,7 @@ class Doors:
         close_reflection: bool,
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
-        policy: Callable[[], pb.DataPolicy],
+        policy: Callable[[], DataPolicy],
     ) -> None:
         keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
@@ -72,7 +73,7 @@ class Doors:
             gate=rooms.gate,
             models=rooms.pool.models,
             default_model=default_model,
-            policy=policy,
+            policy=lambda: policy_to(policy()),
             tenants=rooms.tenants,
             draining=draining,
             on_bug=log_bug(rooms.logs),

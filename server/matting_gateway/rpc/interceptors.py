@@ -38,8 +38,9 @@ class CallEnd:
 class CallBoundary(grpc.aio.ServerInterceptor):
     """Wraps every method once; handlers inside only raise GatewayErrors.
 
-    Owns the cache of wrapped handlers and the count of calls in progress. `admit` is asked first, with the call and gRPC's
-    context: it raises for callers who are not who they must be, and sets `call.tenant`.
+    Owns the cache of wrapped handlers and the count of calls in progress. `admit` is asked
+    first, with the call and gRPC's context: it raises for callers who are not who they must
+    be, and sets `call.tenant`.
     """
 
     def __init__(

@@ -58,6 +58,8 @@ class Event(Enum):
     BACKEND_DOWN = "backend_down"
     TRITON_STARTED = "triton_started"
     TRITON_DIED = "triton_died"
+    TRITON_STATE = "triton_state"
+    TRITON_SAYS = "triton_says"
     FILES_RELOADED = "files_reloaded"
     FILES_REFUSED = "files_refused"
     TENANT_REFUSED = "tenant_refused"

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the service: process, loop, signals, and a Triton of our own where none is named."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import uvloop
+from matting_triton.errors import LocalTritonError
+from matting_triton.install import ensure_runtime
+from matting_triton.supervisor import EventKind, SupervisorEvent, TritonSupervisor
+
+from matting_gateway.app import Gateway
+from matting_gateway.clock import Clock, SystemClock
+from matting_gateway.privacy.hardening import apply, scrub_environment
+from matting_gateway.settings import Settings
+from matting_gateway.telemetry.logs import Event, Logs
+from matting_gateway.telemetry.metrics import Metrics, process_registry
+from matting_gateway.watched_files import WatchedFileError
+
+_EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON_DIED}
+# Triton's lines begin with their level; those of level I are many and tell nothing that /metrics does not.
+_WORTH_TELLING = ("W", "E", "F")
+
+
+def run(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit code. The process is hardened from here on."""
+    clock = SystemClock()
+    logs = Logs(sys.stdout, clock=clock)
+    logs.start()
+    try:
+        with logs.capture_libraries(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            logs.event(Event.STARTED)
+            return runner.run(_serve(settings, clock, logs, environ))
+    finally:
+        logs.close()
+
+
+async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[str, str]) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    hardening = apply(settings.hardening)
+    for problem in hardening.problems:
+        logs.event(Event.HARDENING, detail=problem)
+    try:
+        async with AsyncExitStack() as closing:
+            own_backend = None
+            if not settings.triton:
+                triton = await _local_triton(settings, logs, environ)
+                closing.push_async_callback(triton.stop)
+                await triton.start()
+                own_backend = triton.grpc_address
+            gateway = Gateway(
+                settings,
+                clock=clock,
+                metrics=Metrics(process_registry()),
+                logs=logs,
+                hardening=hardening,
+                own_backend=own_backend,
+            )
+            closing.push_async_callback(gateway.stop)
+            await gateway.start()
+            await stop.wait()
+            await gateway.drain()
+    except (OSError, WatchedFileError, LocalTritonError) as exc:
+        sys.stderr.write(f"matting-gateway: {exc}\n")
+        return 1
+    return 0
+
+
+async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, str]) -> TritonSupervisor:
+    """Return a Triton on the model repository, not started yet. Its runtime is installed if it is not there."""
+    runtime = await asyncio.to_thread(ensure_runtime, settings.cache)
+    scrub = scrub_environment(environ) if settings.hardening.scrub_memory else {}
+
+    def on_event(event: SupervisorEvent) -> None:
+        logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=event.detail)
+
+    def on_line(line: str) -> None:
+        if line.startswith(_WORTH_TELLING):
+            logs.event(Event.TRITON_SAYS, detail=line)
+
+    return TritonSupervisor(runtime, settings.repository, environment=scrub, on_event=on_event, log=on_line)
