@@ -127,6 +127,10 @@ class DeadlineExpiredError(MattingError):
     reason = "DEADLINE_EXPIRED"
 
 
+class NoAnswerInTimeError(DeadlineExpiredError):
+    """The deadline passed and the server had not said anything: this client's own clock ended the call."""
+
+
 class ResidencyExceededError(MattingError):
     """The server held the image for as long as it may hold any."""
 
@@ -214,7 +218,7 @@ BY_REASON: Mapping[str, type[MattingError]] = {
 
 _BARE: Mapping[grpc.StatusCode, type[MattingError]] = {
     grpc.StatusCode.UNAVAILABLE: ServerUnreachableError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExpiredError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: NoAnswerInTimeError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: MessageTooLargeError,
     grpc.StatusCode.CANCELLED: CallCancelledError,
 }

@@ -7,6 +7,7 @@ print(report.total.goodput_per_s)
 """
 
 from matting_load.arrivals import Segment, arrival_times, bursts, ramp, read_trace, steady, steps
+from matting_load.page import render_page
 from matting_load.plan import (
     ClosedLoop,
     DeadlineClass,
@@ -21,10 +22,12 @@ from matting_load.plan import (
 )
 from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, read_report
 from matting_load.running import run, run_async
+from matting_load.search import Found, Search, Slo, Trial, search
 
 __all__ = [
     "ClosedLoop",
     "DeadlineClass",
+    "Found",
     "GatewayTarget",
     "Generator",
     "Latency",
@@ -36,17 +39,22 @@ __all__ = [
     "RembgTarget",
     "Replay",
     "Report",
+    "Search",
     "Segment",
     "Series",
+    "Slo",
     "Summary",
     "TensorTarget",
+    "Trial",
     "arrival_times",
     "bursts",
     "ramp",
     "read_report",
     "read_trace",
+    "render_page",
     "run",
     "run_async",
+    "search",
     "steady",
     "steps",
 ]

@@ -103,8 +103,8 @@ def _within(plan: Plan, records: Records, start_s: float, end_s: float) -> Mask:
 
 
 def _steps(plan: Plan, records: Records) -> tuple[Summary, ...]:
-    """Sum up each stretch of constant rate, where there are several."""
-    if not isinstance(plan.load, OpenLoop) or len(plan.load.segments) < 2:
+    """Sum up each stretch of constant rate, where there are several rates."""
+    if not isinstance(plan.load, OpenLoop) or len({each.start_rate for each in plan.load.segments} - {0.0}) < 2:
         return ()
     summaries: list[Summary] = []
     start_s = 0.0

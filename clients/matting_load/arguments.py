@@ -23,6 +23,7 @@ from matting_load.plan import (
     Target,
     TensorTarget,
 )
+from matting_load.search import Search, Slo
 
 Value = TypeVar("Value")
 
@@ -49,6 +50,38 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--settle", type=float, default=0.0, metavar="S", help="seconds of each step that do not count")
     add_call_arguments(parser)
     add_report_arguments(parser)
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says what to look for, and how."""
+    what = parser.add_argument_group("SLO")
+    what.add_argument("--good-share", type=float, default=0.99, metavar="SHARE", help="in time (default: 0.99)")
+    what.add_argument("--p99-ms", type=float, metavar="MS", help="the most that the 99th percentile may be")
+    how = parser.add_argument_group("search")
+    how.add_argument("--low", type=float, default=1.0, metavar="R", help="the rate to start at (default: 1)")
+    how.add_argument("--high", type=float, default=10_000.0, metavar="R", help="the rate to end at (default: 10000)")
+    how.add_argument("--trial", type=float, default=10.0, metavar="S", help="seconds a rate (default: 10)")
+    how.add_argument("--warmup", type=float, default=1.0, metavar="S", help="and these before it (default: 1)")
+    how.add_argument("--tolerance", type=float, default=0.05, metavar="SHARE", help="how close (default: 0.05)")
+    how.add_argument("--constant", action="store_true", help="even gaps instead of Poisson arrivals")
+
+
+def read_search(arguments: argparse.Namespace) -> tuple[Slo, Search]:
+    """Make the SLO and the search.
+
+    Raises:
+        ValueError: Something is out of its range.
+    """
+    p99_s = None if arguments.p99_ms is None else arguments.p99_ms / 1e3
+    how = Search(
+        low_per_s=arguments.low,
+        high_per_s=arguments.high,
+        trial_s=arguments.trial,
+        warmup_s=arguments.warmup,
+        tolerance=arguments.tolerance,
+        process="constant" if arguments.constant else "poisson",
+    )
+    return Slo(arguments.good_share, p99_s), how
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,25 +4,45 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from matting_load.arguments import UsageError, add_run_arguments, read_plan
+from matting_load.arguments import (
+    UsageError,
+    add_call_arguments,
+    add_report_arguments,
+    add_run_arguments,
+    add_search_arguments,
+    add_target_arguments,
+    read_plan,
+    read_search,
+)
 from matting_load.live import make_watcher
-from matting_load.report import Report
+from matting_load.page import render_page
+from matting_load.plan import Plan
+from matting_load.report import Report, read_report
 from matting_load.running import run
+from matting_load.search import Trial, search
 from matting_load.terminal import print_report
 
 DONE, FAILED, USAGE = 0, 1, 2
+
+EPILOG = """exit codes:
+  0  the test ran and was reported (a search: a rate was found)
+  1  no call was answered, a file cannot be written, or even the lowest rate missed the SLO
+  2  the command line cannot be followed
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
+    commands = {"run": run_command, "search": search_command, "compare": compare_command}
     try:
-        return {"run": run_command}[arguments.command](arguments)
+        return commands[arguments.command](arguments)
     except (UsageError, ValueError) as error:
         parser.exit(USAGE, f"matting-load {arguments.command}: {error}\n")
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -32,27 +52,76 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog="matting-load", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="matting-load",
+        description="Load tests of a matting gateway, of any Open Inference Protocol server, and of rembg's server.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser("run", help="run one load test and report")
-    add_run_arguments(command)
+    add_run_arguments(commands.add_parser("run", help="run one load test and report"))
+    finder = commands.add_parser("search", help="find the highest rate that meets an SLO")
+    add_target_arguments(finder)
+    add_search_arguments(finder)
+    add_call_arguments(finder)
+    add_report_arguments(finder)
+    comparer = commands.add_parser("compare", help="put several reports on one page")
+    comparer.add_argument("reports", nargs="+", metavar="FILE", help="reports as JSON")
+    comparer.add_argument("-o", "--html", required=True, metavar="PAGE", help="the page to write")
+    comparer.add_argument("--title", default="", help="the page's title")
     return parser
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Run one load test."""
     plan = read_plan(arguments)
-    with make_watcher(plan, quiet=arguments.quiet) as watcher:
-        report = run(plan, watcher.watch)
+    report = _watched(plan, arguments)
     print_report(report)
-    save(report, arguments)
+    _save(report, arguments)
     return DONE if report.total.throughput_per_s > 0 else FAILED
 
 
-def save(report: Report, arguments: argparse.Namespace) -> None:
-    """Write the files asked for."""
+def search_command(arguments: argparse.Namespace) -> int:
+    """Find the highest rate that meets the SLO."""
+    slo, how = read_search(arguments)
+    plan = read_plan(arguments, load=how.first_load())
+
+    def on_trial(trial: Trial) -> None:
+        total = trial.report.total
+        tail = f"p99 {total.latency.p99_s * 1e3:,.0f} ms" if total.latency else "no answers"
+        verdict = "met" if trial.met else "missed"
+        print(f"{trial.rate_per_s:>10,.4g}/s  {verdict:6}  {total.good_share:7.2%} in time, {tail}", flush=True)
+        if trial.report.generator.suspect:
+            print(f"{'':12}  the generator: {trial.report.generator.suspect}")
+
+    print(f"{plan.name}: the highest rate with {slo}")
+    found = search(plan, slo, how, lambda each: _watched(each, arguments), on_trial)
+    if found.rate_per_s:
+        print(f"highest rate: {found.rate_per_s:g}/s{', and more: --high ends the search' if found.capped else ''}")
+    else:
+        print(f"even {how.low_per_s:g}/s misses")
+    _save(found.as_report(plan.name), arguments)
+    return DONE if found.rate_per_s else FAILED
+
+
+def compare_command(arguments: argparse.Namespace) -> int:
+    """Put several reports on one page."""
+    page = render_page([read_report(path) for path in arguments.reports], arguments.title)
+    Path(arguments.html).write_text(page, encoding="utf-8")
+    print(f"wrote {arguments.html}")
+    return DONE
+
+
+def _watched(plan: Plan, arguments: argparse.Namespace) -> Report:
+    with make_watcher(plan, quiet=arguments.quiet) as watcher:
+        return run(plan, watcher.watch)
+
+
+def _save(report: Report, arguments: argparse.Namespace) -> None:
     if arguments.json:
         report.save(arguments.json)
+    if arguments.html:
+        Path(arguments.html).write_text(render_page([report]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -142,9 +142,7 @@ def report_from(data: Mapping[str, Any]) -> Report:
     """
     if data["form"] != FORM:
         raise ValueError(f"form {data['form']}, this program reads form {FORM}")
-    series: dict[str, Any] = {
-        name: value if name == "bucket_s" else tuple(value) for name, value in data["series"].items()
-    }
+    series = {name: tuple(value) for name, value in data["series"].items() if name != "bucket_s"}
     return Report(
         **{
             **data,

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from matting_client.calls import REMOVE_BACKGROUND, REQUEST_BYTES_KEY
 from matting_client.connection import Connection, channel_options, channel_target
-from matting_client.errors import error_of_call
+from matting_client.errors import NoAnswerInTimeError, error_of_call
 from matting_client.photos import OutputSpec, build_request
 
 from matting_load.payloads import Payload, photo_payloads, tensor_bytes
@@ -117,10 +117,9 @@ class GrpcSender:
             answer = await call(content, timeout=timeout_s, metadata=self._metadata[index])
         except grpc.aio.AioRpcError as failure:
             error = error_of_call(failure)
-            if error.reason:
-                return error.reason
-            late = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-            return NO_ANSWER_IN_TIME if late else error.code.name
+            if isinstance(error, NoAnswerInTimeError):
+                return NO_ANSWER_IN_TIME
+            return error.reason or error.code.name
         return OK if self._check(answer) else EMPTY_ANSWER
 
 
