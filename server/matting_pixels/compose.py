@@ -3,15 +3,14 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+from matting_pixels.arrays import Floats, Pixels
 
 # Rows worked on at once, so that intermediate values stay in the cache.
 _STRIP_ROWS = 64
 
 
-def multiply_alpha(alpha: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def multiply_alpha(alpha: Pixels, own: Pixels) -> Pixels:
     """Multiply two alphas uint8 [H, W], rounded."""
     return cv2.multiply(alpha, own, scale=1.0 / 255.0)
 
@@ -58,7 +57,7 @@ def over_picture(color: Pixels, alpha: Pixels, background: Pixels, *, linear_lig
     return _blend(color, alpha, background, linear_light=linear_light)
 
 
-def _blend(color: Pixels, alpha: Pixels, background: NDArray[np.generic], *, linear_light: bool) -> Pixels:
+def _blend(color: Pixels, alpha: Pixels, background: Pixels, *, linear_light: bool) -> Pixels:
     top = np.float32(np.iinfo(color.dtype).max)
     out = np.empty_like(color)
     for start in range(0, alpha.shape[0], _STRIP_ROWS):
@@ -75,12 +74,12 @@ def _blend(color: Pixels, alpha: Pixels, background: NDArray[np.generic], *, lin
     return out
 
 
-def srgb_to_linear(value: NDArray[np.float32]) -> NDArray[np.float32]:
+def srgb_to_linear(value: Floats) -> Floats:
     """Decode sRGB values 0 to 1 to light 0 to 1 (IEC 61966-2-1)."""
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def linear_to_srgb(value: NDArray[np.float32]) -> NDArray[np.float32]:
+def linear_to_srgb(value: Floats) -> Floats:
     """Encode light 0 to 1 as sRGB values 0 to 1 (IEC 61966-2-1)."""
     value = np.clip(value, 0.0, 1.0)
     return np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055).astype(np.float32)

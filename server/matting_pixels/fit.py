@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+from matting_pixels.arrays import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def keep_aspect(photo_width_px: int, photo_height_px: int, short_side_px: int, m
     return stretch(side(photo_width_px), side(photo_height_px))
 
 
-def into_grid(photo: Bytes, placement: Placement) -> Bytes:
+def into_grid(photo: Pixels, placement: Placement) -> Pixels:
     """Resize a photo uint8 [H, W, 3] into the grid; padding is black.
 
     Shrinks by area averaging, which does not alias, and grows by cubic interpolation.
@@ -71,7 +70,7 @@ def into_grid(photo: Bytes, placement: Placement) -> Bytes:
     return grid
 
 
-def out_of_grid(alpha: Bytes, placement: Placement) -> Bytes:
+def out_of_grid(alpha: Pixels, placement: Placement) -> Pixels:
     """Return the part of a grid-sized alpha uint8 [H, W] that is photo, as a view."""
     return alpha[
         placement.top_px : placement.top_px + placement.height_px,
@@ -79,7 +78,7 @@ def out_of_grid(alpha: Bytes, placement: Placement) -> Bytes:
     ]
 
 
-def resize(pixels: Bytes, width_px: int, height_px: int) -> Bytes:
+def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
     """Resize uint8 or uint16 [H, W] or [H, W, C]: area averaging down, cubic up."""
     height, width = pixels.shape[:2]
     if (width, height) == (width_px, height_px):

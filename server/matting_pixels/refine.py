@@ -8,18 +8,15 @@ smoothed coefficients are applied to the photo's own colours at full size.
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from matting_pixels.arrays import Floats, Pixels
 
 _STRIP_ROWS = 128
 _RADIUS_PX = 2
-_EPSILON = 1e-4
-
-Floats = NDArray[np.float32]
+_EPSILON = 1e-5
 
 
-def refine_guided(
-    photo: NDArray[np.uint8], alpha: NDArray[np.uint8], *, radius_px: int = _RADIUS_PX, epsilon: float = _EPSILON
-) -> NDArray[np.uint8]:
+def refine_guided(photo: Pixels, alpha: Pixels, *, radius_px: int = _RADIUS_PX, epsilon: float = _EPSILON) -> Pixels:
     """Bring an alpha uint8 [h, w] to the size of its photo uint8 [H, W, 3], along the photo's edges.
 
     Args:
@@ -64,7 +61,7 @@ def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: floa
     return mean(np.concatenate([slope, offset[..., None]], axis=-1).astype(np.float32))
 
 
-def apply_linear_model(photo: NDArray[np.uint8], coefficients: Floats, width: int, height: int) -> NDArray[np.uint8]:
+def apply_linear_model(photo: Pixels, coefficients: Floats, width: int, height: int) -> Pixels:
     """Apply smoothed coefficients [h, w, 4] to the photo, strip by strip."""
     grid_height = coefficients.shape[0]
     wide = cv2.resize(coefficients, (width, grid_height), interpolation=cv2.INTER_LINEAR)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from matting_pixels.arrays import Pixels
 
 # A pixel is subject from a half on, and soft edge from a twentieth on.
 _CORE, _SOFT = 128, 13
@@ -29,7 +30,7 @@ class Finding:
     area_share: float
 
 
-def find_subject(alpha: NDArray[np.uint8]) -> Finding:
+def find_subject(alpha: Pixels) -> Finding:
     """Find the subject in an alpha uint8 [H, W].
 
     The box holds every soft pixel that touches the subject's core; faint islands elsewhere do not widen it.

@@ -9,14 +9,14 @@ import io
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from matting_pixels.arrays import Pixels
 from PIL import Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
-from matting_gateway.imaging.pixels import Decoded, Pixels, to_8_bit
+from matting_gateway.imaging.pixels import Decoded, to_8_bit
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.profile import extract_profile, is_convertible, profile_to_srgb
 
@@ -111,7 +111,7 @@ def _convert(image: Image.Image, profile: bytes) -> Decoded:
         return Decoded(profile_to_srgb(np.asarray(image), profile, image.mode), None)
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise ImageFormatUnsupportedError("The picture's kind of samples is not accepted: send 8-bit or 16-bit RGB.")
-    alpha: NDArray[np.uint8] | None = None
+    alpha: Pixels | None = None
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = _to_array(image.getchannel("A"))
@@ -121,7 +121,7 @@ def _convert(image: Image.Image, profile: bytes) -> Decoded:
     return Decoded(color, alpha)
 
 
-def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+def _to_array(image: Image.Image) -> Pixels:
     """Copy in strips: Pillow hands its pixels out as a string, and a whole one would double the memory."""
     width, height = image.size
     shape = (height, width) if image.mode == "L" else (height, width, len(image.getbands()))

@@ -5,11 +5,12 @@ import io
 from typing import Any
 
 import numpy as np
+from matting_pixels.arrays import Pixels
 from PIL import Image
 
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError, OptionInvalidError
-from matting_gateway.imaging.pixels import Pixels, to_8_bit
+from matting_gateway.imaging.pixels import to_8_bit
 from matting_gateway.imaging.png import encode_png
 from matting_gateway.imaging.profile import srgb_profile
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from matting_pixels.arrays import Pixels
 
 from matting_gateway.domain import PixelFormat, RawPhoto
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _FLIPS = {2: 1, 4: 0}
@@ -36,14 +34,14 @@ def orient(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def to_8_bit(pixels: Pixels) -> NDArray[np.uint8]:
+def to_8_bit(pixels: Pixels) -> Pixels:
     """Bring 16-bit samples to 8 bits, rounded; 8-bit ones pass as they are."""
     if pixels.dtype == np.uint8:
         return pixels.view(np.uint8)
     return cv2.convertScaleAbs(pixels, alpha=1.0 / 257.0)
 
 
-def to_16_bit(pixels: Pixels) -> NDArray[np.uint16]:
+def to_16_bit(pixels: Pixels) -> Pixels:
     """Bring 8-bit samples to 16 bits; 16-bit ones pass as they are."""
     if pixels.dtype == np.uint16:
         return pixels.view(np.uint16)
@@ -54,7 +52,7 @@ def from_raw(photo: RawPhoto) -> Decoded:
     """View or convert rows of pixels, whose length is checked already."""
     kind = photo.pixel_format
     dtype = np.dtype("<u2") if kind.bytes_per_sample == 2 else np.dtype(np.uint8)
-    rows = np.frombuffer(photo.data, dtype).reshape(photo.height_px, photo.width_px, kind.sample_count)
+    rows: Pixels = np.frombuffer(photo.data, dtype).reshape(photo.height_px, photo.width_px, kind.sample_count)
     if kind in (PixelFormat.GRAY8, PixelFormat.GRAY16):
         return Decoded(cv2.cvtColor(rows, cv2.COLOR_GRAY2RGB), None)
     if kind is PixelFormat.BGR8:
@@ -62,3 +60,8 @@ def from_raw(photo: RawPhoto) -> Decoded:
     if kind in (PixelFormat.RGBA8, PixelFormat.RGBA16):
         return Decoded(np.ascontiguousarray(rows[..., :3]), np.ascontiguousarray(rows[..., 3]))
     return Decoded(rows, None)
+
+
+def byte_view(pixels: Pixels) -> memoryview:
+    """Return the bytes of an array in C order; a copy only where they are not so already."""
+    return np.ascontiguousarray(pixels).reshape(-1).view(np.uint8).data

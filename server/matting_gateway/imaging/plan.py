@@ -12,6 +12,8 @@ from matting_gateway.imaging.headers.model import FileHeader
 
 # Decoded sides are at least so many times the model's, so that scaled decoding costs it nothing.
 _HEADROOM = 2
+_DECODER_FIXED_BYTES = 128 << 20
+_PIXELS_PER_TIMEOUT = 4e6
 _JPEG_REDUCTIONS = (8, 4, 2)
 
 
@@ -46,6 +48,19 @@ class DecodePlan:
         return -(-oriented_size(self.header)[1] // self.reduction)
 
 
+def decoder_memory_bytes(plan: DecodePlan) -> int:
+    """Return how far a decoder may grow for one file: several times what honest files need."""
+    header = plan.header
+    sample_bytes = 2 if header.bits_per_sample > 8 else 1
+    area = header.width_px * header.height_px // (plan.reduction * plan.reduction)
+    return _DECODER_FIXED_BYTES + 16 * area * sample_bytes + 2 * header.coefficient_bytes
+
+
+def decoder_timeout_s(plan: DecodePlan, base_s: float) -> float:
+    """Return how long a decoder may take for one file."""
+    return base_s * (1.0 + plan.header.width_px * plan.header.height_px / _PIXELS_PER_TIMEOUT)
+
+
 def oriented_size(header: FileHeader) -> tuple[int, int]:
     """Return width and height as shown."""
     if header.orientation >= 5:
@@ -74,7 +89,7 @@ def plan_decode(
     """Decide at which scale a photo is decoded, and whether its colour is kept."""
     wanting = [output for output in outputs if needs_color(output)]
     width, height = oriented_size(header)
-    need_width, need_height = _HEADROOM * placement.width_px, _HEADROOM * placement.height_px
+    need_width, need_height = float(_HEADROOM * placement.width_px), float(_HEADROOM * placement.height_px)
     if exact or any(output.crop or not output.max_side_px for output in wanting):
         need_width, need_height = width, height
     for output in wanting:

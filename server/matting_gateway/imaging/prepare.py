@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from matting_pixels.arrays import Pixels
 from matting_pixels.fit import Placement, into_grid, resize
-from numpy.typing import NDArray
 from PIL import Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.imaging.decode import decode
-from matting_gateway.imaging.pixels import Decoded, Pixels, orient, to_8_bit
+from matting_gateway.imaging.pixels import Decoded, orient, to_8_bit
 from matting_gateway.imaging.plan import DecodePlan
 
 
@@ -25,7 +25,7 @@ class Prepared:
         alpha: The photo's own alpha [H, W] uint8 or uint16; None where it has none.
     """
 
-    model_pixels: NDArray[np.uint8] | None
+    model_pixels: Pixels | None
     color: Pixels | None
     alpha: Pixels | None
 
@@ -71,7 +71,7 @@ def _turn(placement: Placement, orientation: int) -> Placement:
     )
 
 
-def _for_model(color: Pixels, alpha: Pixels | None, placement: Placement, exact: bool) -> NDArray[np.uint8]:
+def _for_model(color: Pixels, alpha: Pixels | None, placement: Placement, exact: bool) -> Pixels:
     if exact:
         image = Image.fromarray(to_8_bit(color)).resize(
             (placement.width_px, placement.height_px), Image.Resampling.LANCZOS
@@ -83,7 +83,7 @@ def _for_model(color: Pixels, alpha: Pixels | None, placement: Placement, exact:
     return into_grid(small, placement)
 
 
-def _over_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _over_white(color: Pixels, alpha: Pixels) -> Pixels:
     """What people see of a transparent picture; the colour under alpha 0 may be anything."""
     weight = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB).astype(np.float32) / 255.0
     return np.rint(255.0 + weight * (color.astype(np.float32) - 255.0)).astype(np.uint8)

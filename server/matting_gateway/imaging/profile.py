@@ -6,13 +6,13 @@ import zlib
 from functools import lru_cache
 
 import numpy as np
+from matting_pixels.arrays import Pixels
 from PIL import Image, ImageCms
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageTooLargeError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
-from matting_gateway.imaging.pixels import Pixels
 
 _STRIP_ROWS = 256
 _SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK"}

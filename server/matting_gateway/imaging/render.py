@@ -6,12 +6,12 @@ from functools import cached_property
 
 import cv2
 import numpy as np
+from matting_pixels.arrays import Pixels
 from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
 from matting_pixels.fit import Placement, out_of_grid, resize
 from matting_pixels.refine import refine_guided
 from matting_pixels.subject import Finding, Region, find_subject, scale_region, widen
-from numpy.typing import NDArray
 from PIL import Image
 
 from matting_gateway.domain import (
@@ -30,7 +30,7 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.imaging.encode import can_be_deep, check_side, encode_file
-from matting_gateway.imaging.pixels import Pixels, to_8_bit, to_16_bit
+from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
 from matting_gateway.imaging.prepare import Prepared
 
 _NATURAL_FORMATS = {
@@ -53,7 +53,7 @@ class Renderer:
         placement: Placement,
         width_px: int,
         height_px: int,
-        alpha: NDArray[np.uint8],
+        alpha: Pixels,
         *,
         exact: bool,
         default_quality: int,
@@ -65,7 +65,7 @@ class Renderer:
         self._grid_alpha = out_of_grid(alpha, placement)
         self._exact = exact
         self._default_quality = default_quality
-        self._alphas: dict[tuple[Refinement, int, int], NDArray[np.uint8]] = {}
+        self._alphas: dict[tuple[Refinement, int, int], Pixels] = {}
 
     @cached_property
     def finding(self) -> Finding:
@@ -119,19 +119,19 @@ class Renderer:
         behind = to_16_bit(behind) if color.dtype == np.uint16 else to_8_bit(behind)
         return over_picture(color, deep_alpha, behind, linear_light=output.background.linear_light)
 
-    def _alpha(self, refinement: Refinement, region: Region, width: int, height: int) -> NDArray[np.uint8]:
+    def _alpha(self, refinement: Refinement, region: Region, width: int, height: int) -> Pixels:
         """Return the alpha of a region of the photo at an output's size."""
         if region == self._whole:
             return self._whole_alpha(refinement, width, height)
         return resize(_cut(self._whole_alpha(refinement, self._width_px, self._height_px), region), width, height)
 
-    def _whole_alpha(self, refinement: Refinement, width: int, height: int) -> NDArray[np.uint8]:
+    def _whole_alpha(self, refinement: Refinement, width: int, height: int) -> Pixels:
         key = (refinement, width, height)
         if key not in self._alphas:
             self._alphas[key] = self._combine(self._scaled_alpha(refinement, width, height))
         return self._alphas[key]
 
-    def _scaled_alpha(self, refinement: Refinement, width: int, height: int) -> NDArray[np.uint8]:
+    def _scaled_alpha(self, refinement: Refinement, width: int, height: int) -> Pixels:
         if refinement is Refinement.GUIDED and self._prepared.color is not None:
             guide = to_8_bit(resize(self._prepared.color, width, height))
             return refine_guided(guide, self._grid_alpha)
@@ -140,7 +140,7 @@ class Renderer:
             return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
         return resize(self._grid_alpha, width, height)
 
-    def _combine(self, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _combine(self, alpha: Pixels) -> Pixels:
         """Multiply the photo's own alpha in."""
         if self._prepared.alpha is None:
             return alpha
@@ -190,8 +190,7 @@ class Renderer:
         pixels = to_16_bit(pixels) if wanted.bytes_per_sample == 2 else to_8_bit(pixels)
         if wanted is PixelFormat.BGR8:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        data = memoryview(np.ascontiguousarray(pixels)).cast("B")
-        return RenderedOutput(data, width, height, pixel_format=wanted)
+        return RenderedOutput(byte_view(pixels), width, height, pixel_format=wanted)
 
 
 def _wants_deep(output: OutputSpec, color: Pixels) -> bool:

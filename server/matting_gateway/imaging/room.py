@@ -24,12 +24,13 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.errors import InternalError
-from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.imaging.decoders import Decoders
+from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.options import check_outputs
-from matting_gateway.imaging.pixels import from_raw
+from matting_gateway.imaging.pixels import byte_view, from_raw
 from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size, place, plan_decode
 from matting_gateway.imaging.prepare import Prepared, prepare_file, prepare_pixels
 from matting_gateway.imaging.render import Renderer
@@ -68,6 +69,7 @@ class ImagingStatistics:
     active: int
     prepared_total: int
     rendered_total: int
+    killed_total: int
 
 
 class Imaging:
@@ -84,6 +86,7 @@ class Imaging:
         self._metrics = metrics
         self._worker_count = settings.worker_count or os.cpu_count() or 1
         self._threads: ThreadPoolExecutor | None = None
+        self._decoders: Decoders | None = None
         self._formats = _available_formats(settings)
         self._active = 0
         self._prepared_total = 0
@@ -97,15 +100,22 @@ class Imaging:
         # Parallelism is photos side by side; OpenCV's own threads would only fight over the cores.
         cv2.setNumThreads(1)
         self._threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="imaging")
+        if self._settings.isolate_decoders:
+            self._decoders = Decoders(self._worker_count, base_timeout_s=self._settings.decode_timeout_s)
+            await self._run(self._decoders.start)
 
     async def close(self) -> None:
         """Finish what runs, and stop the workers."""
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.to_thread(threads.shutdown, wait=True)
+        decoders, self._decoders = self._decoders, None
+        if decoders is not None:
+            await asyncio.to_thread(decoders.close)
 
     def statistics(self) -> ImagingStatistics:
-        return ImagingStatistics(self._worker_count, self._active, self._prepared_total, self._rendered_total)
+        killed = 0 if self._decoders is None else self._decoders.killed_total
+        return ImagingStatistics(self._worker_count, self._active, self._prepared_total, self._rendered_total, killed)
 
     def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
         """Check all options before any work.
@@ -178,7 +188,7 @@ class Imaging:
                 exact=settings.exact,
                 max_profile_bytes=settings.limits.max_profile_bytes,
             )
-            pixels = prepare_file(photo.content, plan)
+            pixels = self._decode(photo.content, plan)
         else:
             keep_color = any(needs_color(output) for output in outputs)
             pixels = prepare_pixels(from_raw(photo), placement, 1, keep_color, settings.exact)
@@ -187,13 +197,16 @@ class Imaging:
             picture = outputs[index].background
             if isinstance(picture, PictureBackground):
                 plan = DecodePlan(background, None, 1, True, settings.exact, settings.limits.max_profile_bytes)
-                backgrounds[index] = prepare_file(picture.photo.content, plan)
+                backgrounds[index] = self._decode(picture.photo.content, plan)
         if pixels.model_pixels is None:
             raise InternalError("A photo was decoded without the model's input.")
-        data = memoryview(pixels.model_pixels).cast("B")
+        data = byte_view(pixels.model_pixels)
         return PreparedPhoto(
             data, placement.grid_width_px, placement.grid_height_px, header, placement, pixels, backgrounds
         )
+
+    def _decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
+        return prepare_file(content, plan) if self._decoders is None else self._decoders.decode(content, plan)
 
     def _render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
         renderer = Renderer(
@@ -239,11 +252,6 @@ async def _outlast_cancellation(future: asyncio.Future[_T]) -> _T:
 
 def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:
     """Return the formats that are allowed and have a decoder installed."""
-    if ImageFormat.HEIC not in settings.formats:
-        return settings.formats
-    try:
-        import pillow_heif  # noqa: PLC0415 - an extra, present only where it was asked for
-    except ImportError:
+    if ImageFormat.HEIC in settings.formats and not register_heif():
         return settings.formats - {ImageFormat.HEIC}
-    pillow_heif.register_heif_opener(thumbnails=False)
     return settings.formats

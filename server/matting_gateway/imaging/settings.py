@@ -47,8 +47,8 @@ class ImagingSettings:
         formats: The file formats accepted; HEIC needs the extra `heif` as well.
         allow_animated: Take the first frame of an animation or a document instead of refusing it.
         worker_count: Photos decoded at once, and results rendered at once; 0: one for each core.
-        decode_timeout_s: A decoder that takes longer is killed.
-        decoder_memory_bytes: Address space of a decoder process beyond its own start size; 0: unlimited.
+        decode_timeout_s: A decoder that takes longer than this, plus as much again for each
+            4 megapixels, is killed.
         isolate_decoders: Decode in processes that can be killed; else in threads of this one.
         exact: Resize the way rembg does (whole decode, Pillow's Lanczos both ways) instead of the fast way.
         max_outputs: Results of one photo.
@@ -61,8 +61,7 @@ class ImagingSettings:
     )
     allow_animated: bool = False
     worker_count: int = 0
-    decode_timeout_s: float = 10.0
-    decoder_memory_bytes: int = 2048 * _MIB
+    decode_timeout_s: float = 2.0
     isolate_decoders: bool = True
     exact: bool = False
     max_outputs: int = 8
@@ -73,8 +72,6 @@ class ImagingSettings:
             raise ValueError("worker_count must be 0 (one for each core) or more")
         if self.decode_timeout_s <= 0:
             raise ValueError("decode_timeout_s must be positive")
-        if self.decoder_memory_bytes < 0:
-            raise ValueError("decoder_memory_bytes must be 0 (unlimited) or more")
         if self.max_outputs < 1:
             raise ValueError("max_outputs must be at least 1")
         if not 1 <= self.default_quality <= 100:

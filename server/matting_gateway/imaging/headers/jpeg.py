@@ -64,9 +64,9 @@ def _note(facts: _Facts, reader: Reader, marker: int, body: int, end: int) -> No
     elif marker >= 0xE0:
         facts.metadata_chunks += 1
         facts.metadata_bytes += end - body
-        if marker == 0xE1 and reader.content[body : body + 6] == b"Exif\x00\x00":
+        if marker == 0xE1 and bytes(reader.content[body : body + 6]) == b"Exif\x00\x00":
             facts.orientation = read_orientation(reader.content[body:end])
-        elif marker == 0xE2 and reader.content[body : body + 12] == _ICC and end >= body + 14:
+        elif marker == 0xE2 and bytes(reader.content[body : body + 12]) == _ICC and end >= body + 14:
             facts.profile[reader.u8(body + 12)] = (body + 14, end)
 
 
