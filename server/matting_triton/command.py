@@ -55,6 +55,8 @@ def command_line(
         "--strict-readiness=false",
         "--exit-timeout-secs=5",
         "--log-verbose=0",
+        # Message objects that are kept for reuse would keep the photo last in them.
+        "--grpc-infer-allocation-pool-size=0",
         f"--grpc-address={LOOPBACK}",
         f"--grpc-port={ports.grpc}",
         "--reuse-grpc-port=true",

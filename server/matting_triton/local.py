@@ -104,6 +104,8 @@ class LocalTriton:
     def wait_ready(self, timeout_s: float = 180.0, *, every_model: bool = False) -> None:
         """Wait until it answers calls over gRPC, all models loaded as far as they can be.
 
+        Where HTTP or metrics are asked for, Triton opens them a moment later.
+
         Args:
             timeout_s: Loading and compiling a large model takes tens of seconds.
             every_model: Whether a model that failed to load is an error; `failed_models` has them in any case.
@@ -208,6 +210,10 @@ class LocalTriton:
         return self._held[-1].number
 
     def _launch(self, ports: Ports) -> None:
+        # Triton binds the port of its metrics without SO_REUSEPORT: it cannot be held for it.
+        for held in self._held:
+            if held.number == ports.metrics:
+                held.close()
         self._shm_prefix = f"matting_triton_{os.getpid()}_{secrets.token_hex(4)}_"
         command = command_line(
             self._runtime,

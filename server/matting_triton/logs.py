@@ -9,27 +9,53 @@ from collections.abc import Callable, Iterable
 LogCallable = Callable[[str], None]
 
 _TAIL_LINES = 30
-# "failed to load 'NAME' version 1: Internal: ..." (model_lifecycle.cc), "Poll failed for model directory 'NAME': ..."
-# and "failed to load model 'NAME': ..." (model_repository_manager.cc).
-_FAILURES = (
-    re.compile(r"""failed to load '(?P<name>[^']+)' version (?P<version>-?\d+): (?P<reason>.*)"""),
-    re.compile(r"""Poll failed for model directory '(?P<name>[^']+)': (?P<reason>.*)"""),
-    re.compile(r"""failed to load model '(?P<name>[^']+)': (?P<reason>.*)"""),
-)
+# As model_lifecycle.cc and model_repository_manager.cc of Triton 2.51 word them. A configuration that cannot be parsed
+# is explained by protobuf's own line just before.
+_FAILED = re.compile(r"""failed to load '(?P<name>[^']+)' version -?\d+: (?P<reason>.*)""")
+_POLL_FAILED = re.compile(r"""Poll failed for model directory '(?P<name>[^']+)': (?P<reason>.*)""")
+_LOADED = re.compile(r"""successfully loaded '(?P<name>[^']+)'""")
+_PARSE_ERROR = re.compile(r"""Error parsing text-format inference\.ModelConfig: (?P<reason>.*)""")
 
 
-def find_failure(line: str) -> tuple[str, str] | None:
-    """Return name and reason if the line tells of a model that did not load."""
-    for pattern in _FAILURES:
-        if found := pattern.search(line):
-            return found["name"], found["reason"].strip().strip('"')
-    return None
+class LoadReports:
+    """The models that did not load, learned from the lines of a log. No thread, no I/O."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, str] = {}
+        self._parse_error = ""
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Reason by name of each model that did not load and has not been loaded since."""
+        return dict(self._failures)
+
+    def take(self, line: str) -> None:
+        """Learn from one line."""
+        if found := _PARSE_ERROR.search(line):
+            self._parse_error = found["reason"]
+        elif found := _POLL_FAILED.search(line):
+            reason = _tidy(found["reason"])
+            if self._parse_error:
+                reason = f"{reason}: {self._parse_error}"
+            self._failures[found["name"]] = reason
+            self._parse_error = ""
+        elif found := _FAILED.search(line):
+            self._failures[found["name"]] = _tidy(found["reason"])
+        elif found := _LOADED.search(line):
+            self._failures.pop(found["name"], None)
+
+
+def _tidy(reason: str) -> str:
+    """Undo the log's escapes; leave out Python's stack and the class names before the message."""
+    plain = reason.removesuffix('"').replace("\\n", "\n").replace('\\"', '"')
+    message = " ".join(plain.split("\n\nAt:\n", 1)[0].split())
+    return re.sub(r"^(Internal: )?(SettingsError: )?", "", message)
 
 
 class LogFollower:
     """Follows one Triton's output on a thread of its own until it ends.
 
-    Owns the tail of the output and the table of failed models; both are written by that thread only.
+    Owns the tail of the output and the reports on models; both are changed by that thread only.
 
     Args:
         lines: The output; the end of it ends the thread.
@@ -42,7 +68,7 @@ class LogFollower:
         self._log = log
         self._on_end = on_end
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self._failures: dict[str, str] = {}
+        self._reports = LoadReports()
         self._thread = threading.Thread(target=self._follow, name="triton-log", daemon=True)
 
     def start(self) -> None:
@@ -53,12 +79,13 @@ class LogFollower:
 
     @property
     def tail(self) -> tuple[str, ...]:
+        """The last lines, oldest first."""
         return tuple(self._tail)
 
     @property
     def failures(self) -> dict[str, str]:
         """Reason by name of each model that did not load."""
-        return dict(self._failures)
+        return self._reports.failures
 
     def _follow(self) -> None:
         try:
@@ -71,8 +98,7 @@ class LogFollower:
 
     def _take(self, line: str) -> None:
         self._tail.append(line)
-        if failure := find_failure(line):
-            self._failures[failure[0]] = failure[1]
+        self._reports.take(line)
         if self._log is not None:
             try:
                 self._log(line)

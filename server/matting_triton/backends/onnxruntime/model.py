@@ -33,6 +33,8 @@ from onnx_engines import Arrays, load_engine
 from onnx_settings import SettingsError, Tensor, read_settings
 
 CONTROL_PARAMETER = "matting_control"
+# How a local Triton of this project begins the names of its shared-memory pools.
+OWN_SEGMENTS = "matting_triton_"
 
 
 class _Job(NamedTuple):
@@ -53,6 +55,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model; an exception here is the reason Triton gives for not serving it."""
+        _unlink_own_segment()
         self._settings = read_settings(args["model_config"])
         self._scrubs = os.environ.get("MATTING_SCRUB", "1") != "0"
         path = Path(args["model_repository"], args["model_version"], self._settings.model_file)
@@ -123,7 +126,8 @@ class TritonPythonModel:
         if control not in ("describe", "scrub"):
             return _failure(f"{CONTROL_PARAMETER} {control!r} is unknown; there are describe and scrub")
         if control == "scrub":
-            self._engine.scrub()
+            batched = self._settings.max_batch_size > 0
+            self._engine.scrub({name: array[:1] if batched else array for name, array in job.feeds.items()})
         results = {tensor.name: self._zeros(tensor, job.feeds) for tensor in self._settings.outputs}
         if control == "describe":
             text = self._served.encode()
@@ -140,6 +144,17 @@ class TritonPythonModel:
         known = (given[0], *tensor.dims) if batched else tensor.dims
         shape = [given[axis] if size < 0 and axis < len(given) else max(size, 1) for axis, size in enumerate(known)]
         return np.zeros(shape, pb_utils.triton_string_to_numpy(tensor.data_type))
+
+
+def _unlink_own_segment() -> None:
+    """Remove the name of the pool that this process shares with Triton: both have mapped it, nobody opens it again.
+
+    So a kill in whatever way leaves nothing in /dev/shm. Done only under a Triton that was told our prefix; the stub's
+    second argument is the name.
+    """
+    arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+    if len(arguments) > 2 and (name := arguments[2].decode()).startswith(OWN_SEGMENTS):
+        Path("/dev/shm", name).unlink(missing_ok=True)  # noqa: S108 -- where Linux keeps POSIX shared memory
 
 
 def _control(request: Any) -> str:

@@ -50,8 +50,8 @@ class Engine(Protocol):
     def run(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
         """Compute the outputs called `names`."""
 
-    def scrub(self) -> None:
-        """Give back or overwrite what the engine keeps of earlier runs, as far as it can be reached."""
+    def scrub(self, feeds: Arrays) -> None:
+        """Give back or overwrite what the engine keeps of earlier runs; `feeds` is an innocent input."""
 
 
 def load_engine(path: Path, settings: Settings, *, on_gpu: bool, device_id: int) -> Engine:
@@ -82,8 +82,8 @@ class OpenVinoEngine:
         if settings.intra_op_threads != AUTO:
             properties["INFERENCE_NUM_THREADS"] = str(settings.intra_op_threads)
         properties |= accelerator.parameters
-        graph = core.read_model(path)
         try:
+            graph = core.read_model(path)
             self._compiled = core.compile_model(graph, "CPU", properties)
         except RuntimeError as exc:
             raise SettingsError(f"OpenVINO refuses the model or its properties {properties}: {exc}") from exc
@@ -111,10 +111,12 @@ class OpenVinoEngine:
             buffer.fill(0)
         return results
 
-    def scrub(self) -> None:
-        # A request keeps its tensors, the compiled model the memory of its layers; both come back with the next run.
-        self._request = self._compiled.create_infer_request()
+    def scrub(self, feeds: Arrays) -> None:
+        del feeds
+        # A request keeps its tensors, the compiled model the memory of its layers; the next run asks for new ones.
+        self._request = None
         self._compiled.release_memory()
+        self._request = self._compiled.create_infer_request()
 
 
 class OnnxRuntimeEngine:
@@ -141,7 +143,10 @@ class OnnxRuntimeEngine:
                 f"{', '.join(missing)} is asked for, but this onnxruntime {onnxruntime.__version__} has only "
                 f"{', '.join(onnxruntime.get_available_providers())}"
             )
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as exc:  # onnxruntime's exceptions have no base of their own
+            raise SettingsError(f"onnxruntime cannot load the model: {exc}") from exc
         # onnxruntime goes on with the CPU when a provider cannot start; that must not pass unnoticed.
         unused = [name for name, _ in providers if name not in self._session.get_providers()]
         if unused:
@@ -151,6 +156,9 @@ class OnnxRuntimeEngine:
         self._run_options = onnxruntime.RunOptions()
         if settings.arena_shrinkage:
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", settings.arena_shrinkage)
+        self._scrub_options = onnxruntime.RunOptions()
+        if settings.use_arena:
+            self._scrub_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         half = any(provider.get("trt_fp16_enable") in ("1", "True") for _, provider in providers)
         self.served = Served(
             engine="onnxruntime",
@@ -164,8 +172,9 @@ class OnnxRuntimeEngine:
         results = self._session.run(list(names), feeds, self._run_options)
         return dict(zip(names, results, strict=True))
 
-    def scrub(self) -> None:
-        """Do nothing: onnxruntime offers no way but running something else."""
+    def scrub(self, feeds: Arrays) -> None:
+        # The arena is given back at the end of a run that asks for it, and only there.
+        self._session.run(None, feeds, self._scrub_options)
 
 
 def _providers(
