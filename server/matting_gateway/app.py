@@ -119,10 +119,13 @@ class Gateway:
         if settings.tls is not None:
             credentials = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload).credentials()
         await self.doors.open(settings.listen, credentials)
+        for address, port in self.doors.ports.items():
+            self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
         if settings.metrics_listen:
             host, _, port = settings.metrics_listen.rpartition(":")
             self._closing.callback(self.exposition.close)
             self.exposition.start(host.strip("[]"), int(port))
+            self._logs.event(Event.LISTENING, state="metrics", address=f"{host}:{self.exposition.port}")
         self._move_to(Lifecycle.SERVING)
         self._backends_changed()
 
@@ -197,6 +200,8 @@ class Gateway:
             default_model=settings.default_model,
             max_connection_streams=settings.gate.max_permit_count,
             close_reflection=settings.close_reflection,
+            tensor_door=settings.tensor_door,
+            client_shared_memory=settings.client_shared_memory,
             lifecycle=lambda: self._lifecycle,
             draining=self._draining,
             policy=self._policy,
@@ -235,3 +240,8 @@ class Gateway:
 
     def _log_tenant_problem(self, problem: str) -> None:
         self._logs.event(Event.TENANT_REFUSED, detail=problem)
+
+
+def _with_port(address: str, port: int) -> str:
+    """Return an address with the port that port 0 became."""
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

@@ -86,7 +86,7 @@ async def wait_serving(channel: grpc.aio.Channel, *, serving: bool = True) -> No
     stub = health_pb2_grpc.HealthStub(channel)
     wanted = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
     call = stub.Watch(health_pb2.HealthCheckRequest())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         async for answer in call:
             if answer.status == wanted:
                 call.cancel()

@@ -19,6 +19,8 @@ from matting_gateway.rpc.door_keeper import DoorKeeper
 from matting_gateway.rpc.health import Health
 from matting_gateway.rpc.interceptors import CallBoundary
 from matting_gateway.rpc.matting_service import SERVICE, MattingService
+from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
+from matting_gateway.rpc.open_inference import OpenInference
 from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.server import add_reflection, listen, make_server
@@ -52,6 +54,8 @@ class Doors:
         default_model: str,
         max_connection_streams: int,
         close_reflection: bool,
+        tensor_door: bool,
+        client_shared_memory: bool,
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
         policy: Callable[[], DataPolicy],
@@ -88,6 +92,22 @@ class Doors:
         )
         self.server.add_generic_rpc_handlers((service.handlers(),))
         self.services = [SERVICE]
+        self._tensors: OpenInference | None = None
+        if tensor_door:
+            self._tensors = OpenInference(
+                pool=rooms.pool,
+                queue=rooms.scheduler,
+                gate=rooms.gate,
+                tenants=rooms.tenants,
+                draining=draining,
+                on_bug=log_bug(rooms.logs),
+                clock=rooms.clock,
+                metrics=rooms.metrics,
+                settings=settings,
+                client_shared_memory=client_shared_memory,
+            )
+            self.server.add_generic_rpc_handlers((self._tensors.handlers(),))
+            self.services.append(TENSOR_SERVICE)
         self.health = Health(())
         self._with_reflection = not close_reflection
 
@@ -108,4 +128,6 @@ class Doors:
     async def close(self) -> None:
         """Refuse new connections and end what is still in progress."""
         await self.server.stop(None)
+        if self._tensors is not None:
+            self._tensors.close()
         await self.health.close()

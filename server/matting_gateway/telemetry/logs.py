@@ -49,6 +49,7 @@ class Event(Enum):
     """Everything but calls that is worth a line."""
 
     STARTED = "started"
+    LISTENING = "listening"
     SERVING = "serving"
     DRAINING = "draining"
     STOPPED = "stopped"
