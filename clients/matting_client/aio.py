@@ -38,7 +38,7 @@ from matting_client.connection import (
     channel_options,
     channel_target,
 )
-from matting_client.errors import error_of_call
+from matting_client.failures import error_of_call
 from matting_client.photos import OutputSpec, Photo, Priority, build_request
 from matting_client.receipt import Receipt, receipt_of
 from matting_client.retry import RetryPolicy, RetryStatistics

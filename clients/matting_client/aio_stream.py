@@ -34,7 +34,8 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         self._room.set()
         self._start = start
         self._items = items
-        self._all_sent = False
+        self._exhausted = False
+        self._ended = False
         self._call: Any = None
         self._feeder: asyncio.Task[None] | None = None
         self._receipt: Receipt | None = None
@@ -66,10 +67,11 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         if message is not grpc.aio.EOF:
             answer = self._ledger.close(message)
             self._room.set()
+            await self._end_when_answered()
             return answer
         self._receipt = receipt_of(await self._call.trailing_metadata())
         self._raise_feeder_error()
-        if self._ledger.unanswered_item_ids or not self._all_sent:
+        if not self._ended:
             raise self._ledger.ended_early()
         raise StopAsyncIteration
 
@@ -79,8 +81,9 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         return self._receipt
 
     async def cancel(self, item_id: str) -> None:
-        """Give up on an item; unless its answer is under way already, it answers with `CallCancelledError`."""
-        await self._call.write(cancel_message(item_id))
+        """Give up on an item: it answers with `CallCancelledError`, unless its answer is under way already."""
+        if item_id in self._ledger.unanswered_item_ids:
+            await self._call.write(cancel_message(item_id))
 
     async def close(self) -> None:
         """Cancel the call; a no-op where it has ended."""
@@ -92,18 +95,29 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
 
     async def _feed(self) -> None:
         try:
-            async for item in _each(self._items):
-                while self._ledger.full:
-                    self._room.clear()
-                    await self._room.wait()
+            items = _each(self._items)
+            await self._wait_for_room()
+            while (item := await anext(items, None)) is not None:
                 await self._call.write(self._ledger.open(item))
-            self._all_sent = True
-            await self._call.done_writing()
+                await self._wait_for_room()
+            self._exhausted = True
+            await self._end_when_answered()
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             return  # the call has ended; the reader says why
         except Exception:
             self._call.cancel()  # wakes the reader, which raises this error
             raise
+
+    async def _wait_for_room(self) -> None:
+        while self._ledger.full:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _end_when_answered(self) -> None:
+        """End the requests, but not before all are answered: until then an item can be cancelled."""
+        if self._exhausted and not self._ended and not self._ledger.unanswered_item_ids:
+            self._ended = True
+            await self._call.done_writing()
 
     def _raise_feeder_error(self) -> None:
         if self._feeder is not None and self._feeder.done() and not self._feeder.cancelled():

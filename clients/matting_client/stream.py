@@ -13,7 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.answers import Answer, read_answer
-from matting_client.errors import CallCancelledError, MattingError, error_of_call, error_of_status
+from matting_client.errors import CallCancelledError, MattingError
+from matting_client.failures import error_of_call, error_of_status
 from matting_client.photos import OutputSpec, Photo, Priority, build_request
 from matting_client.receipt import Receipt, receipt_of
 
@@ -144,10 +145,12 @@ class Stream(Iterator[StreamAnswer]):
         self.request_id = request_id
         self._ledger = Ledger(max_in_flight, request_id)
         self._items = iter(items)
-        self._all_sent = False
+        self._exhausted = False
+        self._ended = False
         # None ends the stream of requests.
         self._outgoing: queue.SimpleQueue[pb.StreamRemoveBackgroundRequest | None] = queue.SimpleQueue()
         self._call = start(iter(self._outgoing.get, None))
+        self._send_while_room()
 
     def __repr__(self) -> str:
         return f"<Stream {self.request_id}: {len(self._ledger.unanswered_item_ids)} unanswered>"
@@ -164,19 +167,16 @@ class Stream(Iterator[StreamAnswer]):
         return self
 
     def __next__(self) -> StreamAnswer:
-        try:
-            self._send_while_room()
-        except BaseException:  # an item that cannot be sent must not leave the call open
-            self.close()
-            raise
+        self._send_while_room()
         try:
             message = next(self._call)
         except StopIteration:
-            if self._ledger.unanswered_item_ids or not self._all_sent:
+            if not self._ended:
+                self.close()
                 raise self._ledger.ended_early() from None
             raise
         except grpc.RpcError as failure:
-            self._end_of_requests()
+            self.close()
             raise self._ledger.broken(failure) from failure
         return self._ledger.close(message)
 
@@ -186,8 +186,9 @@ class Stream(Iterator[StreamAnswer]):
         return receipt_of(self._call.trailing_metadata()) if self._call.done() else None
 
     def cancel(self, item_id: str) -> None:
-        """Give up on an item; unless its answer is under way already, it answers with `CallCancelledError`."""
-        self._outgoing.put(cancel_message(item_id))
+        """Give up on an item: it answers with `CallCancelledError`, unless its answer is under way already."""
+        if item_id in self._ledger.unanswered_item_ids:
+            self._outgoing.put(cancel_message(item_id))
 
     def close(self) -> None:
         """Cancel the call; a no-op where it has ended."""
@@ -195,16 +196,23 @@ class Stream(Iterator[StreamAnswer]):
         self._call.cancel()
 
     def _send_while_room(self) -> None:
-        while not self._all_sent and not self._ledger.full:
-            item = next(self._items, None)
-            if item is None:
-                self._end_of_requests()
-            else:
-                self._outgoing.put(self._ledger.open(item))
+        try:
+            while not self._exhausted and not self._ledger.full:
+                item = next(self._items, None)
+                if item is None:
+                    self._exhausted = True
+                else:
+                    self._outgoing.put(self._ledger.open(item))
+        except BaseException:  # an item that cannot be sent must not leave the call open
+            self.close()
+            raise
+        # Only then: an item can be cancelled for as long as it is unanswered.
+        if self._exhausted and not self._ledger.unanswered_item_ids:
+            self._end_of_requests()
 
     def _end_of_requests(self) -> None:
-        if not self._all_sent:
-            self._all_sent = True
+        if not self._ended:
+            self._ended = True
             self._outgoing.put(None)
 
 

@@ -1,35 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of `matting-load` as a plan, checked."""
+"""The command line of `matting-load`."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
-
-from matting_client import Tls
-
-from matting_load.arrivals import Process, bursts, ramp, read_trace, steady, steps
-from matting_load.plan import (
-    ClosedLoop,
-    DeadlineClass,
-    GatewayTarget,
-    Load,
-    OpenLoop,
-    Photos,
-    PhotoSize,
-    Plan,
-    RembgTarget,
-    Replay,
-    Target,
-    TensorTarget,
-)
-from matting_load.search import Search, Slo
-
-Value = TypeVar("Value")
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be."""
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,24 +36,6 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--warmup", type=float, default=1.0, metavar="S", help="and these before it (default: 1)")
     how.add_argument("--tolerance", type=float, default=0.05, metavar="SHARE", help="how close (default: 0.05)")
     how.add_argument("--constant", action="store_true", help="even gaps instead of Poisson arrivals")
-
-
-def read_search(arguments: argparse.Namespace) -> tuple[Slo, Search]:
-    """Make the SLO and the search.
-
-    Raises:
-        ValueError: Something is out of its range.
-    """
-    p99_s = None if arguments.p99_ms is None else arguments.p99_ms / 1e3
-    how = Search(
-        low_per_s=arguments.low,
-        high_per_s=arguments.high,
-        trial_s=arguments.trial,
-        warmup_s=arguments.warmup,
-        tolerance=arguments.tolerance,
-        process="constant" if arguments.constant else "poisson",
-    )
-    return Slo(arguments.good_share, p99_s), how
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,113 +94,3 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_argument("--json", metavar="FILE", help="write the report as JSON")
     report.add_argument("--html", metavar="FILE", help="write the report as one page")
     report.add_argument("-q", "--quiet", action="store_true", help="no live view")
-
-
-def read_plan(arguments: argparse.Namespace, load: Load | None = None) -> Plan:
-    """Make the plan; `load` stands in for the arguments of a load where a command has none.
-
-    Raises:
-        UsageError: An argument cannot be read.
-        ValueError: Something is out of its range.
-        OSError: The trace cannot be read.
-    """
-    return Plan(
-        target=_target(arguments),
-        load=load or _load(arguments),
-        deadlines=_listed(arguments.deadline_ms, _deadline, "--deadline-ms") or (DeadlineClass(None),),
-        photos=Photos(_listed(arguments.sizes, _size, "--sizes"), arguments.photos),
-        label=arguments.label,
-        warmup_s=getattr(arguments, "warmup", 0.0),
-        settle_s=getattr(arguments, "settle", 0.0),
-        seed=arguments.seed,
-        processes=arguments.processes,
-        connections=arguments.connections,
-        metrics_url=arguments.metrics_url,
-    )
-
-
-def _target(arguments: argparse.Namespace) -> Target:
-    tls = None
-    if arguments.tls_ca or arguments.tls_cert or arguments.tls_key:
-        tls = Tls(arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
-    address = arguments.address
-    if arguments.target == "gateway":
-        return GatewayTarget(
-            address=address or GatewayTarget().address,
-            model=arguments.model or "",
-            output=arguments.output,
-            mime_type=f"image/{arguments.format}",
-            token=arguments.token,
-            tls=tls,
-        )
-    if arguments.target == "tensors":
-        name, datatype, shape = _tensor(arguments.tensor)
-        margin_ms = arguments.queue_timeout_margin_ms
-        return TensorTarget(
-            address=address or TensorTarget().address,
-            model=arguments.model or "u2net",
-            input_name=name,
-            datatype=datatype,
-            shape=shape,
-            queue_timeout_margin_s=None if margin_ms is None else margin_ms / 1e3,
-            token=arguments.token,
-            tls=tls,
-        )
-    url = RembgTarget().url if not address else address if "://" in address else f"http://{address}"
-    return RembgTarget(url=url, model=arguments.model or "u2net", only_mask=arguments.output == "alpha")
-
-
-def _load(arguments: argparse.Namespace) -> Load:
-    process: Process = "constant" if arguments.constant else "poisson"
-    if arguments.callers is not None:
-        return ClosedLoop(arguments.callers, arguments.duration)
-    if arguments.trace is not None:
-        return Replay(tuple(read_trace(Path(arguments.trace), arguments.speed).tolist()))
-    if arguments.rate is not None:
-        return OpenLoop(steady(arguments.rate, arguments.duration), process)
-    if arguments.ramp is not None:
-        start, end = _numbers(arguments.ramp, ":", 2, "--ramp FROM:TO")
-        return OpenLoop(ramp(start, end, arguments.duration), process)
-    if arguments.steps is not None:
-        return OpenLoop(steps(_numbers(arguments.steps, ",", None, "--steps R,R,..."), arguments.duration), process)
-    rate, on_s, off_s = _numbers(arguments.bursts, ":", 3, "--bursts R:ON_S:OFF_S")
-    return OpenLoop(bursts(rate, on_s, off_s, arguments.duration), process)
-
-
-def _numbers(text: str, separator: str, count: int | None, form: str) -> Sequence[float]:
-    try:
-        numbers = [float(part) for part in text.split(separator)]
-    except ValueError as error:
-        raise UsageError(f"{text!r} is not of the form {form}") from error
-    if count is not None and len(numbers) != count:
-        raise UsageError(f"{text!r} is not of the form {form}")
-    return numbers
-
-
-def _listed(text: str, read: Callable[[str, float], Value], option: str) -> tuple[Value, ...]:
-    """Read `VALUE[:SHARE],...`."""
-    values: list[Value] = []
-    for part in filter(None, text.split(",")):
-        value, _, share = part.strip().partition(":")
-        try:
-            values.append(read(value, float(share or 1.0)))
-        except ValueError as error:
-            raise UsageError(f"{option}: cannot read {part!r} ({error})") from error
-    return tuple(values)
-
-
-def _deadline(text: str, share: float) -> DeadlineClass:
-    return DeadlineClass(float(text) / 1e3, share)
-
-
-def _size(text: str, share: float) -> PhotoSize:
-    width, _, height = text.partition("x")
-    return PhotoSize(int(width), int(height), share)
-
-
-def _tensor(text: str) -> tuple[str, str, tuple[int, ...]]:
-    try:
-        name, datatype, shape = text.split(":")
-        return name, datatype.upper(), tuple(int(part) for part in shape.split("x"))
-    except ValueError as error:
-        raise UsageError(f"--tensor: {text!r} is not of the form NAME:TYPE:SHAPE") from error

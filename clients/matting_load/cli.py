@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matting_load.arguments import (
-    UsageError,
     add_call_arguments,
     add_report_arguments,
     add_run_arguments,
     add_search_arguments,
     add_target_arguments,
-    read_plan,
-    read_search,
 )
 from matting_load.live import make_watcher
 from matting_load.page import render_page
 from matting_load.plan import Plan
+from matting_load.reading import UsageError, read_plan, read_search
 from matting_load.report import Report, read_report
 from matting_load.running import run
 from matting_load.search import Trial, search

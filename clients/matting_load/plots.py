@@ -15,6 +15,7 @@ def all_plots(reports: Sequence[Report]) -> list[str]:
     plots = [
         load_curve(reports),
         latency_cdf(reports),
+        latency_by_percentile(reports),
         rates_over_time(reports),
         latency_over_time(reports),
         batch_sizes(reports),
@@ -42,7 +43,7 @@ def load_curve(reports: Sequence[Report]) -> str:
 
 
 def latency_cdf(reports: Sequence[Report]) -> str:
-    """Latency CDF, the tail stretched: the axis is the share of calls that take longer."""
+    """How many of the answers came within a time."""
     lines = [
         Line(
             report.label,
@@ -60,6 +61,25 @@ def latency_cdf(reports: Sequence[Report]) -> str:
     )
 
 
+def latency_by_percentile(reports: Sequence[Report]) -> str:
+    """The tail: each step along the axis leaves out ten times fewer calls."""
+    lines = [
+        Line(
+            report.label,
+            [
+                (1 / (1 - quantile), seconds * 1e3)
+                for quantile, seconds in zip(report.latency_quantiles, report.latency_cdf_s, strict=False)
+                if quantile < 1 and (1 - quantile) * report.total.offered_count >= 1
+            ],
+            f"c{index % 8}",
+        )
+        for index, report in enumerate(reports)
+        if report.latency_cdf_s
+    ]
+    percent = Axis("percentile", log=True, write=lambda value: f"{100 * (1 - 1 / value):.6g}")
+    return line_plot("Latency of answers by percentile", lines, percent, Axis("ms"))
+
+
 def rates_over_time(reports: Sequence[Report]) -> str:
     """Offered, answered and good per second; of several runs the good ones alone."""
     if len(reports) > 1:
@@ -71,7 +91,7 @@ def rates_over_time(reports: Sequence[Report]) -> str:
     report = reports[0]
     lines = [
         Line("offered", _over_time(report, report.series.offered_per_s), _OFFERED, dashed=True),
-        Line("answered", _over_time(report, report.series.throughput_per_s), _ANSWERED),
+        Line("answered", _over_time(report, report.series.throughput_per_s), _ANSWERED, wide=True),
         Line("in time", _over_time(report, report.series.goodput_per_s), _GOOD),
     ]
     return line_plot("Rates over time", lines, Axis("seconds"), Axis("calls/s"))
@@ -127,8 +147,7 @@ def _curve_lines(steps: Sequence[Summary], label: str, index: int, alone: bool) 
         f"{prefix}answered",
         [(step.offered_per_s, step.throughput_per_s) for step in ordered],
         _ANSWERED if alone else f"c{index % 8}",
-        dashed=not alone,
-        dotted_points=True,
+        wide=True,
     )
     good = Line(
         f"{prefix}in time",

@@ -2,7 +2,7 @@
 """Plots as inline SVG, coloured by the page's style sheet: lines, points and bars on one pair of axes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TypeAlias
@@ -15,23 +15,32 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 44
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of points in data units. `color` is a class of the page, `c0` to `c7`; a gap is left at None."""
+    """A line of points in data units; a gap is left at None.
+
+    `color` is a class of the page, `c0` to `c7`. A `wide` line shines through one drawn over it.
+    """
 
     name: str
     points: Sequence[Point | None]
     color: str = "c0"
     dashed: bool = False
     dotted_points: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """An axis: its title, and whether it is logarithmic. `end` at least reaches to this value."""
+    """An axis: its title, whether it is logarithmic, where it starts and at least ends, how ticks are written."""
 
     title: str
     log: bool = False
     start: float | None = 0.0
     end: float | None = None
+    write: Callable[[float], str] | None = None
+
+    def label(self, value: float) -> str:
+        """Write a tick."""
+        return (self.write or number)(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +122,9 @@ def linear_ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2, 5 times powers of ten between two positive ends; powers alone where that would be many."""
+    """Return round values between two positive ends: the fewer powers of ten they span, the more of each."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1, 2, 5) if len(decades) <= 4 else (1,)
+    factors = (1, 2, 3, 5, 7) if len(decades) <= 2 else (1, 2, 5) if len(decades) <= 4 else (1,)
     values = [factor * 10.0**decade for decade in decades for factor in factors]
     return [value for value in values if low * 0.999 <= value <= high * 1.001]
 
@@ -155,7 +164,7 @@ def _axes(frame: _Frame, x: Axis, y: Axis) -> list[str]:
     for value in frame.x.ticks():
         px = frame.x.at(value)
         parts.append(f'<line class="grid" x1="{px:.1f}" x2="{px:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
-        parts.append(_text(px, _HEIGHT - _BOTTOM + 16, number(value), "middle"))
+        parts.append(_text(px, _HEIGHT - _BOTTOM + 16, x.label(value), "middle"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x.title, "middle"))
     return parts
 
@@ -165,7 +174,7 @@ def _grid(scale: Scale, axis: Axis) -> list[str]:
     for value in scale.ticks():
         py = scale.at(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{py:.1f}" y2="{py:.1f}"/>')
-        parts.append(_text(_LEFT - 8, py + 4, number(value), "end"))
+        parts.append(_text(_LEFT - 8, py + 4, axis.label(value), "end"))
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     parts.append(
         f'<text class="title" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
@@ -188,7 +197,9 @@ def _drawn(frame: _Frame, line: Line, x: Axis, y: Axis) -> list[str]:
             continue
         if len(run) > 1:
             dashes = ' stroke-dasharray="6 4"' if line.dashed else ""
-            parts.append(f'<polyline class="{line.color} line" points="{" ".join(run)}"{dashes}/>')
+            parts.append(
+                f'<polyline class="{line.color} line{" wide" if line.wide else ""}" points="{" ".join(run)}"{dashes}/>'
+            )
         run = []
     return parts
 
@@ -202,7 +213,8 @@ def _figure(title: str, parts: Sequence[str], legend: Sequence[tuple[str, str, b
         f'<span class="key"><i class="{color}{" dash" if dashed else ""}"></i>{escape(name)}</span>'
         for name, color, dashed in legend
     )
+    keys = f'<div class="keys">{keys}</div>' if len(legend) > 1 else ""
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><div class="keys">{keys}</div>'
+        f"<figure><figcaption>{escape(title)}</figcaption>{keys}"
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
     )

@@ -13,7 +13,8 @@ import grpc
 import grpc.aio
 from matting_client.calls import REMOVE_BACKGROUND, REQUEST_BYTES_KEY
 from matting_client.connection import Connection, channel_options, channel_target
-from matting_client.errors import NoAnswerInTimeError, error_of_call
+from matting_client.errors import NoAnswerInTimeError
+from matting_client.failures import error_of_call
 from matting_client.photos import OutputSpec, build_request
 
 from matting_load.payloads import Payload, photo_payloads, tensor_bytes

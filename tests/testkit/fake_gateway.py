@@ -96,7 +96,10 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
     ) -> None:
         self.calls: list[SeenCall] = []
         self.cancelled_items: list[str] = []
-        self.ended_calls = threading.Semaphore(0)
+        self.times_to_live_s: list[float] = []
+        # One release for each call or item that arrived, and for each stream that ended.
+        self.arrived = threading.Semaphore(0)
+        self.ended_streams = threading.Semaphore(0)
         self._steps: deque[Step] = deque()
         self._lock = threading.Lock()
         self._make_answer = answer or make_answer
@@ -138,7 +141,6 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
         call_id = str(dict(context.invocation_metadata()).get("x-request-id", ""))
         receipt = pb.DataReceipt(call_id=call_id, held_duration=Duration(nanos=5_000_000), released=True)
         context.set_trailing_metadata((("matting-receipt-bin", receipt.SerializeToString()),))
-        context.add_callback(self.ended_calls.release)
         if isinstance(step, Hold):
             context.add_callback(step.released.set)
             step.released.wait()
@@ -151,6 +153,7 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
     ) -> Iterator[pb.StreamRemoveBackgroundResponse]:
         """Answer items as they come; a held one is answered at its cancel or at the end."""
         held: dict[str, pb.RemoveBackgroundRequest] = {}
+        context.add_callback(self.ended_streams.release)
         for message in requests:
             if message.WhichOneof("action") == "cancel":
                 self.cancelled_items.append(message.item_id)
@@ -158,6 +161,8 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
                     yield _item_error(message.item_id, Failure("", grpc.StatusCode.CANCELLED))
                 continue
             step = self._seen(message.request, context)
+            if message.HasField("time_to_live"):
+                self.times_to_live_s.append(message.time_to_live.ToTimedelta().total_seconds())
             if isinstance(step, Hold):
                 held[message.item_id] = message.request
             elif isinstance(step, Failure) and step.code is grpc.StatusCode.UNAVAILABLE:
@@ -188,7 +193,9 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
         with self._lock:
             metadata = dict(context.invocation_metadata())
             self.calls.append(SeenCall(request, metadata, remaining_s))
-            return self._steps.popleft() if self._steps else OK
+            step = self._steps.popleft() if self._steps else OK
+        self.arrived.release()
+        return step
 
     def _answer(self, step: Step, request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
         if isinstance(step, Answer) and step.message is not None:
