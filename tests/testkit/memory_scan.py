@@ -11,7 +11,7 @@ is about how much there is.
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,24 +67,25 @@ class ScanResult:
         return sum(found.hit_count for found in self.found if found.kind == kind)
 
 
-@dataclass
 class Canary:
     """Content to look for, by kind: "pixels", "encoded", "result"..."""
 
-    anchors: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._parts: dict[str, list[NDArray[np.uint64]]] = {}
 
-    def add(self, kind: str, *contents: bytes | memoryview) -> None:
-        """Add content. Raises ValueError if it has too few places by which it could be known."""
-        new = np.concatenate([_anchors(np.frombuffer(content, np.uint8))[1] for content in contents])
-        known = self.anchors.get(kind, np.empty(0, np.uint64))
-        self.anchors[kind] = np.union1d(known, new)
-        if not len(self.anchors[kind]):
-            raise ValueError(f"The {kind} are too plain or too short to be known again.")
+    def add(self, kind: str, content: bytes | memoryview) -> bool:
+        """Add content. Returns False if it is too plain or too short to be known again anywhere."""
+        _, anchors = _anchors(np.frombuffer(content, np.uint8))
+        if len(anchors):
+            self._parts.setdefault(kind, []).append(anchors)
+        return bool(len(anchors))
 
-    def without(self, other: "Canary") -> "Canary":
-        """Return this canary less everything that is in another one, such as what was in memory before."""
-        seen = np.concatenate([*other.anchors.values(), np.empty(0, np.uint64)])
-        return Canary({kind: np.setdiff1d(anchors, seen) for kind, anchors in self.anchors.items()})
+    def anchors(self) -> dict[str, NDArray[np.uint64]]:
+        """Return what each kind is known by, sorted."""
+        for kind, parts in self._parts.items():
+            if len(parts) > 1:
+                self._parts[kind] = [np.unique(np.concatenate(parts))]
+        return {kind: np.unique(parts[0]) for kind, parts in self._parts.items()}
 
 
 def scan(pid: int, canary: Canary) -> ScanResult:
@@ -95,14 +96,15 @@ def scan(pid: int, canary: Canary) -> ScanResult:
     """
     found: dict[tuple[str, str], list[int]] = {}
     scanned_bytes = 0
+    known = canary.anchors()
     try:
         with (Path("/proc") / str(pid) / "mem").open("rb", buffering=0) as memory:
             for start, end, name in _mappings(pid):
                 for block in _blocks(memory.fileno(), start, end):
                     scanned_bytes += len(block)
                     _, present = _anchors(block)
-                    for kind, anchors in canary.anchors.items():
-                        hits = int(np.isin(present, anchors).sum())
+                    for kind, anchors in known.items():
+                        hits = _hit_count(present, anchors)
                         if hits:
                             entry = found.setdefault((kind, name), [0, 0])
                             entry[0] += hits
@@ -114,6 +116,12 @@ def scan(pid: int, canary: Canary) -> ScanResult:
     return ScanResult(
         pid, scanned_bytes, tuple(Found(kind, name, *counts) for (kind, name), counts in sorted(found.items()))
     )
+
+
+def _hit_count(present: NDArray[np.uint64], anchors: NDArray[np.uint64]) -> int:
+    """Count those of `present` that are among the sorted `anchors`."""
+    places = np.searchsorted(anchors, present)
+    return int((anchors[np.minimum(places, len(anchors) - 1)] == present).sum())
 
 
 def _mappings(pid: int) -> Iterator[tuple[int, int, str]]:
