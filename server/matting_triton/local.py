@@ -3,6 +3,7 @@
 
 import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,6 +133,11 @@ class LocalTriton:
     def wait_ended(self, timeout_s: float | None = None) -> bool:
         """Wait until it has ended, by itself or by somebody's hand; return whether it has."""
         return self._process is None or self._process.wait_ended(timeout_s)
+
+    def kill(self) -> None:
+        """Kill it, stubs and all, as if it had died."""
+        if self.is_running:
+            os.kill(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it: in order if it lets itself be, by force after `grace_s`. Returns when nothing of it is left."""

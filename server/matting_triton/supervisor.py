@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from matting_triton.backoff import Backoff
 from matting_triton.command import ModelControl
 from matting_triton.errors import LocalTritonError, TritonStartError
 from matting_triton.local import LocalTriton
 from matting_triton.logs import LogCallable
 from matting_triton.runtime import Runtime
+from matting_triton.stubs import StubWatch, children_of
 
 
 class EventKind(Enum):
@@ -21,6 +23,7 @@ class EventKind(Enum):
     STARTED = "started"
     READY = "ready"
     MODEL_FAILED = "model_failed"
+    STUB_DIED = "stub_died"
     DIED = "died"
     RESTARTING = "restarting"
     STOPPED = "stopped"
@@ -35,28 +38,6 @@ class SupervisorEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before the next start.
-
-    Attributes:
-        initial_s: After the first death.
-        factor: By how much the wait grows with each further death.
-        max_s: It grows no further than this.
-        reset_s: A Triton that was ready for so long counts as healthy: the wait begins anew.
-    """
-
-    initial_s: float = 0.2
-    factor: float = 2.0
-    max_s: float = 15.0
-    reset_s: float = 60.0
-
-    def delay_s(self, deaths: int) -> float:
-        """Return the wait after that many deaths in a row (1 or more)."""
-        # The exponent is bounded so that a Triton that dies for a week does not overflow a float.
-        return min(self.max_s, self.initial_s * self.factor ** min(deaths - 1, 64))
-
-
-@dataclass(frozen=True, slots=True)
 class SupervisorStatistics:
     """How it stands: whether Triton is ready, how often it was restarted, which models it could not load."""
 
@@ -66,10 +47,10 @@ class SupervisorStatistics:
 
 
 class TritonSupervisor:
-    """Starts a Triton, starts it again whenever it dies, and stops it.
+    """Starts a Triton, starts it again whenever it or the process of a model dies, and stops it.
 
-    Owns the `LocalTriton` and one task that watches it; all of it is used on one event loop, which is never blocked:
-    what waits, waits in threads. The address never changes after `start`.
+    Owns the `LocalTriton`, one task that watches it and the watch over its stubs; all of it is used on one event loop,
+    which is never blocked: what waits, waits in threads. The address never changes after `start`.
 
     Args:
         runtime: From `ensure_runtime`.
@@ -104,10 +85,11 @@ class TritonSupervisor:
             grpc_port=grpc_port,
             model_control=model_control,
             environment=environment,
-            log=log,
+            log=self._on_line,
             on_end=self._on_end,
             grace_s=grace_s,
         )
+        self._log = log
         self._on_event = on_event
         self._backoff = backoff or Backoff()
         self._ready_timeout_s = ready_timeout_s
@@ -119,6 +101,7 @@ class TritonSupervisor:
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._restart_count = 0
+        self._stubs: StubWatch | None = None
 
     @property
     def grpc_address(self) -> str:
@@ -182,6 +165,7 @@ class TritonSupervisor:
             ready_at = loop.time()
             if not problem:
                 await self._until_ended()
+            self._unwatch_stubs()
             self._ready.clear()
             if self._stopping.is_set():
                 return
@@ -198,6 +182,9 @@ class TritonSupervisor:
             return str(exc)
         for name, reason in self._triton.failed_models.items():
             self._tell(EventKind.MODEL_FAILED, f"{name}: {reason}")
+        with contextlib.suppress(TritonStartError):  # stopped in this moment
+            self._stubs = StubWatch(self._triton.pid, self._on_dead_stub)
+            self._stubs.add(children_of(self._triton.pid))
         self._ready.set()
         self._tell(EventKind.READY, f"on {self.grpc_address}")
         return ""
@@ -224,6 +211,27 @@ class TritonSupervisor:
     def _tell(self, kind: EventKind, detail: str) -> None:
         if self._on_event is not None:
             self._on_event(SupervisorEvent(kind, detail))
+
+    def _unwatch_stubs(self) -> None:
+        if self._stubs is not None:
+            self._stubs.close()
+            self._stubs = None
+
+    def _watch_more_stubs(self, pids: list[int]) -> None:
+        if self._stubs is not None:
+            self._stubs.add(pids)
+
+    def _on_dead_stub(self, pid: int) -> None:
+        self._tell(EventKind.STUB_DIED, f"process {pid}; Triton does not replace it and is started anew")
+        self._triton.kill()
+
+    def _on_line(self, line: str) -> None:
+        """Take a line of the log, on the thread that reads it."""
+        if self._loop is not None and "successfully loaded" in line:
+            with contextlib.suppress(RuntimeError, TritonStartError):  # the loop is closed, Triton is stopped
+                self._loop.call_soon_threadsafe(self._watch_more_stubs, children_of(self._triton.pid))
+        if self._log is not None:
+            self._log(line)
 
     def _on_end(self) -> None:
         if self._loop is not None:

@@ -18,6 +18,7 @@ know the parameter and runs it, which is harmless):
 Inputs and joined batches are overwritten as soon as the model has run, unless MATTING_SCRUB is 0 in the environment.
 """
 
+import ctypes
 import json
 import os
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ class TritonPythonModel:
         answers: dict[int, Any] = {}
         jobs: list[_Job] = []
         for index, request in enumerate(requests):
-            job = _Job(index, request, {tensor.name(): tensor.as_numpy() for tensor in request.inputs()})
+            job = _Job(index, request, {tensor.name(): _view(tensor) for tensor in request.inputs()})
             if control := _control(request):
                 answers[index] = self._obey(control, job)
             else:
@@ -168,6 +169,21 @@ def _check_names(role: str, wanted: Sequence[Tensor], found: frozenset[str]) -> 
     missing = [tensor.name for tensor in wanted if tensor.name not in found]
     if missing:
         raise SettingsError(f"the model has no {role} {', '.join(missing)}; it has {', '.join(sorted(found))}")
+
+
+def _view(tensor: Any) -> npt.NDArray[Any]:
+    """Return a tensor as a writable view of Triton's pool, so that it is not copied and can be overwritten.
+
+    `as_numpy` copies, and `from_dlpack` gives a view that may not be written to. What DLPack does not know (strings,
+    and booleans in numpy 1) is copied after all.
+    """
+    try:
+        shared = np.from_dlpack(tensor)
+    except (BufferError, RuntimeError, TypeError, pb_utils.TritonModelException):
+        copied: npt.NDArray[Any] = tensor.as_numpy()
+        return copied
+    memory = (ctypes.c_uint8 * shared.nbytes).from_address(shared.ctypes.data)
+    return np.ndarray(shared.shape, shared.dtype, buffer=memoryview(memory))
 
 
 def _join(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
