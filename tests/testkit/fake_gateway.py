@@ -21,6 +21,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from matting.v1 import matting_service_pb2 as pb
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
 
@@ -93,6 +94,7 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
         models: Sequence[pb.Model] = (),
         policy: pb.DataPolicy | None = None,
         page_size: int = 2,
+        serving: bool = True,
     ) -> None:
         self.calls: list[SeenCall] = []
         self.cancelled_items: list[str] = []
@@ -110,6 +112,10 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
         self._server = grpc.server(futures.ThreadPoolExecutor(32), options=options)
         register: Any = pb_grpc.add_MattingServiceServicer_to_server  # generated without types
         register(self, self._server)
+        self._health = health.HealthServicer()
+        register = health_pb2_grpc.add_HealthServicer_to_server
+        register(self._health, self._server)
+        self.set_serving(serving)
         if credentials is None:
             port = self._server.add_insecure_port(address)
         else:
@@ -127,6 +133,11 @@ class FakeGateway(pb_grpc.MattingServiceServicer):
 
     def stop(self) -> None:
         self._server.stop(None).wait()
+
+    def set_serving(self, serving: bool) -> None:
+        """Say on the health service whether calls should come here."""
+        status = health_pb2.HealthCheckResponse
+        self._health.set("", status.SERVING if serving else status.NOT_SERVING)
 
     def script(self, *steps: Step) -> None:
         with self._lock:
