@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the subject is in an alpha, and whether there is one."""
+"""Where the subject is in an alpha, and whether there is one.
+
+Models whose output is stretched to the full range (min-max) turn the noise that they see in an empty photo into a
+matte. What tells the two apart is how decided a matte is: the mean of alpha, weighted by alpha itself. Where a
+model sees a subject nearly all of the matte's mass is close to 1; stretched noise is a haze with a few peaks.
+"""
 
 from dataclasses import dataclass
 
@@ -10,6 +15,8 @@ from matting_pixels.arrays import Pixels
 
 # A pixel is subject from a half on, and soft edge from a twentieth on.
 _CORE, _SOFT = 128, 13
+# Of U^2-Net's stretched mattes, photos with a clear subject reach 0.92 to 1.00, empty ones 0.03 to 0.55.
+_LEAST_DECIDEDNESS = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an alpha shows. `box` is None exactly if no subject was found."""
+    """What an alpha shows. `box` is None and `area_share` 0 exactly if no subject was found."""
 
     box: Region | None
     area_share: float
@@ -37,9 +44,9 @@ def find_subject(alpha: Pixels) -> Finding:
     `area_share` is the share of core pixels, 0 to 1.
     """
     core = alpha >= _CORE
-    area_share = float(np.count_nonzero(core)) / core.size
-    if area_share == 0.0:
+    if decidedness(alpha) < _LEAST_DECIDEDNESS or not core.any():
         return Finding(None, 0.0)
+    area_share = float(np.count_nonzero(core)) / core.size
     _, labels = cv2.connectedComponents((alpha >= _SOFT).view(np.uint8), connectivity=8)
     touched = np.zeros(int(labels.max()) + 1, bool)
     touched[labels[core]] = True
@@ -47,6 +54,14 @@ def find_subject(alpha: Pixels) -> Finding:
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     left, top = int(columns[0]), int(rows[0])
     return Finding(Region(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top), area_share)
+
+
+def decidedness(alpha: Pixels) -> float:
+    """Return the mean of an alpha uint8 [H, W], weighted by itself: 0 to 1, and 0 of an alpha without any mass."""
+    counts = np.bincount(alpha.reshape(-1), minlength=256).astype(np.float64)
+    values = np.arange(256) / 255.0
+    mass = float(counts @ values)
+    return float(counts @ values**2) / mass if mass else 0.0
 
 
 def scale_region(region: Region, from_width_px: int, from_height_px: int, width_px: int, height_px: int) -> Region:

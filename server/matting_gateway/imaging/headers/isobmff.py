@@ -40,6 +40,7 @@ def read_isobmff_header(content: Buffer, image_format: ImageFormat) -> FileHeade
     primary = _primary_item(reader, inside)
     properties = _properties_of(reader, inside, primary)
     size: tuple[int, int] | None = None
+    aperture: tuple[int, int] | None = None
     bits, turns, mirror = 8, 0, None
     for box in properties:
         if box.kind == b"ispe":
@@ -47,22 +48,37 @@ def read_isobmff_header(content: Buffer, image_format: ImageFormat) -> FileHeade
             size = (width, height)
         elif box.kind == b"pixi":
             bits = max((reader.u8(box.body + 5 + index) for index in range(reader.u8(box.body + 4))), default=8)
+        elif box.kind == b"clap" and image_format is ImageFormat.HEIC:
+            aperture = _aperture(reader, box)
         elif box.kind == b"irot":
             turns = reader.u8(box.body) & 3
         elif box.kind == b"imir":
             mirror = reader.u8(box.body) & 1
     if size is None:
         raise reader.damaged("its picture has no size")
+    orientation = _ORIENTATIONS[turns, mirror]
+    if image_format is ImageFormat.HEIC:
+        # Its decoder cuts and turns the picture by itself.
+        size = aperture or size
+        size, orientation = (size[1], size[0]) if turns & 1 else size, 1
     return FileHeader(
         format=image_format,
         width_px=size[0],
         height_px=size[1],
         bits_per_sample=bits,
         has_alpha=_mentions_alpha(reader, inside),
-        orientation=_ORIENTATIONS[turns, mirror],
+        orientation=orientation,
         frame_count=2 if _is_sequence(reader, top) else 1,
         metadata_chunks=len(top),
     )
+
+
+def _aperture(reader: Reader, box: _Box) -> tuple[int, int]:
+    """Return the size of a clean aperture, which is two fractions."""
+    width, width_unit, height, height_unit = reader.unpack(">IIII", box.body)
+    if width_unit == 0 or height_unit == 0:
+        raise reader.damaged("its clean aperture divides by zero")
+    return width // width_unit, height // height_unit
 
 
 def _boxes(reader: Reader, at: int, end: int, minimum: int = 0) -> Iterator[_Box]:

@@ -17,7 +17,7 @@ class FileHeader:
     `sample_count` is the stored samples of a pixel, alpha included. `has_alpha` may be true of a
     file that turns out opaque, never the other way. `coefficient_bytes` is what a decoder must
     hold besides the pixels (progressive JPEG). `profile_spans` are the byte ranges of an embedded
-    ICC profile, in order.
+    ICC profile, in order. `transparent_gray` is the one gray (PNG, in the file's own bits) that is transparent.
     """
 
     format: ImageFormat
@@ -33,6 +33,7 @@ class FileHeader:
     metadata_chunks: int = 0
     metadata_bytes: int = 0
     profile_spans: tuple[tuple[int, int], ...] = ()
+    transparent_gray: int | None = None
 
 
 class Reader:

@@ -31,18 +31,22 @@ def read_png_header(content: Buffer) -> FileHeader:
     needed = height * ((width * sample_count * depth + 7) // 8 + 1)
     if facts.picture_bytes * _MAX_PACKING < needed - _MAX_PACKING:
         raise reader.damaged("it holds less picture data than a picture of its size can have")
+    transparent_gray = None
+    if color == 0 and facts.transparency is not None:
+        transparent_gray = reader.be16(facts.transparency)
     return FileHeader(
         format=ImageFormat.PNG,
         width_px=width,
         height_px=height,
         bits_per_sample=depth,
         sample_count=sample_count,
-        has_alpha=color in (4, 6) or facts.transparency,
+        has_alpha=color in (4, 6) or facts.transparency is not None,
         orientation=facts.orientation,
         frame_count=facts.frame_count,
         metadata_chunks=facts.metadata_chunks,
         metadata_bytes=facts.metadata_bytes,
         profile_spans=facts.profile_spans,
+        transparent_gray=transparent_gray,
     )
 
 
@@ -51,7 +55,7 @@ class _Facts:
 
     def __init__(self) -> None:
         self.picture_bytes = 0
-        self.transparency = False
+        self.transparency: int | None = None
         self.orientation = 1
         self.frame_count = 1
         self.metadata_chunks = 0
@@ -80,7 +84,7 @@ def _walk(reader: Reader) -> _Facts:
 
 def _note(facts: _Facts, reader: Reader, kind: bytes, body: int, end: int) -> None:
     if kind == b"tRNS":
-        facts.transparency = True
+        facts.transparency = body
     elif kind == b"acTL" and end - body == 8:
         facts.frame_count = max(1, reader.be32(body))
     elif kind == b"eXIf":

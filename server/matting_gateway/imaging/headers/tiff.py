@@ -41,7 +41,9 @@ def read_tiff_header(content: Buffer) -> FileHeader:
         raise ImageFormatUnsupportedError("This TIFF's compression is not accepted: use none, LZW, deflate or JPEG.")
     if max(bits) > 16 or set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}:
         raise ImageFormatUnsupportedError("TIFF samples must be unsigned integers of at most 16 bits.")
-    orientation = _one(reader, tags, _ORIENTATION, 1)
+    # Both decoders turn a TIFF by themselves.
+    if 5 <= _one(reader, tags, _ORIENTATION, 1) <= 8:
+        width, height = height, width
     profile_bytes = len(tags.get(_PROFILE, ()))
     return FileHeader(
         format=ImageFormat.TIFF,
@@ -50,7 +52,6 @@ def read_tiff_header(content: Buffer) -> FileHeader:
         bits_per_sample=max(bits),
         sample_count=sample_count,
         has_alpha=_EXTRA_SAMPLES in tags,
-        orientation=orientation if 1 <= orientation <= 8 else 1,
         frame_count=frame_count,
         metadata_chunks=len(tags),
         metadata_bytes=profile_bytes,

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mutates image files and decodes them the way the gateway does, in a decoder process."""
+
+import random
+import sys
+import time
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any
+
+from matting_gateway.domain import EncodedPhoto
+from matting_gateway.errors import (
+    GatewayError,
+    ImageFormatUnsupportedError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+)
+from matting_gateway.imaging.decoders import DecoderProcess
+from matting_gateway.imaging.inspect import read_header
+from matting_gateway.imaging.plan import DecodePlan, decoder_memory_bytes, plan_decode
+from matting_gateway.imaging.settings import ImageLimits
+from matting_pixels.fit import stretch
+
+from testkit.decoding import ALL_FORMATS, CUTOUT, SETTINGS
+from testkit.pngs import SIGNATURE
+
+LONGEST_S = 1.0
+_TIMEOUT_S = 5.0
+# Large enough for lying headers to matter, small enough for many files a second.
+_LIMITS = replace(ImageLimits(), max_pixels=4_000_000)
+_SETTINGS = replace(SETTINGS, limits=_LIMITS, allow_animated=True)
+_REASONS = (ImageUnreadableError, ImageFormatUnsupportedError, ImageTooLargeError)
+_INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF)
+_WIDE = (0, 1, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+def mutate(content: bytes, other: bytes, rng: random.Random) -> bytes:
+    """Return a changed copy: flipped bits, odd values, cut, repeated or swapped pieces, a piece of another file."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):
+        if not data:
+            return bytes(other)
+        at = rng.randrange(len(data)) if rng.random() < 0.4 else rng.randrange(min(len(data), 200))
+        _CHANGES[rng.randrange(len(_CHANGES))](data, at, other, rng)
+    if rng.random() < 0.7:
+        _mend_checksums(data)
+    return bytes(data)
+
+
+def _mend_checksums(data: bytearray) -> None:
+    """Make the checksums of a PNG's chunks right again: a decoder looks no further where they are wrong."""
+    if not data.startswith(SIGNATURE):
+        return
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 8 + length
+        if end + 4 > len(data):
+            return
+        data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+
+
+def _flip(data: bytearray, at: int, _: bytes, rng: random.Random) -> None:
+    data[at] ^= 1 << rng.randrange(8)
+
+
+def _value(data: bytearray, at: int, _: bytes, rng: random.Random) -> None:
+    data[at] = rng.choice(_INTERESTING) if rng.random() < 0.5 else rng.randrange(256)
+
+
+def _number(data: bytearray, at: int, _: bytes, rng: random.Random) -> None:
+    length = rng.choice((2, 4))
+    value = (rng.choice(_WIDE) & ((1 << 8 * length) - 1)).to_bytes(length, rng.choice(("big", "little")))
+    data[at : at + length] = value[: len(data) - at]
+
+
+def _cut(data: bytearray, at: int, _: bytes, rng: random.Random) -> None:
+    del data[at : at + rng.choice((1, 2, 4, 16, len(data)))]
+
+
+def _repeat(data: bytearray, at: int, _: bytes, rng: random.Random) -> None:
+    data[at:at] = data[at : at + rng.choice((1, 4, 16, 64))] * rng.choice((1, 2, 16))
+
+
+def _splice(data: bytearray, at: int, other: bytes, rng: random.Random) -> None:
+    start = rng.randrange(len(other))
+    data[at : at + rng.randrange(32)] = other[start : start + rng.randrange(1, 64)]
+
+
+_CHANGES = (_flip, _value, _number, _cut, _repeat, _splice)
+
+
+@dataclass
+class Outcome:
+    """What became of the files. `bad` are those that crashed, hung, or failed without a reason: (why, file)."""
+
+    count: int = 0
+    decoded: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    corpus: int = 0
+    bad: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+class Fuzzer:
+    """Guided by coverage of the header readers, line by line, and by new outcomes of the decoders behind them."""
+
+    def __init__(self, files: dict[str, bytes], seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._corpus = list(files.values())
+        self._seen: set[Any] = set()
+        self._decoder = _ready()
+        self.outcome = Outcome()
+
+    def close(self) -> None:
+        self._decoder.kill()
+
+    def step(self) -> None:
+        """Try one file; keep it as a seed if it reached something new."""
+        content = mutate(self._rng.choice(self._corpus), self._rng.choice(self._corpus), self._rng)
+        lines: set[Any] = set()
+        result = self.run(content, lines)
+        reached = lines | {result}
+        if not reached <= self._seen:
+            self._seen |= reached
+            if 0 < len(content) < 20_000:
+                self._corpus.append(content)
+        self.outcome.corpus = len(self._corpus)
+
+    def run(self, content: bytes, lines: set[Any] | None = None) -> str:
+        """Decode one file and record what became of it."""
+        outcome = self.outcome
+        outcome.count += 1
+        start = time.monotonic()
+        try:
+            plan = _plan(content, lines)
+            result = self._decode(content, plan)
+        except _REASONS as error:
+            result = f"{error.reason}: {error.message.split(':')[-1]}"
+            outcome.refused[error.reason] += 1
+            if not error.message:
+                outcome.bad.append(("no reason given", content))
+        except Exception as error:  # noqa: BLE001 - finding them is the purpose
+            result = repr(type(error))
+            outcome.bad.append((repr(error), content))
+        took = time.monotonic() - start
+        outcome.slowest_s = max(outcome.slowest_s, took)
+        if took > LONGEST_S:
+            outcome.bad.append((f"took {took:.2f} s", content))
+        return result
+
+    def _decode(self, content: bytes, plan: DecodePlan) -> str:
+        try:
+            prepared = self._decoder.decode(content, plan, decoder_memory_bytes(plan) + 2 * len(content), _TIMEOUT_S)
+        except GatewayError:
+            raise
+        except (OSError, ValueError):
+            self._decoder.kill()
+            self._decoder = _ready()
+            raise
+        self.outcome.decoded += 1
+        return f"{plan.header.format} {prepared.alpha is None} {plan.header.bits_per_sample} {plan.reduction}"
+
+
+def _ready() -> DecoderProcess:
+    process = DecoderProcess()
+    process.wait_ready()
+    return process
+
+
+def _plan(content: bytes, lines: set[Any] | None) -> DecodePlan:
+    if lines is None:
+        return _plan_untraced(content)
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if "imaging" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            lines.add((frame.f_code.co_name, frame.f_lineno))
+        return trace
+
+    sys.settrace(trace)
+    try:
+        return _plan_untraced(content)
+    finally:
+        sys.settrace(None)
+
+
+def _plan_untraced(content: bytes) -> DecodePlan:
+    header = read_header(EncodedPhoto(content), _SETTINGS, ALL_FORMATS)
+    if header is None:
+        raise TypeError("a file was taken for raw pixels")
+    return plan_decode(header, stretch(16, 16), (CUTOUT,), exact=False, max_profile_bytes=1 << 20)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged, lying and hostile files: a clear error or a correct result, in time and within the memory allowed."""
+
+import io
+import pathlib
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matting_gateway.domain import EncodedPhoto, PixelFormat, RawPhoto
+from matting_gateway.errors import (
+    GatewayError,
+    ImageFormatUnsupportedError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+    OptionInvalidError,
+)
+from matting_gateway.imaging.decode import decode
+from matting_gateway.imaging.inspect import read_header
+from matting_gateway.imaging.settings import ImageLimits, ImagingSettings
+from PIL import Image
+from testkit.decoding import SETTINGS, plan_of, prepared
+from testkit.image_fuzzing import Fuzzer
+from testkit.image_seeds import seeds
+from testkit.pngs import SIGNATURE, chunk, write_png
+
+CORPUS = pathlib.Path(__file__).parents[2] / "corpus" / "images"
+SEEDS = dict(seeds())
+DEFAULTS = ImagingSettings()
+SAMPLES = np.zeros((8, 8, 3), np.uint16)
+MUTATIONS = 15_000
+
+
+def refuse(content: bytes, settings: ImagingSettings = DEFAULTS) -> GatewayError:
+    """Return why a file is refused by its header alone."""
+    with pytest.raises(GatewayError) as caught:
+        read_header(EncodedPhoto(content), settings, settings.formats)
+    return caught.value
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    return write_png(SAMPLES, 2, 8, before=chunks)
+
+
+def jpeg(**options: object) -> bytes:
+    out = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def with_jpeg_size(width: int, height: int) -> bytes:
+    content = bytearray(jpeg())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (b"", ImageUnreadableError, "empty"),
+        (b"hello, I am a photo", ImageUnreadableError, "no image of a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", ImageUnreadableError, "no image of a known format"),
+        (SEEDS["GIF P 0"], ImageFormatUnsupportedError, "GIF is not accepted"),
+        (SEEDS["TIFF RGB 0"], ImageFormatUnsupportedError, "TIFF is not accepted"),
+        (SEEDS["BMP RGB 0"], ImageFormatUnsupportedError, "BMP is not accepted"),
+        (b"\xff\xd8\xff", ImageUnreadableError, "cut off"),
+        (SIGNATURE, ImageUnreadableError, "cut off"),
+        (with_jpeg_size(65_500, 65_500), ImageTooLargeError, "a side may have at most 32,767"),
+        (with_jpeg_size(65_500, 1), ImageTooLargeError, "a side may have at most 32,767"),
+        (with_jpeg_size(20_000, 20_000), ImageTooLargeError, "at most 50,000,000"),
+        (with_jpeg_size(0, 10), ImageUnreadableError, "at least 1 pixel"),
+        (write_png(SAMPLES, 2, 8, size=(0, 8)), ImageUnreadableError, "at least 1 pixel"),
+        (write_png(SAMPLES, 2, 8, size=(7000, 7000)), ImageUnreadableError, "less picture data"),
+        (png_with((b"acTL", struct.pack(">II", 5, 0))), ImageFormatUnsupportedError, "more than one frame"),
+        (png_with(*[(b"tEXt", b"k\x00v")] * 1100), ImageTooLargeError, "at most 1,024"),
+        (png_with(*[(b"zTXt", b"k\x00\x00" + zlib.compress(bytes(1000)))] * 1100), ImageTooLargeError, "chunks"),
+        (png_with((b"tEXt", bytes(9 << 20))), ImageTooLargeError, "bytes of metadata"),
+        (png_with((b"iCCP", bytes(5 << 20))), ImageTooLargeError, "colour profile"),
+        (jpeg()[:2] + b"\xff\xe5\x00\x04ab" * 1100 + jpeg()[2:], ImageTooLargeError, "at most 1,024"),
+        (jpeg()[:-2] + b"\xff\xda\x00\x03\x00" * 100 + b"\xff\xd9", ImageTooLargeError, "scans"),
+    ],
+)
+def test_a_header_that_breaks_a_limit_is_refused_before_decoding(
+    content: bytes, error: type[GatewayError], words: str
+) -> None:
+    refusal = refuse(content)
+    assert type(refusal) is error
+    assert words in refusal.message
+
+
+def test_the_length_of_the_file_is_limited() -> None:
+    settings = replace(DEFAULTS, limits=ImageLimits(max_encoded_bytes=100))
+    assert "at most 100 are accepted" in refuse(jpeg(), settings).message
+
+
+def test_a_limit_is_what_the_operator_says() -> None:
+    wide = replace(DEFAULTS, limits=ImageLimits(max_side_px=40_000, max_pixels=40_000))
+    assert read_header(EncodedPhoto(with_jpeg_size(40_000, 1)), wide, wide.formats) is not None
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_is_refused_unless_the_operator_allows_it(image_format: str) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    out = io.BytesIO()
+    frames[0].save(out, image_format, save_all=True, append_images=frames[1:])
+    assert type(refuse(out.getvalue(), SETTINGS)) is ImageFormatUnsupportedError
+
+
+def test_a_profile_that_unpacks_to_too_much_is_refused() -> None:
+    content = png_with((b"iCCP", b"x\x00\x00" + zlib.compress(bytes(20 << 20))))
+    with pytest.raises(ImageTooLargeError, match="unpacks to more than"):
+        prepared(content)
+
+
+def test_text_that_unpacks_to_too_much_costs_the_photo_or_is_ignored() -> None:
+    bomb = zlib.compress(bytes(64 << 20))
+    for kind, body in ((b"zTXt", b"k\x00\x00" + bomb), (b"iTXt", b"k\x00\x01\x00\x00\x00" + bomb)):
+        start = time.monotonic()
+        try:
+            prepared(png_with((kind, body)))
+        except ImageUnreadableError:
+            pass
+        assert time.monotonic() - start < 1.0
+
+
+def test_missing_tables_are_an_error() -> None:
+    content = jpeg()
+    for marker in (b"\xff\xdb", b"\xff\xc4"):
+        at = content.index(marker)
+        length = struct.unpack(">H", content[at + 2 : at + 4])[0]
+        without = content.replace(content[at : at + 2 + length], b"")
+        try:
+            prepared(without)
+        except ImageUnreadableError:
+            continue
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_file_cut_anywhere_is_an_error_or_a_picture(name: str) -> None:
+    content = SEEDS[name]
+    step = max(1, len(content) // 400)
+    for length in range(0, len(content), step):
+        try:
+            result = prepared(content[:length])
+        except (ImageUnreadableError, ImageFormatUnsupportedError, ImageTooLargeError) as error:
+            assert error.message  # noqa: PT017 - an error is one of two good ends
+        else:
+            assert result.color is not None
+
+
+def test_a_file_under_a_wrong_name_is_what_it_is() -> None:
+    photo = EncodedPhoto(SEEDS["PNG RGBA 0"], "image/jpeg")
+    header = read_header(photo, DEFAULTS, DEFAULTS.formats)
+    assert header is not None
+    assert header.format.title == "PNG"
+
+
+@pytest.mark.parametrize("tail", [b"PK\x03\x04" + bytes(200), b"<script>alert(1)</script>", b"%PDF-1.7\n"])
+def test_what_follows_a_picture_is_ignored(tail: bytes) -> None:
+    for name in ("JPEG RGB 0", "PNG RGBA 0"):
+        assert (prepared(SEEDS[name] + tail).color == prepared(SEEDS[name]).color).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 700), (700, 1), (2, 3)])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_the_smallest_pictures_are_pictures(image_format: str, width: int, height: int) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 60)).save(out, image_format)
+    result = prepared(out.getvalue())
+    assert result.color is not None
+    assert result.color.shape == (height, width, 3)
+    assert result.model_pixels is not None
+    assert np.abs(result.model_pixels - np.array([200.0, 30, 60])).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "length", "field"),
+    [
+        (2, 2, 11, "pixels.data"),
+        (2, 2, 13, "pixels.data"),
+        (0, 2, 0, "pixels.width_px"),
+        (2, -1, 0, "pixels.height_px"),
+    ],
+)
+def test_raw_pixels_of_the_wrong_length_are_refused(width: int, height: int, length: int, field: str) -> None:
+    photo = RawPhoto(bytes(length), width, height, PixelFormat.RGB8)
+    with pytest.raises(OptionInvalidError) as caught:
+        read_header(photo, DEFAULTS, DEFAULTS.formats)
+    assert caught.value.field == field
+
+
+def test_a_picture_other_than_its_header_is_refused() -> None:
+    plan = plan_of(SEEDS["PNG RGBA 0"])
+    lying = replace(plan, header=replace(plan.header, width_px=25))
+    with pytest.raises(ImageUnreadableError):
+        decode(SEEDS["PNG RGBA 0"], lying)
+
+
+@pytest.fixture
+def fuzzer() -> Iterator[Fuzzer]:
+    fuzzer = Fuzzer(SEEDS, seed=1)
+    yield fuzzer
+    fuzzer.close()
+
+
+def test_mutated_files_neither_crash_nor_hang_nor_fail_without_a_reason(fuzzer: Fuzzer) -> None:
+    for _ in range(MUTATIONS):
+        fuzzer.step()
+    assert [why for why, _ in fuzzer.outcome.bad] == []
+    assert fuzzer.outcome.decoded > MUTATIONS // 50
+
+
+def test_files_that_once_broke_the_rule_keep_it_now(fuzzer: Fuzzer) -> None:
+    for path in sorted(CORPUS.glob("*.bin")):
+        fuzzer.run(path.read_bytes())
+    assert [why for why, _ in fuzzer.outcome.bad] == []
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_an_honest_seed_decodes(name: str) -> None:
+    assert prepared(SEEDS[name]).color is not None
+
+
+def test_chunks_are_written_as_the_format_says() -> None:
+    assert chunk(b"IEND", b"") == b"\x00\x00\x00\x00IEND\xaeB`\x82"
