@@ -173,13 +173,8 @@ class InferService:
             place = places.get(output.name)
             if place is not None:
                 self._memory.write(tenant, place, output.data, output.name)
-        placed = {
-            output.name: Place(places[output.name].region, places[output.name].offset_bytes, len(output.data))
-            for output in result.outputs
-            if output.name in places
-        }
         final = bool(header.parameters.get("triton_enable_empty_final_response", False))
-        return self._writer.write(InferResponse(result.model, result.version, header.id, result.outputs, placed, final))
+        return self._writer.write(InferResponse(result.model, result.version, header.id, result.outputs, places, final))
 
     async def _pass_on(self, arrived: Arrived, deadline_s: float) -> bytes:
         header = arrived.header

@@ -6,7 +6,7 @@ only the raw contents are cut out by hand. What cannot be cut apart safely goes 
 so that both always agree on what a message says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,7 +24,6 @@ from matting_gateway.triton.infer_messages import (
     RAW_OUTPUT_FIELD,
     REGION,
     Place,
-    put_place,
 )
 
 Parameter: TypeAlias = bool | int | float | str
@@ -150,13 +149,13 @@ def _value_of(parameter: service_pb2.InferParameter) -> Parameter:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InferResponse:
-    """An answer to be written. `placed` outputs went to the caller's shared memory."""
+    """An answer to be written. Outputs named in `placed` went to the caller's shared memory."""
 
     model: str
     version: str
     id: str
     outputs: Sequence[Tensor]
-    placed: Mapping[str, Place]
+    placed: Collection[str]
     # Says that nothing follows, to callers of streams who asked to be told.
     final: bool = False
 
@@ -178,7 +177,7 @@ class ResponseWriter:
         return wire.with_contents(self._header(response), RAW_OUTPUT_FIELD, contents)
 
     def _header(self, response: InferResponse) -> bytes:
-        tensors = ((o.name, o.datatype, o.shape, response.placed.get(o.name)) for o in response.outputs)
+        tensors = ((output.name, output.datatype, output.shape) for output in response.outputs)
         key = (response.model, response.version, response.id, response.final, *tensors)
         header = self._headers.get(key)
         if header is None:
@@ -193,6 +192,5 @@ def _response_header(response: InferResponse) -> service_pb2.ModelInferResponse:
     if response.final:
         header.parameters["triton_final_response"].bool_param = True
     for output in response.outputs:
-        tensor = header.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
-        put_place(tensor, response.placed.get(output.name))
+        header.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
     return header

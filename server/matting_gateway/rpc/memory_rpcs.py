@@ -10,10 +10,8 @@ from matting_gateway.errors import OptionUnsupportedError
 from matting_gateway.rpc.call import current_call
 from matting_gateway.rpc.client_memory import ClientMemory
 
-_Handlers = dict[str, grpc.RpcMethodHandler[Any, Any]]
 
-
-def memory_handlers(memory: ClientMemory) -> _Handlers:
+def memory_handlers(memory: ClientMemory) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
     """Return the handlers, by name of the RPC. Asking for a status and unregistering always work."""
 
     async def status(
@@ -57,5 +55,5 @@ def memory_handlers(memory: ClientMemory) -> _Handlers:
     }
 
 
-def _unary(behaviour: Any, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _unary(behaviour: Any, request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, lambda answer: answer.SerializeToString())

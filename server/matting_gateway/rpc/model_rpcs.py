@@ -39,7 +39,7 @@ class ModelRpcs:
         self._statistics = statistics
         self._timeout_s = timeout_s
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
         """Return the handlers, by name of the RPC."""
         return {
             "ServerLive": _unary(self.server_live, pb.ServerLiveRequest),
@@ -130,5 +130,5 @@ class ModelRpcs:
             raise unknown_model(exc, request.name, request.version, known=False) from exc
 
 
-def _unary(behaviour: Any, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _unary(behaviour: Any, request: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, lambda answer: answer.SerializeToString())

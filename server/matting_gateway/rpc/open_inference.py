@@ -143,7 +143,7 @@ class OpenInference:
         return bytes(message)
 
 
-def _refusing(text: str) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _refusing(text: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
     async def refuse(_request: bytes, _context: _Context) -> bytes:
         raise PermissionDeniedError(text)
 

@@ -13,7 +13,7 @@ from matting_gateway.errors import GatewayError, ModelNotFoundError, TensorInval
 from matting_gateway.rpc.infer_wire import InferHeader, InferRequest, InputHeader
 from matting_gateway.rpc.typed_contents import field_datatype, fills, to_raw
 from matting_gateway.triton.contract import fits_shape
-from matting_gateway.triton.datatypes import element_ends, tensor_bytes
+from matting_gateway.triton.datatypes import BYTES, ITEM_SIZE_BYTES, element_ends, tensor_bytes
 from matting_gateway.triton.infer_messages import Place
 
 _ID_UNKNOWN = "<id_unknown>"
@@ -190,10 +190,10 @@ def _check_tensor(tensor: InputHeader, spec: TensorSpec, header: InferHeader, co
             f" of type '{kind}', expected datatype '{spec.datatype}'"
         )
     if tensor.datatype != spec.datatype:
+        datatype = tensor.datatype if tensor.datatype in (*ITEM_SIZE_BYTES, BYTES) else "<invalid>"
         raise _refuse(
             header,
-            f"inference input '{tensor.name}' data-type is '{tensor.datatype}',"
-            f" but model '{model}' expects '{spec.datatype}'",
+            f"inference input '{tensor.name}' data-type is '{datatype}', but model '{model}' expects '{spec.datatype}'",
         )
     declared = (-1, *spec.shape) if contract.max_batch_size > 0 else spec.shape
     least = 1 if contract.max_batch_size > 0 else 0

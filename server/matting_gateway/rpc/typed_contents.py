@@ -11,7 +11,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 # Field -> (datatype named in messages, datatypes it may fill).
-_FIELDS: dict[str, tuple[str, dict[str, type[np.generic[Any]]]]] = {
+_FIELDS: dict[str, tuple[str, dict[str, type[Any]]]] = {
     "bool_contents": ("BOOL", {"BOOL": np.bool_}),
     "int_contents": ("INT32", {"INT8": np.int8, "INT16": np.int16, "INT32": np.int32}),
     "int64_contents": ("INT64", {"INT64": np.int64}),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from matting_gateway.domain import Batch, BatchResult, ModelContract, Tensor
 from matting_gateway.errors import BackendContractError
 from matting_gateway.triton.contract import fits_shape
-from matting_gateway.triton.datatypes import split_rows
+from matting_gateway.triton.datatypes import split_rows, tensor_bytes
 from matting_gateway.triton.infer_messages import InferAnswer, InputMessage, OutputHeader
 
 
@@ -21,6 +21,18 @@ def batch_inputs(batch: Batch, contract: ModelContract) -> list[InputMessage]:
         )
         for index, spec in enumerate(batch.key.inputs)
     ]
+
+
+def fixed_outputs(batch: Batch, contract: ModelContract) -> dict[str, int]:
+    """Return the byte length of each wanted output whose length is known before the answer."""
+    sizes = {}
+    for spec in contract.outputs:
+        if not batch.key.outputs or spec.name in batch.key.outputs:
+            shape = (batch.row_count, *spec.shape) if contract.max_batch_size else spec.shape
+            byte_count = tensor_bytes(spec.datatype, shape)
+            if byte_count is not None:
+                sizes[spec.name] = byte_count
+    return sizes
 
 
 def share_out(
@@ -50,7 +62,7 @@ def share_out(
     return BatchResult(tuple(zip(*columns, strict=True)), header.model_version)
 
 
-def _cut(output: OutputHeader, batch: Batch, contract: ModelContract, data: memoryview | None) -> list[Tensor]:
+def _cut(output: OutputHeader, batch: Batch, contract: ModelContract, data: memoryview) -> list[Tensor]:
     declared = next(spec for spec in contract.outputs if spec.name == output.name)
     if output.datatype != declared.datatype:
         raise _broken(contract, f"output {output.name!r} is {output.datatype}, not {declared.datatype}")
@@ -59,8 +71,6 @@ def _cut(output: OutputHeader, batch: Batch, contract: ModelContract, data: memo
     if not fits_shape(row_shape, declared.shape) or (batched and output.shape[:1] != (batch.row_count,)):
         expected = [batch.row_count, *declared.shape] if batched else list(declared.shape)
         raise _broken(contract, f"output {output.name!r} has shape {list(output.shape)}, not {expected}")
-    if data is None:
-        raise _broken(contract, f"output {output.name!r} has no content")
     shape = output.shape if batched else (1, *output.shape)
     counts = [job.row_count for job in batch.jobs] if batched else [1]
     try:

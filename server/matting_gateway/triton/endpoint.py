@@ -20,6 +20,7 @@ from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonEr
 from matting_gateway.triton.exchange import Exchange
 from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.settings import ChannelOptions, PoolSettings
+from matting_gateway.triton.shared_memory import SharedMemoryStatistics
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class EndpointStatistics:
     batches_in_flight: int
     batch_count: int
     failure_count: int
+    shared_memory: SharedMemoryStatistics
 
 
 class Endpoint:
@@ -104,6 +106,7 @@ class Endpoint:
         """Stop looking after it, fail what is in flight, and take its series away."""
         self._set_health(healthy=False, state="closed")
         await self._caretaker.close()
+        await self._exchange.close()
         await self._channel.close()
         self._metrics.backend_up.remove(self.address.label)
 
@@ -134,6 +137,12 @@ class Endpoint:
             except grpc.aio.AioRpcError as exc:
                 self._note_failure(exc)
                 raise failures.translate(exc, backend=self.address.label, model=batch.key.model) from exc
+            except TimeoutError as exc:
+                self._set_health(healthy=False, state="a batch was not answered in time")
+                self.look_again()
+                raise failures.BackendHungError(
+                    f"Backend {self.address.label} did not answer in time; try again."
+                ) from exc
             except BackendContractError:
                 self._suspect(batch.key.model)
                 raise
@@ -145,7 +154,8 @@ class Endpoint:
         """Pass a unary call on as it came.
 
         Raises:
-            BackendUnavailableError: The backend went away or did not answer in time.
+            BackendUnavailableError: The backend went away.
+            DeadlineExpiredError: It did not answer within `timeout_s`.
             ModelFailedError: Its own refusal.
         """
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
@@ -174,6 +184,7 @@ class Endpoint:
             batches_in_flight=self.in_flight,
             batch_count=self._batch_count,
             failure_count=self._failure_count,
+            shared_memory=self._exchange.memory.statistics(),
         )
 
     def __repr__(self) -> str:
@@ -210,6 +221,8 @@ class Endpoint:
     def _set_health(self, *, healthy: bool, state: str) -> None:
         changed = healthy != self.healthy
         self.healthy, self._state = healthy, state
+        if changed and healthy:
+            self._exchange.memory.forget()
         if changed:
             self._up.set(int(healthy))
             _logger.info("backend %s: %s", self.address.label, state)

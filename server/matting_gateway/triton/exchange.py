@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How one batch gets to a Triton and its answer back."""
+"""How one batch gets to a Triton and its answer back: through shared memory, or in the message."""
 
+import asyncio
 from collections.abc import Mapping
 
 import grpc
@@ -9,30 +10,42 @@ from google.protobuf.message import DecodeError
 from matting_gateway.domain import Batch, BatchResult, ModelContract, Tensor
 from matting_gateway.errors import BackendContractError, GatewayError
 from matting_gateway.triton import failures
-from matting_gateway.triton.batch_io import batch_inputs, share_out
-from matting_gateway.triton.infer_messages import AnswerReader, OutputRequest, write_request
-from matting_gateway.triton.settings import PoolSettings
+from matting_gateway.triton.batch_io import batch_inputs, fixed_outputs, share_out
+from matting_gateway.triton.infer_messages import AnswerReader, InputMessage, OutputRequest, Place, write_request
+from matting_gateway.triton.settings import PoolSettings, SharedMemoryUse
+from matting_gateway.triton.shared_memory import Lease, SharedMemory, aligned
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+# Below this, telling where the bytes are costs as much as sending them.
+_SMALLEST_SHARED_BYTES = 16 << 10
 
 
 class Exchange:
     """Sends batches over one channel.
 
-    Owns the memory of answers' headers. A batch of several jobs that the model refuses is sent
-    again job by job, so that one job's content never fails its neighbours.
+    Owns the slabs of shared memory, the memory of answers' headers, and the calls under way. A
+    batch of several jobs that the model refuses is sent again job by job, so that one job's
+    content never fails its neighbours. Invariant: a slab is reused only after the backend has
+    answered the call that used it; a call that is given up goes on unobserved until it does.
     """
 
     def __init__(self, channel: grpc.aio.Channel, *, settings: PoolSettings) -> None:
         self._infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
-        self._settings = settings
         self._answers = AnswerReader()
+        self._calls: set[asyncio.Task[bytes]] = set()
+        self.memory = SharedMemory(
+            channel,
+            budget_bytes=settings.shared_memory_bytes if settings.shared_memory is SharedMemoryUse.AUTO else 0,
+            scrub=settings.scrub,
+            timeout_s=settings.probe_timeout_s,
+        )
 
     async def run(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
         """Return the batch's checked answer.
 
         Raises:
             grpc.aio.AioRpcError: The backend failed it.
+            TimeoutError: It did not answer in time.
             BackendContractError: The answer is not what the contract says.
         """
         try:
@@ -41,6 +54,13 @@ class Exchange:
             if len(batch.jobs) == 1 or not failures.model_failed(exc):
                 raise
         return await self._one_by_one(batch, contract, patience_s)
+
+    async def close(self) -> None:
+        """Give up the calls under way and the slabs."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self.memory.close()
 
     async def _one_by_one(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
         outputs: list[tuple[Tensor, ...]] = []
@@ -60,11 +80,65 @@ class Exchange:
         return BatchResult(tuple(outputs), version, errors)
 
     async def _send(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
-        key = batch.key
-        wanted = [OutputRequest(name) for name in key.outputs]
-        request = write_request(key.model, key.version, batch_inputs(batch, contract), wanted)
+        inputs = batch_inputs(batch, contract)
+        sizes = fixed_outputs(batch, contract)
+        byte_count = sum(aligned(sum(map(len, tensor.chunks))) for tensor in inputs) + sum(map(aligned, sizes.values()))
+        lease = await self.memory.lease(byte_count) if byte_count >= _SMALLEST_SHARED_BYTES else None
+        if lease is not None:
+            try:
+                return await self._through_memory(lease, inputs, sizes, batch, contract, patience_s)
+            except grpc.aio.AioRpcError as exc:
+                if not failures.memory_unknown(exc):
+                    raise
+                self.memory.forget()
+        wanted = [OutputRequest(name) for name in batch.key.outputs]
+        request = write_request(batch.key.model, batch.key.version, inputs, wanted)
         message = await self._infer(request, timeout=max(0.0, patience_s))
         return self._read(message, batch, contract, {})
+
+    async def _through_memory(
+        self,
+        lease: Lease,
+        inputs: list[InputMessage],
+        sizes: Mapping[str, int],
+        batch: Batch,
+        contract: ModelContract,
+        patience_s: float,
+    ) -> BatchResult:
+        region, view = lease.slab.region, lease.view
+        placed_inputs = []
+        for tensor in inputs:
+            start = end = lease.place(sum(map(len, tensor.chunks)))
+            for chunk in tensor.chunks:
+                view[end : end + len(chunk)] = chunk
+                end += len(chunk)
+            placed_inputs.append(
+                InputMessage(tensor.name, tensor.datatype, tensor.shape, place=Place(region, start, end - start))
+            )
+        places = {name: Place(region, lease.place(size), size) for name, size in sizes.items()}
+        names = batch.key.outputs or tuple(spec.name for spec in contract.outputs)
+        wanted = [OutputRequest(name, places.get(name)) for name in names]
+        request = write_request(batch.key.model, batch.key.version, placed_inputs, wanted)
+        call = asyncio.ensure_future(self._call_holding(lease, request))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        async with asyncio.timeout(max(0.0, patience_s)):
+            message = await asyncio.shield(call)
+        placed = {
+            name: view[place.offset_bytes : place.offset_bytes + place.length_bytes] for name, place in places.items()
+        }
+        return self._read(message, batch, contract, placed)
+
+    async def _call_holding(self, lease: Lease, request: bytes) -> bytes:
+        """Call with a lease in hand. A call that ends without the backend's own word leaves the slab unsafe."""
+        lease.slab.void = True
+        try:
+            message = await self._infer(request)
+        except grpc.aio.AioRpcError as exc:
+            lease.slab.void = not failures.model_failed(exc)
+            raise
+        lease.slab.void = False
+        return message
 
     def _read(
         self, message: bytes, batch: Batch, contract: ModelContract, placed: Mapping[str, memoryview]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from matting_gateway.errors import BackendUnavailableError, GatewayError, InternalError
+from matting_gateway.errors import BackendUnavailableError, DeadlineExpiredError, GatewayError, InternalError
 
 # Texts with which Triton itself says UNAVAILABLE about a model or a full queue, while the server is well.
 _MODEL_TEXTS = ("Request for unknown model", "Exceeds maximum queue size", "Request timeout expired")
@@ -52,6 +52,11 @@ def model_failed(error: grpc.aio.AioRpcError) -> bool:
     return isinstance(translate(error, backend="", model=""), ModelFailedError)
 
 
+def memory_unknown(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the backend has forgotten the shared memory it was told of: it was started anew."""
+    return "Unable to find shared memory region" in (error.details() or "")
+
+
 def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> GatewayError:
     """Return the gateway's error for a failed call about `model` to `backend`."""
     code, text = error.code(), error.details() or ""
@@ -68,7 +73,7 @@ def translate_forwarded(error: grpc.aio.AioRpcError, *, backend: str) -> Gateway
     """Return the gateway's error for a failed call that was passed on as it came."""
     code, text = error.code(), error.details() or ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return BackendHungError(f"Backend {backend} did not answer in time; try again.")
+        return DeadlineExpiredError("The model did not answer within the call's deadline; allow more time.")
     if endpoint_failed(error):
         return BackendUnavailableError(f"Backend {backend} went away; try again.")
     return ModelFailedError("The backend refused the call.", backend_code=code.name, backend_text=text)

@@ -50,12 +50,11 @@ class OutputRequest:
 
 @dataclass(frozen=True, slots=True)
 class OutputHeader:
-    """What an answer says of one output; `placed` if its bytes went to shared memory."""
+    """What an answer says of one output."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    placed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,10 @@ class AnswerHeader:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InferAnswer:
-    """An answer; a content is None where the output went to shared memory."""
+    """An answer: one content for each output, empty for those that were asked for in shared memory."""
 
     header: AnswerHeader
-    contents: tuple[memoryview | None, ...]
+    contents: tuple[memoryview, ...]
 
 
 def write_request(model: str, version: str, inputs: Sequence[InputMessage], outputs: Sequence[OutputRequest]) -> bytes:
@@ -87,9 +86,7 @@ def write_request(model: str, version: str, inputs: Sequence[InputMessage], outp
 
 
 def put_place(
-    tensor: service_pb2.ModelInferRequest.InferInputTensor
-    | service_pb2.ModelInferRequest.InferRequestedOutputTensor
-    | service_pb2.ModelInferResponse.InferOutputTensor,
+    tensor: service_pb2.ModelInferRequest.InferInputTensor | service_pb2.ModelInferRequest.InferRequestedOutputTensor,
     place: Place | None,
 ) -> None:
     """Write down where a tensor lies."""
@@ -115,27 +112,21 @@ class AnswerReader:
         if cut is None:
             whole = service_pb2.ModelInferResponse.FromString(message)
             header = _answer_header(message)
-            return InferAnswer(header, _assign(header, tuple(memoryview(raw) for raw in whole.raw_output_contents)))
+            return _checked(header, tuple(memoryview(raw) for raw in whole.raw_output_contents))
         header = self._headers(cut.rest)
-        return InferAnswer(header, _assign(header, cut.contents))
+        return _checked(header, cut.contents)
 
 
 def _answer_header(data: bytes) -> AnswerHeader:
     answer = service_pb2.ModelInferResponse.FromString(data)
     return AnswerHeader(
         answer.model_version,
-        tuple(
-            OutputHeader(output.name, output.datatype, tuple(output.shape), REGION in output.parameters)
-            for output in answer.outputs
-        ),
+        tuple(OutputHeader(output.name, output.datatype, tuple(output.shape)) for output in answer.outputs),
         any(output.HasField("contents") for output in answer.outputs),
     )
 
 
-def _assign(header: AnswerHeader, raws: tuple[memoryview, ...]) -> tuple[memoryview | None, ...]:
-    """Return the content of each output: Triton writes one for each, an empty one for those in shared memory."""
-    if header.typed or (raws and len(raws) != len(header.outputs)):
+def _checked(header: AnswerHeader, contents: tuple[memoryview, ...]) -> InferAnswer:
+    if header.typed or len(contents) != len(header.outputs):
         raise DecodeError("the answer has not one raw content for each output")
-    if not raws:
-        return (None,) * len(header.outputs)
-    return tuple(None if output.placed else raw for output, raw in zip(header.outputs, raws, strict=True))
+    return InferAnswer(header, contents)

@@ -17,6 +17,7 @@ from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.passage import Passage
 from matting_gateway.triton.scrubbing import scrub
 from matting_gateway.triton.settings import PoolSettings
+from matting_gateway.triton.shared_memory import remove_left_segments
 
 _logger = logging.getLogger(__name__)
 _MAX_CACHED_KEYS = 4096
@@ -68,6 +69,7 @@ class Pool:
 
     async def start(self) -> None:
         """Look up the addresses and begin to look after what they stand for; does not wait for any to answer."""
+        remove_left_segments()
         await asyncio.gather(*(self._look_up(configured) for configured in self._configured))
         self._lookups = [
             asyncio.create_task(self._follow(configured)) for configured in self._configured if configured.is_name
