@@ -15,7 +15,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
 _WRITE_FILE, _REMOVE_DIR, _REMOVE_FILE = 1 << 1, 1 << 4, 1 << 5
-_MAKE_REG, _MAKE_SOCK = 1 << 8, 1 << 9
+_MAKE_DIR, _MAKE_REG, _MAKE_SOCK = 1 << 7, 1 << 8, 1 << 9
 _MAKE_ANY = sum(1 << bit for bit in range(6, 13))
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _CONNECT_TCP = 1 << 1
@@ -25,6 +25,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 # Shared memory is memory; what is written to the null device is nowhere.
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - shared memory with Triton is what this folder is for
 _NULL_DEVICE = Path("/dev/null")
+# Triton's Python backend will not start without a folder of its own here, and leaves it empty.
+_TEMPORARY_FOLDER = Path("/tmp")  # noqa: S108 - its own name for it; no file can be made there
 # Anybody may write to it, it keeps nothing, and no rule allows it: whether it opens tells whether rules are in force.
 _PROBE = Path("/dev/zero")
 
@@ -58,7 +60,7 @@ def confined() -> bool:
 
 
 def confine(*, socket_folders: Sequence[Path] = (), connect_ports: Sequence[int] | None = None) -> None:
-    """Give up the right to write, create, remove or rename files, but for shared memory.
+    """Give up the right to write, create, remove or rename files, but for shared memory; folders in /tmp stay empty.
 
     Holds for the calling thread and everything it starts from now on, other programs included;
     it cannot be undone. Call it before there are other threads.
@@ -85,6 +87,7 @@ def confine(*, socket_folders: Sequence[Path] = (), connect_ports: Sequence[int]
     try:
         _allow(libc, ruleset, _MEMORY_FOLDER, _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | truncate)
         _allow(libc, ruleset, _NULL_DEVICE, _WRITE_FILE | truncate)
+        _allow(libc, ruleset, _TEMPORARY_FOLDER, _MAKE_DIR | _REMOVE_DIR)
         for folder in socket_folders:
             _allow(libc, ruleset, folder, _MAKE_SOCK | _REMOVE_FILE)
         for port in (connect_ports or ()) if net else ():
