@@ -97,6 +97,9 @@ class DecoderProcess:
         # The arrays keep the mapping alive; its pages go back to the system, cleared, with the last of them.
         return layout.parts(room, plan, deep=bool(answer.get("deep")), alpha=bool(answer.get("alpha")))
 
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
     def kill(self) -> None:
         """End the child at once, and collect it."""
         self._connection.close()
@@ -151,6 +154,10 @@ class Decoders:
         memory_bytes = decoder_memory_bytes(plan) + 2 * len(content)
         process = self._idle.get()
         try:
+            if process is not None and not process.is_alive():
+                # Ended while idle: not this photo's fault.
+                self._bury(process)
+                process = None
             if process is None:
                 process = DecoderProcess()
                 process.wait_ready()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged, lying and hostile files: a clear error or a correct result, in time and within the memory allowed."""
 
+import contextlib
 import io
 import pathlib
 import struct
@@ -121,10 +122,8 @@ def test_text_that_unpacks_to_too_much_costs_the_photo_or_is_ignored() -> None:
     bomb = zlib.compress(bytes(64 << 20))
     for kind, body in ((b"zTXt", b"k\x00\x00" + bomb), (b"iTXt", b"k\x00\x01\x00\x00\x00" + bomb)):
         start = time.monotonic()
-        try:
+        with contextlib.suppress(ImageUnreadableError):
             prepared(png_with((kind, body)))
-        except ImageUnreadableError:
-            pass
         assert time.monotonic() - start < 1.0
 
 
@@ -140,6 +139,8 @@ def test_missing_tables_are_an_error() -> None:
             continue
 
 
+# Pillow warns of what it skips; in a decoder process nobody hears it.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", SEEDS)
 def test_a_file_cut_anywhere_is_an_error_or_a_picture(name: str) -> None:
     content = SEEDS[name]
