@@ -5,11 +5,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import click
 
-from matting_gateway.settings import OPTIONS, Option, SettingsError, build_settings
+from matting_gateway.privacy.hardening import reexec_if_needed
+from matting_gateway.settings import OPTIONS, Option, Settings, SettingsError, build_settings
 
 # Commands of other packages, imported only when they are run: (module, attribute, extra, help).
 _OTHERS = {
@@ -58,8 +60,8 @@ def _click_option(option: Option) -> Callable[[Callable[..., Any]], Callable[...
         kwargs |= {"type": str if option.multiple else option.type, "multiple": option.multiple}
         if option.multiple:
             del kwargs["default"]
-        if option.type.__name__ == "Path":
-            kwargs["type"] = click.Path(path_type=option.type)
+        if option.type is Path:
+            kwargs["type"] = click.Path(path_type=Path)
     return click.option(names, option.name, **kwargs)
 
 
@@ -77,5 +79,19 @@ def serve(**values: Any) -> None:
         settings = build_settings(values)
     except SettingsError as exc:
         raise click.ClickException("these settings cannot be started with:\n  " + "\n  ".join(exc.problems)) from exc
-    runner = importlib.import_module("matting_gateway.run")  # gRPC must not be loaded before the process is hardened
+    if not settings.triton:
+        _install_triton(settings)
+    sockets = [Path(a.removeprefix("unix:")).absolute().parent for a in settings.listen if a.startswith("unix:")]
+    # From here on no file can be written, and the process may start over with another environment.
+    reexec_if_needed(settings.hardening, os.environ, socket_folders=sockets)
+    runner = importlib.import_module("matting_gateway.run")  # with gRPC, which reads the environment when it is loaded
     sys.exit(runner.run(settings, os.environ))
+
+
+def _install_triton(settings: Settings) -> None:
+    install = importlib.import_module("matting_triton.install")
+    errors = importlib.import_module("matting_triton.errors")
+    try:
+        install.ensure_runtime(settings.cache, lambda line: click.echo(line, err=True))
+    except errors.LocalTritonError as exc:
+        raise click.ClickException(str(exc)) from exc

@@ -184,3 +184,18 @@ class InternalError(GatewayError):
 
 class BackendContractError(InternalError):
     """A backend answered with something else than its model's contract says."""
+
+
+def without_frames(error: GatewayError) -> GatewayError:
+    """Return the error with its own and its causes' tracebacks dropped.
+
+    A traceback holds the frames it went through, and with them the request; an error that is kept
+    by one of those frames would keep all of it alive until the garbage collector's next full run.
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -41,7 +41,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 async def answered(service: Service, request: pb.RemoveBackgroundRequest) -> bool:
-    """Call once the service says that it serves; tell whether it did, or was just about to find out that it does not."""
+    """Call once the service says that it serves; tell whether it really did."""
     await wait_serving(service.channel)
     try:
         return bool((await service.stub.RemoveBackground(request)).outputs)

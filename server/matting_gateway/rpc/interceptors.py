@@ -15,7 +15,7 @@ import grpc
 
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
-from matting_gateway.errors import DrainingError, GatewayError
+from matting_gateway.errors import DrainingError, GatewayError, without_frames
 from matting_gateway.rpc.call import Call, enter_call
 from matting_gateway.rpc.status import to_grpc_code, to_status, unexpected
 from matting_gateway.telemetry.metrics import Metrics
@@ -166,10 +166,10 @@ class CallBoundary(grpc.aio.ServerInterceptor):
                 code = _code_of(context)
                 raise
             except GatewayError as exc:
-                error = exc
+                error = without_frames(exc)
             except Exception as exc:  # noqa: BLE001 - the last line of defence: told to the operator, hidden from the caller
                 self._on_bug(call, exc)
-                error = unexpected(exc)
+                error = without_frames(unexpected(exc))
             if error is not None:
                 code = to_grpc_code(error)
                 await self._abort(call, context, error)

@@ -18,6 +18,7 @@ from matting_gateway.errors import (
     GatewayError,
     OptionInvalidError,
     OverloadedError,
+    without_frames,
 )
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.status import to_status, unexpected
@@ -166,10 +167,10 @@ class ItemStream:
                 raise
             answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
         except GatewayError as exc:
-            answer = {"error": to_status(exc)}
+            answer = {"error": to_status(without_frames(exc))}
         except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
             self._on_bug(self._call, exc)
-            answer = {"error": to_status(unexpected(exc))}
+            answer = {"error": to_status(without_frames(unexpected(exc)))}
         finally:
             self._items.pop(item_id, None)
             self._given_up.discard(item_id)
