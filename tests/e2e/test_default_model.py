@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about real photos through the real model on a real Triton, at f32."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matting.v1 import matting_service_pb2 as pb
+from matting_gateway.imaging.settings import ImagingSettings
+from matting_triton.local import LocalTriton
+from matting_triton.runtime import Runtime
+from numpy.typing import NDArray
+from PIL import Image
+from testkit.default_model import SAMPLES, Rembg, f32_repository
+from testkit.gateway import RunningGateway, running_gateway
+
+pytestmark = [pytest.mark.triton, pytest.mark.model]
+
+# None of them has a colour profile: the gateway converts those to sRGB, which rembg ignores.
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "horse.png")
+MODEL = "u2net-f32"
+
+
+@pytest.fixture(scope="module")
+def triton_f32(triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTriton]:
+    # Beside the original, so that the model's file can be linked instead of copied.
+    repository = f32_repository(Path(__file__).parents[2] / ".cache" / tmp_path_factory.mktemp("f32").name)
+    try:
+        with LocalTriton(triton_runtime, repository, grace_s=0) as triton:
+            yield triton
+    finally:
+        for path in sorted(repository.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        repository.rmdir()
+
+
+def content_of(name: str) -> bytes:
+    return (SAMPLES / name).read_bytes()
+
+
+async def alpha_of(running: RunningGateway, content: bytes) -> NDArray[np.uint8]:
+    request = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content))
+    answer = await running.stub.RemoveBackground(request, timeout=120)
+    return np.asarray(Image.open(io.BytesIO(answer.outputs[0].encoded.content)))
+
+
+async def test_with_exact_resizing_the_alpha_is_rembgs_own(triton_f32: LocalTriton) -> None:
+    """At most 0.005 of mean absolute difference on each of five photos."""
+    rembg = Rembg()
+    async with running_gateway(
+        triton_f32.grpc_address, default_model=MODEL, imaging=ImagingSettings(exact=True)
+    ) as running:
+        differences = {}
+        for name in PHOTOS:
+            ours = await alpha_of(running, content_of(name))
+            theirs = await asyncio.to_thread(rembg.mask, Image.open(SAMPLES / name))
+            differences[name] = float(np.mean(np.abs(ours.astype(np.float64) - theirs))) / 255
+    assert max(differences.values()) <= 0.005, differences
+
+
+async def test_the_fast_way_stays_close_to_the_exact_one(triton_f32: LocalTriton) -> None:
+    alphas = []
+    for exact in (True, False):
+        async with running_gateway(
+            triton_f32.grpc_address, default_model=MODEL, imaging=ImagingSettings(exact=exact)
+        ) as running:
+            alphas.append([(await alpha_of(running, content_of(name))).astype(np.float64) for name in PHOTOS[:3]])
+    assert max(float(np.mean(np.abs(a - b))) / 255 for a, b in zip(*alphas, strict=True)) <= 0.02
+
+
+async def test_sixty_four_at_once_travel_in_batches_and_each_equals_its_answer_alone(
+    triton_f32: LocalTriton,
+) -> None:
+    photos = [content_of(name) for name in PHOTOS]
+    async with running_gateway(triton_f32.grpc_address, default_model=MODEL) as running:
+        alone = [await alpha_of(running, photo) for photo in photos]
+        before = running.metric("matting_batch_size_count", model=MODEL)
+        together = await asyncio.gather(*(alpha_of(running, photos[n % len(photos)]) for n in range(64)))
+        batch_count = running.metric("matting_batch_size_count", model=MODEL) - before
+        assert 64 / batch_count > 2
+        for n, alpha in enumerate(together):
+            assert np.array_equal(alpha, alone[n % len(photos)]), PHOTOS[n % len(photos)]
+        assert running.metric("matting_resident_bytes") == 0
