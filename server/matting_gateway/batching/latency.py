@@ -10,14 +10,16 @@ as Clipper plans on the 99th percentile and not on the mean.
 from bisect import bisect_left, insort
 from collections import deque
 
-_OWN_GAIN = 0.25  # how far an observation moves its own entry
-_COMMON_GAIN = 0.1  # how far it moves all others: a machine that got slower is slower at every size
-_DECAY = 0.98  # weight that an entry keeps at each observation of any size
-_MIN_WEIGHT = 0.02  # below it an entry has faded, and the line speaks for it
+_OWN_GAIN = 0.1  # how far an observation moves its own entry, at the least
+_COMMON_GAIN = 0.05  # how far it moves all others: a machine that got slower is slower at every size
+_DECAY = 0.97  # weight that an entry keeps at each observation of any size
+_MAX_WEIGHT = 10.0
+_MIN_WEIGHT = 0.02  # below it an entry has faded, the line speaks for it, and the size is tried again
+_LINE_WEIGHT = 1.0  # what the line counts in an entry that is known
 _PRIOR_SLOPE = 0.25  # a row more costs a quarter of a single call, until it is known better
-_OUTLIER = 3.0  # so many times off is an accident, ...
-_SLOWER_STREAK = 3  # ... so many slow ones in a row are a change for the worse
-_QUICKER_STREAK = 2  # ... and so many quick ones a change for the better
+_ACCIDENT = 1.3  # so many times off is an accident, ...
+_SLOWER_STREAK = 4  # ... so many slow ones in a row are a change for the worse, ...
+_QUICKER_STREAK = 3  # ... and so many quick ones a change for the better
 _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
 _WINDOW = 64  # residuals that the margin looks back on
 _QUANTILE = 0.95
@@ -39,7 +41,7 @@ class LatencyTable:
         self._curve = [0.0] * (self.max_rows + 1)
         self._misses: deque[float] = deque(maxlen=_WINDOW)
         self._sorted_misses: list[float] = []
-        self._streak = 0
+        self._streak: list[float] = []
         self.margin_share = 0.1
         self.preferred_rows = self.max_rows
         if prior is not None and prior.observation_count:
@@ -63,7 +65,11 @@ class LatencyTable:
         return self.predict(row_count) * (1.0 + self.margin_share)
 
     def observe(self, row_count: int, seconds: float) -> None:
-        """Learn from one completed batch that had the instance for itself for `seconds`."""
+        """Learn from one completed batch that had the instance for itself for `seconds`.
+
+        A single accident teaches the margin, not the table; a few alike in a row are a change,
+        which is taken over at once.
+        """
         rows = min(max(row_count, 1), self.max_rows)
         seconds = max(seconds, 1e-6)
         self.observation_count += 1
@@ -72,15 +78,20 @@ class LatencyTable:
         else:
             ratio = seconds / self._curve[rows]
             self._remember_miss(ratio - 1.0)
-            if ratio > _OUTLIER or ratio < 1.0 / _OUTLIER:
-                # Count slow accidents upwards and quick ones downwards.
-                self._streak = max(self._streak, 0) + 1 if ratio > 1.0 else min(self._streak, 0) - 1
-                if -_QUICKER_STREAK < self._streak < _SLOWER_STREAK:
+            known = self._weights[rows] >= _MIN_WEIGHT
+            if known and not 1.0 / _ACCIDENT <= ratio <= _ACCIDENT:
+                if not self._is_change(ratio):
                     return
-                self._rescale(ratio)
-            self._streak = 0
+                self._rescale(sorted(self._streak)[len(self._streak) // 2])
+            self._streak.clear()
             self._move(rows, seconds)
         self._refresh()
+
+    def _is_change(self, ratio: float) -> bool:
+        if self._streak and (self._streak[-1] > 1.0) != (ratio > 1.0):
+            self._streak.clear()
+        self._streak.append(ratio)
+        return len(self._streak) >= (_SLOWER_STREAK if ratio > 1.0 else _QUICKER_STREAK)
 
     def _observe_cold(self, rows: int, seconds: float) -> None:
         known = self._entries[rows] if self._weights[rows] else seconds
@@ -91,17 +102,18 @@ class LatencyTable:
                 self._entries[fewer] = min(self._entries[fewer], seconds)
 
     def _move(self, rows: int, seconds: float) -> None:
-        common = 1.0 + _COMMON_GAIN * (min(seconds / self._curve[rows], _OUTLIER) - 1.0)
+        weights = self._weights
+        common = 1.0 + _COMMON_GAIN * (min(seconds / self._curve[rows], 2.0) - 1.0)
         for other in range(1, self.max_rows + 1):
-            self._weights[other] *= _DECAY
-            self._entries[other] *= common
-        if self._weights[rows] < _MIN_WEIGHT:
+            weights[other] *= _DECAY
+            if other != rows:
+                self._entries[other] *= common
+        if weights[rows] < _MIN_WEIGHT:
             self._entries[rows] = seconds
         else:
-            # The common step has moved this entry too; take the own step from where it was.
-            before = self._entries[rows] / common
-            self._entries[rows] = before + _OWN_GAIN * (seconds - before)
-        self._weights[rows] += 1.0
+            gain = max(_OWN_GAIN, 1.0 / (1.0 + weights[rows]))
+            self._entries[rows] += gain * (seconds - self._entries[rows])
+        weights[rows] = min(weights[rows] + 1.0, _MAX_WEIGHT)
 
     def _rescale(self, ratio: float) -> None:
         for rows in range(1, self.max_rows + 1):
@@ -125,8 +137,10 @@ class LatencyTable:
         blocks: list[tuple[float, float, int]] = []  # mean, weight, sizes pooled
         for rows in range(1, self.max_rows + 1):
             weight = self._weights[rows]
-            known = weight >= _MIN_WEIGHT
-            mean, total, count = (self._entries[rows], weight, 1) if known else (intercept + slope * rows, 1e-3, 1)
+            mean, total, count = intercept + slope * rows, 1e-3, 1
+            if weight >= _MIN_WEIGHT:
+                total = weight + _LINE_WEIGHT
+                mean = (weight * self._entries[rows] + _LINE_WEIGHT * mean) / total
             # Pool adjacent violators: the isotonic regression of the table.
             while blocks and blocks[-1][0] > mean:
                 last_mean, last_total, last_count = blocks.pop()

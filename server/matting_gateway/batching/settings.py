@@ -29,8 +29,8 @@ class BatchingSettings:
     """
 
     reply_margin_s: float = 0.003
-    prefetch_lead_s: float = 0.003
-    prefetch_lead_share: float = 0.25
+    prefetch_lead_s: float = 0.010
+    prefetch_lead_share: float = 0.2
     min_patience_s: float = 1.0
     patience_factor: float = 8.0
     cold_patience_s: float = 120.0
