@@ -1,15 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `models list / add / verify / quantize / tune / remove`."""
+"""The commands `models list / add / verify / quantize / tune / remove`.
+
+What needs the libraries of the extra `[models]` is imported when a command runs, so that the others work without.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from matting_models.errors import DependencyMissingError, ModelsError
 
-_HEAVY = {"numpy", "onnx", "onnxruntime", "openvino", "nncf", "PIL"}
+_EXTRA = {"numpy", "onnx", "onnxruntime", "openvino", "nncf", "PIL"}
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_ANY_PATH = click.Path(path_type=Path, exists=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the commands work: options of the group, which each command may also take."""
+
+    repository: Path
+    cache: Path
 
 
 @contextmanager
@@ -19,7 +35,7 @@ def telling_errors() -> Iterator[None]:
         yield
     except ImportError as exc:
         missing = (exc.name or "").partition(".")[0]
-        if missing not in _HEAVY:
+        if missing not in _EXTRA:
             raise
         raise click.ClickException(str(missing_dependency(missing))) from exc
     except ModelsError as exc:
@@ -41,45 +57,185 @@ def say(text: str) -> None:
 @click.group()
 @click.option(
     "--repository",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_FOLDER,
     default=Path("model_repository"),
     show_default=True,
+    envvar="MATTING_MODEL_REPOSITORY",
     help="The model repository.",
 )
 @click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".cache"),
-    show_default=True,
-    help="Where downloads are kept.",
+    "--cache", type=_FOLDER, default=Path(".cache"), show_default=True, help="Downloads, reports, int8 forms."
 )
 @click.pass_context
 def models(context: click.Context, repository: Path, cache: Path) -> None:
     """Brings models into the repository, checks, quantises and tunes them."""
-    context.obj = (repository, cache)
+    context.obj = Folders(repository, cache)
+
+
+@models.command("list")
+@click.pass_obj
+def list_command(folders: Folders) -> None:
+    """Lists the entries, with licence, engine and what is wrong with one."""
+    from matting_models.listing import as_table, list_entries  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.repository import Repository  # noqa: PLC0415 -- as above
+
+    with telling_errors():
+        for line in as_table(list_entries(Repository(folders.repository))):
+            click.echo(line)
 
 
 @models.command("add")
 @click.argument("source")
-@click.option("--name", default="", help="Name of the entry [default: the model's].")
-@click.option("--precision", type=click.Choice(["auto", "f32", "bf16", "f16"]), default="auto", show_default=True)
+@click.option("--name", default="", help="Name of the entry [default: the model's or the file's].")
+@click.option("--version", type=int, default=1, show_default=True, help="Version to add it as.")
+@click.option("--preset", default="", help="Family of the network [default: guessed from the graph].")
+@click.option(
+    "--output", "output_name", default="", help="Which output is the alpha [default: the preset's, or the first]."
+)
+@click.option("--size", default="", help="Pixels, 1024 or WIDTHxHEIGHT, for networks that take any size.")
+@click.option("--mean", default="", help="Subtracted after scaling: one number or R,G,B.")
+@click.option("--std", default="", help="Divided by after that: one number or R,G,B.")
+@click.option("--scale", default="", help="What pixels are divided by first: 255, 1, or max (the image's own maximum).")
+@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default=None, help="Checked against the graph.")
+@click.option("--channels", type=click.Choice(["rgb", "bgr"]), default=None, help="Colour order the network wants.")
+@click.option("--activation", type=click.Choice(["none", "sigmoid"]), default=None)
+@click.option("--normalise", type=click.Choice(["none", "min-max"]), default=None, help="Stretch each alpha to 0..1.")
+@click.option(
+    "--resize", type=click.Choice(["stretch", "letterbox", "aspect"]), default=None, help="How photos are fitted."
+)
+@click.option(
+    "--multiple", type=click.IntRange(1, 256), default=None, help="Both sides are a multiple of so many pixels."
+)
+@click.option("--sha256", default="", help="Refuse the file unless it has this hash.")
+@click.option(
+    "--engine", type=click.Choice(["openvino", "onnxruntime", "tensorrt", "tensorrt-plan"]), default=None,
+    help="What runs it [default: openvino].",
+)  # fmt: skip
+@click.option("--precision", type=click.Choice(["auto", "f32", "bf16", "f16"]), default=None, help="[default: auto]")
+@click.option("--max-batch-size", type=click.IntRange(1, 128), default=None, help="[default: 8]")
+@click.option("--license", "license_name", default="", help="Licence of the weights, as callers are told.")
+@click.option("--noncommercial/--commercial", default=None, help="Whether that licence forbids commercial use.")
+@click.option("--stand-in", default="", help="Entry that may answer instead under overload.")
 @click.option("--replace", is_flag=True, help="Replace the version if it exists.")
+@click.option(
+    "--rembg-home", type=_FOLDER, multiple=True, envvar=["U2NET_HOME", "REMBG_HOME"], help="Where rembg keeps models."
+)
 @click.pass_obj
-def add_command(places: tuple[Path, Path], source: str, name: str, precision: str, replace: bool) -> None:
-    """Adds SOURCE, an ONNX file or a name of the catalogue."""
+def add_command(folders: Folders, /, source: str, **given: Any) -> None:
+    """Adds SOURCE, an ONNX file or a name that can be fetched (u2net)."""
     with telling_errors():
-        from matting_models.add import AddRequest, add
-        from matting_models.catalogue import Places
-        from matting_models.repository import Repository
+        from matting_models.add import add  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.add_options import request_from  # noqa: PLC0415 -- as above
+        from matting_models.catalogue import Places  # noqa: PLC0415 -- as above
+        from matting_models.repository import Repository  # noqa: PLC0415 -- as above
 
-        repository, cache = places
-        folder = add(
-            AddRequest(source, name=name, precision=precision, replace=replace),
-            Repository(repository),
-            Places.usual(cache),
-            say,
-        )
-        click.echo(f"{folder}")
+        places = Places.usual(folders.cache, given.pop("rembg_home"))
+        added = add(request_from(source, given), Repository(folders.repository), places, say)
+        click.echo(added.folder)
+
+
+@models.command("verify")
+@click.argument("name")
+@click.option("--version", type=int, default=None, help="[default: the newest]")
+@click.option("--photos", type=_ANY_PATH, multiple=True, help="Photos or folders of them [default: the sample photos].")
+@click.option("--original", type=_FILE, default=None, help="The original file, where it moved.")
+@click.option(
+    "--engine", type=click.Choice(["onnxruntime", "openvino"]), default=None, help="[default: as the entry says]"
+)
+@click.option("--report", type=_FILE, default=None, help="Contact sheet [default: CACHE/reports/NAME-verify.html].")
+@click.pass_obj
+def verify_command(
+    folders: Folders,
+    name: str,
+    version: int | None,
+    photos: tuple[Path, ...],
+    original: Path | None,
+    engine: str | None,
+    report: Path | None,
+) -> None:
+    """Compares NAME with its original: alone, in batches, on photos and on hostile pictures."""
+    with telling_errors():
+        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.verify_command import VerifyRequest, verify  # noqa: PLC0415 -- as above
+
+        request = VerifyRequest(name, version, photos, original, engine, report)
+        result, page = verify(request, Repository(folders.repository), folders.cache, say)
+        for failure in result.failures:
+            click.echo(f"FAILED {failure}")
+        click.echo(f"{name}: {'passed' if result.passed else 'FAILED'}, {result.mean:.5f} from the original; {page}")
+        if not result.passed:
+            raise click.exceptions.Exit(1)
+
+
+@models.command("quantize")
+@click.argument("name")
+@click.option("--version", type=int, default=None, help="[default: the newest]")
+@click.option(
+    "--photos", type=_ANY_PATH, multiple=True, help="Calibration photos or folders [default: the sample photos]."
+)
+@click.option("--to", "target_name", default="", help="Name of the new entry [default: NAME-int8].")
+@click.option("--bound", type=float, default=0.01, show_default=True, help="Mean difference allowed, of 1.0.")
+@click.option("--worst", type=float, default=0.03, show_default=True, help="Difference allowed on any photo.")
+@click.option(
+    "--float-share", type=float, default=0.01, show_default=True, help="Share of the work left in f32 at once."
+)
+@click.option(
+    "--crops", type=click.IntRange(0, 32), default=2, show_default=True, help="Crops a photo beside the whole."
+)
+@click.option(
+    "--folds",
+    "fold_count",
+    type=click.IntRange(0, 16),
+    default=0,
+    show_default=True,
+    help="Also try on photos left out.",
+)
+@click.option("--replace", is_flag=True, help="Replace the entry's version if it exists.")
+@click.pass_obj
+def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], **given: Any) -> None:
+    """Makes NAME-int8: static int8, layers that hurt left in f32."""
+    with telling_errors():
+        from matting_models.int8 import Bound  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.pictures import photo_paths  # noqa: PLC0415 -- as above
+        from matting_models.quantize import QuantizeRequest, quantize  # noqa: PLC0415 -- as above
+        from matting_models.repository import Repository  # noqa: PLC0415 -- as above
+        from matting_models.samples import ensure_samples  # noqa: PLC0415 -- as above
+
+        chosen = photo_paths(photos) if photos else ensure_samples(folders.cache, say)
+        bound = Bound(given.pop("bound"), given.pop("worst"))
+        request = QuantizeRequest(name, tuple(chosen), bound=bound, **given)
+        quantize(request, Repository(folders.repository), folders.cache, say)
+        click.echo(request.target_name or f"{name}-int8")
+
+
+@models.command("tune")
+@click.argument("name")
+@click.option(
+    "--max-batch-size", type=click.IntRange(1, 64), default=8, show_default=True, help="Largest batch to try."
+)
+@click.option("--dry-run", is_flag=True, help="Measure and tell, change nothing.")
+@click.pass_obj
+def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool) -> None:
+    """Measures instances, threads and batch sizes on this machine and writes the best into config.pbtxt."""
+    with telling_errors():
+        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.tune_command import tune  # noqa: PLC0415 -- as above
+
+        click.echo(tune(name, Repository(folders.repository), max_batch_size, say, write=not dry_run))
+
+
+@models.command("remove")
+@click.argument("name")
+@click.option("--version", type=int, default=None, help="One version only [default: the whole entry].")
+@click.confirmation_option("--yes", prompt="Delete it from the repository?")
+@click.pass_obj
+def remove_command(folders: Folders, name: str, version: int | None) -> None:
+    """Deletes NAME, or one version of it, from the repository."""
+    with telling_errors():
+        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+
+        for path in Repository(folders.repository).remove(name, version):
+            click.echo(f"removed {path}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from matting_models.recipe import Fit
 
@@ -38,6 +38,7 @@ class EntryConfig:
     accelerator: Accelerator | None
     backend: str = "onnxruntime"
     platform: str = ""
+    on_gpu: bool = False
     instance_count: int = 1
     kept_version_count: int = 2
     warmup_batch_sizes: tuple[int, ...] = ()
@@ -45,6 +46,11 @@ class EntryConfig:
     stand_in: str = ""
     backend_parameters: Mapping[str, str] = field(default_factory=dict)
     extra_parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def interface(self) -> tuple[object, ...]:
+        """What all versions of an entry share: sides, fit, and whether it takes batches."""
+        return (self.sides_px, self.fit.value, self.multiple_px, "batches" if self.max_batch_size else "single")
 
     def parameters(self) -> dict[str, str]:
         """The `parameters` of the entry, all of them strings."""
@@ -93,8 +99,7 @@ def _tensor(role: str, name: str, dims: Sequence[int]) -> str:
 
 
 def _instances(config: EntryConfig) -> list[str]:
-    on_gpu = config.platform != "" or (config.accelerator is not None and config.accelerator.on_gpu)
-    kind = "KIND_GPU" if on_gpu else "KIND_CPU"
+    kind = "KIND_GPU" if config.on_gpu else "KIND_CPU"
     return [f"instance_group [\n  {{ count: {config.instance_count} kind: {kind} }}\n]"]
 
 
@@ -133,8 +138,3 @@ def _warmup(config: EntryConfig, batch_size: int) -> str:
 
 def _parameter(key: str, value: str) -> str:
     return f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}"
-
-
-def without_warmup(config: EntryConfig) -> EntryConfig:
-    """The same entry without warm-up."""
-    return replace(config, warmup_batch_sizes=())

@@ -87,6 +87,14 @@ def replacing(target: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`, or a copy of it where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _download(wheel: Wheel, folder: Path, say: Say) -> Path:
     say(f"downloading {wheel.requirement} ({wheel.size_mb} MB)")
     requirements = folder / "requirements.txt"

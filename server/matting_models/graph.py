@@ -2,6 +2,7 @@
 """Small tools on ONNX graphs: building nodes for any opset, following dependencies, pruning."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,18 +45,18 @@ class Chain:
         self.initializers.append(numpy_helper.from_array(value, name))
         return name
 
-    def then(self, op_type: str, *more_inputs: str, **attributes: object) -> "Chain":
+    def then(self, op_type: str, *more_inputs: str, **attributes: Any) -> "Chain":
         """Appends `op_type(tensor, *more_inputs)`."""
         return self.apply(op_type, [self.tensor, *more_inputs], **attributes)
 
-    def apply(self, op_type: str, inputs: Sequence[str], **attributes: object) -> "Chain":
+    def apply(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> "Chain":
         """Appends a node with freely chosen inputs."""
         output = f"{self._prefix}{op_type.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=output, **attributes))
         self.tensor = output
         return self
 
-    def over_axes(self, op_type: str, axes: Sequence[int], **attributes: object) -> "Chain":
+    def over_axes(self, op_type: str, axes: Sequence[int], **attributes: Any) -> "Chain":
         """Appends an operator over axes, written as the opset wants them."""
         if axes_are_an_input(op_type, self._opset):
             return self.then(op_type, self.constant(np.array(axes, np.int64)), **attributes)

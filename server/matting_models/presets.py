@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The families of matting networks and how each wants its photo, from the authors' own programs and rembg's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from matting_models.recipe import Activation, Normalise, Recipe
+from matting_models.errors import RecipeError
+from matting_models.recipe import Activation, Fit, Normalise, Recipe
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,17 +30,123 @@ class Preset:
     note: str = ""
 
 
-_U2NET_RECIPE = Recipe(
-    scale=None, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, normalise=Normalise.MIN_MAX, size_px=(320, 320)
+_TORCH_INPUTS = ("input.1", "input", "x")
+_TORCH_OUTPUTS = ("output", "alpha", "mask")
+
+_SIDE_32 = 32
+
+_U2NET = Recipe(scale=None, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, normalise=Normalise.MIN_MAX, size_px=(320, 320))
+_ISNET = Recipe(mean=_HALF, std=_ONES, normalise=Normalise.MIN_MAX, size_px=(1024, 1024))
+_BIREFNET = Recipe(
+    mean=_IMAGENET_MEAN,
+    std=_IMAGENET_STD,
+    activation=Activation.SIGMOID,
+    size_px=(1024, 1024),
+    multiple_px=_SIDE_32,
 )
-_ISNET_RECIPE = Recipe(mean=_HALF, std=_ONES, normalise=Normalise.MIN_MAX, size_px=(1024, 1024))
-_BIREFNET_RECIPE = Recipe(
-    mean=_IMAGENET_MEAN, std=_IMAGENET_STD, activation=Activation.SIGMOID, size_px=(1024, 1024), multiple_px=32
-)
+_MODNET = Recipe(mean=_HALF, std=_HALF, fit=Fit.ASPECT, size_px=(512, 512), multiple_px=_SIDE_32)
+_BRIA = "BRIA non-commercial licence"
+_BRIA_NOTE = "commercial use of these weights needs an agreement with BRIA"
 
 
-def _u2net(name: str, title: str, *outputs: str) -> Preset:
-    return Preset(name, title, _U2NET_RECIPE, ("input.1", "input"), (*outputs, "output"), "Apache-2.0")
+def _u2net(name: str, title: str) -> Preset:
+    return Preset(name, title, _U2NET, _TORCH_INPUTS, ("1959", "d0", *_TORCH_OUTPUTS), "Apache-2.0")
 
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (_u2net("u2net", "U^2-Net, general", "1959"),)}
+def _birefnet(name: str, title: str, recipe: Recipe = _BIREFNET) -> Preset:
+    note = "the size is part of the model: it loses much at another than it was trained for"
+    return Preset(name, title, recipe, ("input_image", "input"), ("output_image", "output"), "MIT", note=note)
+
+
+def _isnet(name: str, title: str, recipe: Recipe = _ISNET, note: str = "") -> Preset:
+    inputs, outputs = ("input_image", *_TORCH_INPUTS), ("output_image", *_TORCH_OUTPUTS)
+    return Preset(name, title, recipe, inputs, outputs, "Apache-2.0", note=note)
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _u2net("u2net", "U^2-Net, general"),
+        _u2net("u2netp", "U^2-Net, small"),
+        _u2net("u2net-human", "U^2-Net for people"),
+        _u2net("silueta", "U^2-Net, reduced to 43 MB"),
+        _isnet("isnet", "IS-Net, general use", note="the data it was trained on, DIS5K, has non-commercial terms"),
+        _isnet(
+            "isnet-anime",
+            "IS-Net for drawn figures",
+            replace(_ISNET, mean=_IMAGENET_MEAN, fit=Fit.LETTERBOX),
+        ),
+        Preset("modnet", "MODNet, portraits", _MODNET, _TORCH_INPUTS, _TORCH_OUTPUTS, "Apache-2.0"),
+        _birefnet("birefnet", "BiRefNet, general"),
+        _birefnet("birefnet-lite", "BiRefNet, general, small"),
+        _birefnet("birefnet-hr", "BiRefNet, 2048 pixels", replace(_BIREFNET, size_px=(2048, 2048))),
+        _birefnet("birefnet-matting", "BiRefNet, soft edges"),
+        Preset(
+            "rmbg-1.4",
+            "BRIA RMBG 1.4",
+            _ISNET,
+            _TORCH_INPUTS,
+            _TORCH_OUTPUTS,
+            _BRIA,
+            noncommercial=True,
+            note=_BRIA_NOTE,
+        ),
+        Preset(
+            "rmbg-2.0",
+            "BRIA RMBG 2.0",
+            replace(_BIREFNET, activation=Activation.NONE),
+            ("pixel_values", "input"),
+            ("alphas", "output"),
+            _BRIA,
+            noncommercial=True,
+            note=_BRIA_NOTE,
+        ),
+        Preset(
+            "inspyrenet",
+            "InSPyReNet (transparent-background)",
+            replace(_BIREFNET, activation=Activation.NONE),
+            _TORCH_INPUTS,
+            _TORCH_OUTPUTS,
+            "MIT",
+            note="stretches its output to 0..1 inside the graph, over the whole batch; that is made per image",
+        ),
+        Preset(
+            "ben2",
+            "BEN2, base",
+            replace(_BIREFNET, normalise=Normalise.MIN_MAX),
+            _TORCH_INPUTS,
+            _TORCH_OUTPUTS,
+            "MIT",
+            note="the authors' code uses ImageNet's mean and std; programs with 0.5 and 1.0 exist: check with verify",
+        ),
+        Preset(
+            "pp-matting",
+            "PP-Matting and PP-HumanMatting",
+            _MODNET,
+            ("img", "x"),
+            ("alpha", "output", "fetch_name_0"),
+            "Apache-2.0",
+        ),
+        Preset(
+            "withoutbg",
+            "withoutBG open weights",
+            Recipe(fit=Fit.LETTERBOX, size_px=(1024, 1024)),
+            ("rgb",),
+            ("alpha",),
+            "Apache-2.0 and the DINOv3 licence",
+            note="its sizes differ from release to release; they are read from the file",
+        ),
+    )
+}
+
+
+def preset_of(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise RecipeError(f"There is no preset {name}; there are {', '.join(sorted(PRESETS))}.") from None

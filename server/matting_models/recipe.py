@@ -60,3 +60,8 @@ class Recipe:
     fit: Fit = Fit.STRETCH
     size_px: tuple[int, int] | None = None
     multiple_px: int = 1
+
+    @property
+    def keeps_sides_free(self) -> bool:
+        """Whether each photo keeps its own aspect, so that the sides differ from photo to photo."""
+        return self.fit is Fit.ASPECT

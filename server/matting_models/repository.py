@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,18 +63,56 @@ class Repository:
             f"{self.root} holds no model file for {what}. It has: {', '.join(self._told()) or 'nothing'}."
         )
 
-    def require_free(self, name: str, version: int) -> None:
-        """Raises EntryExistsError if this version has a model file, RecipeError if the name is no entry name."""
+    def require_free(self, name: str, version: int, *, replacing: bool = False) -> None:
+        """Checks that a version can be written.
+
+        Raises:
+            RecipeError: the name or version is none.
+            EntryExistsError: the version has a model file and is not to be replaced.
+        """
         if not _NAME.fullmatch(name):
             raise RecipeError(f"{name!r} cannot name an entry: letters, digits, '.', '_' and '-', at most 64.")
         if version < 1:
             raise RecipeError(f"Version {version} is not possible; versions begin at 1.")
         folder = self.version_folder(name, version)
-        if any((folder / file_name).exists() for file_name in (ONNX_FILE, PLAN_FILE)):
+        if not replacing and any((folder / file_name).exists() for file_name in (ONNX_FILE, PLAN_FILE)):
             raise EntryExistsError(
                 f"{self.root} already has {name} version {version}. Choose another --name or --version, "
                 f"or replace it with --replace."
             )
+
+    @contextmanager
+    def building(self, name: str, version: int) -> Iterator[Path]:
+        """A folder to build a version in; it takes the version's place on success and is deleted on failure.
+
+        Triton sees versions by their numeric names only, so what is being built is invisible to it.
+        """
+        target = self.version_folder(name, version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f"building-{version}-{os.getpid()}")
+        fresh.mkdir()
+        try:
+            yield fresh
+            old = target.with_name(f"replaced-{version}-{os.getpid()}")
+            if target.exists():
+                target.rename(old)
+            fresh.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            if not any(target.parent.iterdir()):
+                target.parent.rmdir()
+
+    def link_twin(self, path: Path) -> bool:
+        """Makes `path` a hard link to an equal model file of the repository, if there is one."""
+        size = path.stat().st_size
+        for candidate in sorted(self.root.glob(f"*/*/{ONNX_FILE}")):
+            same = candidate.stat().st_size == size and not candidate.samefile(path)
+            if same and filecmp.cmp(candidate, path, shallow=False):
+                with replacing(path) as beside:
+                    os.link(candidate, beside)
+                return True
+        return False
 
     def write_config(self, name: str, text: str) -> Path:
         """Writes the entry's `config.pbtxt` whole; an equal one is left as it is."""
@@ -83,22 +122,10 @@ class Repository:
                 beside.write_text(text, encoding="utf-8")
         return path
 
-    def same_file(self, path: Path, besides: Path) -> Path | None:
-        """A model file of the repository with the same content as `path`, other than `besides`."""
-        size = path.stat().st_size
-        for candidate in sorted(self.root.glob(f"*/*/{ONNX_FILE}")):
-            if (
-                candidate != besides
-                and candidate.stat().st_size == size
-                and filecmp.cmp(candidate, path, shallow=False)
-            ):
-                return candidate
-        return None
-
     def remove(self, name: str, version: int | None = None) -> list[Path]:
         """Deletes a version, or the entry with all it holds; returns what went.
 
-        An entry's last version takes the entry with it. The folder first gets a name that Triton does not see.
+        An entry's last version takes the entry with it.
 
         Raises:
             EntryNotFoundError: there is none.
@@ -110,9 +137,7 @@ class Repository:
         if version is not None and self.versions(name) == [version]:
             folder = self.root / name
         gone = [folder, *sorted(folder.rglob("*"))]
-        aside = self.root / f".{name}.{os.getpid()}.removed"
-        folder.rename(aside)
-        shutil.rmtree(aside)
+        shutil.rmtree(folder)
         return gone
 
     def _told(self) -> Iterator[str]:

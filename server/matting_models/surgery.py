@@ -8,17 +8,21 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from matting_models.batch_axis import Shapes, mend_batch_axis
 from matting_models.errors import InterfaceError, RecipeError
 from matting_models.graph import BATCH_DIMENSION, dimensions, keep_only, opset_of, rename
+from matting_models.guess import ends_in
 from matting_models.loading import require_one_photo_in
-from matting_models.presets import Preset
-from matting_models.recipe import Layout, Recipe
+from matting_models.recipe import Activation, Layout, Recipe
 from matting_models.wrap import ALPHA, IMAGE, one_interface
 
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """What the surgery made: the model, the recipe as completed from the graph, and notes for a person."""
+    """What the surgery made, and notes for a person.
+
+    `sides_px` is (height, width), None where they are free. `doubts` tell where the graph works on the batch axis.
+    """
 
     model: onnx.ModelProto
     recipe: Recipe
@@ -26,83 +30,143 @@ class Operated:
     output_name: str
     sides_px: tuple[int, int] | None
     notes: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
-def choose_output(graph: onnx.GraphProto, preset: Preset | None, wanted: str = "") -> str:
-    """The output that is the alpha: the one asked for, one the preset knows, or the first.
+def choose_output(graph: onnx.GraphProto, known_names: tuple[str, ...], wanted: str = "") -> str:
+    """The output that is the alpha: the one asked for, the first known by name, or the first.
 
     Raises:
         InterfaceError: the one asked for does not exist.
     """
     names = [output.name for output in graph.output]
+    if not names:
+        raise InterfaceError("The model has no output; expected one alpha.")
     if wanted:
         if wanted not in names:
             raise InterfaceError(f"The model has no output {wanted}; it has {', '.join(names)}.")
         return wanted
-    for name in preset.output_names if preset else ():
-        if name in names:
-            return name
-    return names[0]
+    return next((name for name in known_names if name in names), names[0])
 
 
-def operate(model: onnx.ModelProto, preset: Preset | None, recipe: Recipe, output_name: str = "") -> Operated:
+def operate(
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    output_name: str,
+    *,
+    wanted_sides_px: tuple[int, int] | None = None,
+    batching: bool = True,
+    settled: bool = False,
+) -> Operated:
     """Gives the network the one interface. `model` is used up.
+
+    `wanted_sides_px` (height, width) is a size asked for by name; without one a network with free sides keeps
+    them if its fit keeps the aspect, and gets the recipe's size otherwise. `batching` False leaves a batch of 1.
+    `settled` takes the recipe's activation as it is; otherwise one the graph already has is not added again.
 
     Raises:
         InterfaceError: not one photo in, or not one channel out.
-        RecipeError: the recipe does not fit the network.
+        RecipeError: the size asked for does not fit the network.
     """
-    input_name = require_one_photo_in(model.graph).name
-    output_name = choose_output(model.graph, preset, output_name)
+    graph = model.graph
+    value = require_one_photo_in(graph)
     notes = []
-    other_count = len(model.graph.output) - 1
-    dropped = keep_only(model.graph, [output_name])
-    if other_count:
-        notes.append(f"kept output {output_name}, dropped {other_count} others and {dropped} nodes that fed only them")
-    recipe = complete(recipe, model.graph)
-    sides = fixed_sides(recipe, model.graph)
-    rename(model.graph, {name: f"network.{name}" for name in (IMAGE, ALPHA)})
-    make_batch_symbolic(model.graph, sides, recipe.layout)
-    one_interface(model, recipe, sides, opset_of(model))
-    return Operated(model, recipe, input_name, output_name, sides, tuple(notes))
+    others = len(graph.output) - 1
+    dropped = keep_only(graph, [output_name])
+    if others:
+        notes.append(f"kept output {output_name}; dropped {others} others and {dropped} nodes that fed only them")
+    recipe = with_layout(recipe, graph)
+    if not settled:
+        recipe, note = with_activation(recipe, graph, output_name)
+        notes += [note] if note else []
+    sides = _sides(recipe, value, wanted_sides_px)
+    rename(graph, {name: f"network.{name}" for name in (IMAGE, ALPHA)})
+    del graph.value_info[:]
+    _fix_input(graph.input[0], recipe.layout, 1, sides)
+    shapes = inferred_shapes(model)
+    doubts: tuple[str, ...] = ()
+    if batching:
+        mended = mend_batch_axis(graph, shapes, opset_of(model))
+        notes += mended.notes()
+        doubts = tuple(mended.doubts)
+        _fix_input(graph.input[0], recipe.layout, BATCH_DIMENSION, sides)
+    _set_output_shape(graph.output[0], shapes)
+    one_interface(model, recipe, sides, opset_of(model), BATCH_DIMENSION if batching else 1)
+    return Operated(model, recipe, value.name, output_name, sides, tuple(notes), doubts)
 
 
-def complete(recipe: Recipe, graph: onnx.GraphProto) -> Recipe:
-    """The recipe with the layout as the graph declares it."""
+def with_layout(recipe: Recipe, graph: onnx.GraphProto) -> Recipe:
+    """The recipe with the layout the graph declares."""
     dims = dimensions(require_one_photo_in(graph))
-    if dims[1] != 3 and dims[3] == 3:
-        return replace(recipe, layout=Layout.NHWC)
-    return replace(recipe, layout=Layout.NCHW) if dims[3] != 3 else recipe
+    return replace(recipe, layout=Layout.NHWC if dims[1] != 3 and dims[3] == 3 else Layout.NCHW)
 
 
-def fixed_sides(recipe: Recipe, graph: onnx.GraphProto) -> tuple[int, int] | None:
-    """(height, width) the entry takes, or None where they stay free.
+def with_activation(recipe: Recipe, graph: onnx.GraphProto, output_name: str) -> tuple[Recipe, str]:
+    """The recipe with the activation the graph lacks, and a note where it was changed."""
+    kind = ends_in(graph, output_name)
+    if recipe.activation is Activation.SIGMOID and kind == "probability":
+        return replace(recipe, activation=Activation.NONE), "the sigmoid is in the graph already; none is added"
+    if recipe.activation is Activation.NONE and kind == "logit":
+        return replace(recipe, activation=Activation.SIGMOID), "the graph ends in logits; a sigmoid is added"
+    return recipe, ""
 
-    Raises:
-        RecipeError: the size asked for is not the one the network has, or no size is known.
-    """
-    dims = dimensions(require_one_photo_in(graph))
+
+def inferred_shapes(model: onnx.ModelProto) -> Shapes:
+    """Shapes by tensor name, as far as inference gets; the model itself stays as it is."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+        return {}
+    graph = inferred.graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    shapes: dict[str, list[int | str]] = {value.name: dimensions(value) for value in values if _is_ranked(value)}
+    return shapes | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+
+
+def _is_ranked(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape")
+
+
+def _sides(recipe: Recipe, value: onnx.ValueInfoProto, wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+    dims = dimensions(value)
     height, width = dims[2:4] if recipe.layout is Layout.NCHW else dims[1:3]
     if isinstance(height, int) and isinstance(width, int):
-        if recipe.size_px not in (None, (height, width)):
-            wanted = "x".join(map(str, reversed(recipe.size_px or ())))
-            raise RecipeError(f"The network takes {width}x{height} pixels and nothing else; {wanted} was asked for.")
+        if wanted is not None and wanted != (height, width):
+            asked = "x".join(map(str, reversed(wanted)))
+            raise RecipeError(f"The network takes {width}x{height} pixels and nothing else; {asked} was asked for.")
         return height, width
+    if wanted is not None:
+        if any(side % recipe.multiple_px for side in wanted):
+            asked = "x".join(map(str, reversed(wanted)))
+            raise RecipeError(f"Both sides must be multiples of {recipe.multiple_px} pixels; {asked} was asked for.")
+        return wanted
+    if recipe.keeps_sides_free:
+        return None
+    if recipe.size_px is None:
+        raise RecipeError("The network takes pictures of any size; say which it shall get, for example --size 1024.")
     return recipe.size_px
 
 
-def make_batch_symbolic(graph: onnx.GraphProto, sides: tuple[int, int] | None, layout: Layout) -> None:
-    """Frees the first dimension of input and output, fixes the sides, and forgets all inferred shapes."""
-    del graph.value_info[:]
-    for value, is_input in ((graph.input[0], True), (graph.output[0], False)):
-        shape = value.type.tensor_type.shape
-        first = shape.dim[0]
-        first.Clear()
-        first.dim_param = BATCH_DIMENSION
-        if is_input:
-            row = 2 if layout is Layout.NCHW else 1
-            for axis, side in zip((row, row + 1), sides or ("H", "W"), strict=True):
-                _set_dimension(shape.dim[axis], side)
+def _fix_input(value: onnx.ValueInfoProto, layout: Layout, batch: int | str, sides: tuple[int, int] | None) -> None:
+    shape = value.type.tensor_type.shape
+    height_axis = 2 if layout is Layout.NCHW else 1
+    _set_dimension(shape.dim[0], batch)
+    named: tuple[int | str, int | str] = sides or ("H", "W")
+    for axis, side in zip((height_axis, height_axis + 1), named, strict=True):
+        _set_dimension(shape.dim[axis], side)
+
+
+def _set_output_shape(value: onnx.ValueInfoProto, shapes: Shapes) -> None:
+    """Writes what inference knows of the output over what the export declared of it."""
+    known = shapes.get(value.name)
+    if known is None:
+        return
+    declared = dimensions(value) if _is_ranked(value) else []
+    shape = value.type.tensor_type.shape
+    del shape.dim[:]
+    for axis, size in enumerate(known):
+        better = declared[axis] if not isinstance(size, int) and axis < len(declared) else size
+        _set_dimension(shape.dim.add(), better)
 
 
 def _set_dimension(dimension: onnx.TensorShapeProto.Dimension, value: int | str) -> None:

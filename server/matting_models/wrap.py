@@ -93,7 +93,13 @@ def _resize_like_image(chain: Chain) -> None:
     chain.over_axes("Squeeze", (1,))
 
 
-def one_interface(model: onnx.ModelProto, recipe: Recipe, size_px: tuple[int, int] | None, opset: int) -> None:
+def one_interface(
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    size_px: tuple[int, int] | None,
+    opset: int,
+    batch: int | str = BATCH_DIMENSION,
+) -> None:
     """Puts the arithmetic of `recipe` around the network, in place.
 
     The network must have one input and one output left and no name beginning with `before.` or `after.`, nor
@@ -117,8 +123,8 @@ def one_interface(model: onnx.ModelProto, recipe: Recipe, size_px: tuple[int, in
     del graph.input[:]
     del graph.output[:]
     sides = size_px or ("H", "W")
-    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [BATCH_DIMENSION, *sides, 3]))
-    graph.output.append(helper.make_tensor_value_info(ALPHA, TensorProto.UINT8, [BATCH_DIMENSION, *sides]))
+    graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [batch, *sides, 3]))
+    graph.output.append(helper.make_tensor_value_info(ALPHA, TensorProto.UINT8, [batch, *sides]))
 
 
 def channel_axis(dims: list[int | str]) -> int | None:

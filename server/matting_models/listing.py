@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`models list`: what the repository holds, broken entries told apart from good ones. Needs no heavy library."""
+
+from dataclasses import dataclass
+
+from matting_models.config import EntryConfig
+from matting_models.config_reader import read_config
+from matting_models.errors import EntryNotFoundError, ModelsError
+from matting_models.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry, and why it cannot be served, if so. `config` is None exactly if it is broken."""
+
+    name: str
+    versions: tuple[int, ...]
+    config: EntryConfig | None
+    problem: str = ""
+
+
+def list_entries(repository: Repository) -> list[Listed]:
+    """All entries of the repository, one broken never hiding the others."""
+    return [_listed(repository, name) for name in repository.names()]
+
+
+def _listed(repository: Repository, name: str) -> Listed:
+    versions = tuple(repository.versions(name))
+    try:
+        config = read_config(repository.config_path(name))
+    except ModelsError as exc:
+        return Listed(name, versions, None, str(exc))
+    if config.name not in ("", name):
+        return Listed(name, versions, None, f"config.pbtxt names {config.name}; Triton wants the folder's name {name}")
+    try:
+        repository.model_path(name)
+    except EntryNotFoundError:
+        hint = "fetch it with `models add`" if not versions else "no model file in its newest version"
+        return Listed(name, versions, config, f"no model file yet: {hint}")
+    return Listed(name, versions, config)
+
+
+def as_table(entries: list[Listed]) -> list[str]:
+    """Lines for a terminal."""
+    lines = [f"{'NAME':20} {'VERSIONS':10} {'INPUT':11} {'BATCH':>5} {'ENGINE':13} {'PRECISION':9} LICENCE"]
+    for entry in entries:
+        versions = ",".join(map(str, entry.versions)) or "-"
+        if entry.config is None:
+            lines.append(f"{entry.name:20} {versions:10} BROKEN: {entry.problem}")
+            continue
+        config = entry.config
+        height, width = config.sides_px
+        size = "any" if -1 in config.sides_px else f"{width}x{height}"
+        licence = config.license + (" (NOT for commercial use)" if config.noncommercial else "")
+        batch = str(config.max_batch_size) if config.max_batch_size else "single"
+        lines.append(
+            f"{entry.name:20} {versions:10} {size:11} {batch:>5} {config.engine:13} {config.precision:9} {licence}"
+            + (f"  [{entry.problem}]" if entry.problem else "")
+        )
+    return lines

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`models verify`: an entry against the original file, alone and in batches, on photos and on hostile pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from matting_models.engines import Pixels, Runner
+from matting_models.reference import Reference
+from matting_models.trial import BatchOutcome, difference_steps, neighbourhoods, try_batch
+
+# Where nearly everything is opaque or nothing is, an answer says nothing of the photo.
+_SATURATED_SHARE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far an entry may be from the original: in steps of 1/255 at most anywhere, and on average (0 to 1)."""
+
+    worst_steps: int = 1
+    mean: float = 0.002
+
+
+EXACT = Bounds()
+# Where the engine computes in 16 bits or the entry is quantised, single pixels of a soft edge may differ much.
+REDUCED = Bounds(worst_steps=255, mean=0.03)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    """One picture: how the entry's alpha differs from the original's.
+
+    `failures` are in words. The arrays are uint8, [H, W, 3] and [H, W].
+    """
+
+    name: str
+    image: Pixels = field(repr=False)
+    expected: Pixels = field(repr=False)
+    found: Pixels = field(repr=False)
+    failures: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute difference, 0 to 1."""
+        return float(np.abs(self.expected.astype(np.int16) - self.found).mean() / 255)
+
+    @property
+    def worst_steps(self) -> int:
+        return difference_steps(self.expected, self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found."""
+
+    entry: str
+    engine: str
+    bounds: Bounds
+    pictures: tuple[PictureResult, ...]
+    batches: tuple[BatchOutcome, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def mean(self) -> float:
+        """Mean difference over the photos and pictures."""
+        return float(np.mean([picture.mean for picture in self.pictures]))
+
+
+def verify_entry(
+    entry: str,
+    runner: Runner,
+    reference: Reference,
+    images: dict[str, Pixels],
+    constants: dict[str, Pixels],
+    *,
+    bounds: Bounds = EXACT,
+    batch_sizes: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
+) -> Verification:
+    """Compares an entry with the original.
+
+    `images` are photos and pictures the original answers meaningfully; `constants` are constant pictures, which
+    are compared too but may well be answered with all zeros. Batches are filled with all of them in turn, so that
+    every photo gets hostile neighbours.
+    """
+    pictures = []
+    for name, image in {**images, **constants}.items():
+        found = runner.run(image[None])[0]
+        expected, is_finite = reference.answer(image)
+        told = _failures(expected, found, bounds, constant=name in constants)
+        if not is_finite:
+            told = (*told, "the original network itself answers with NaN or infinity")
+        pictures.append(PictureResult(name, image, expected, found, told))
+    everything = [picture.image for picture in pictures]
+    alone = [picture.found for picture in pictures]
+    batches = tuple(
+        try_batch(runner, [everything[index] for index in chosen], [alone[index] for index in chosen])
+        for chosen in neighbourhoods(len(everything), batch_sizes)
+    )
+    failures = [f"{picture.name}: {failure}" for picture in pictures for failure in picture.failures]
+    for outcome in batches:
+        if not outcome.independent:
+            what = outcome.refusal or f"answers differ by up to {outcome.worst_steps}/255 from those alone"
+            failures.append(f"batch of {outcome.size}: {what}")
+    if all(_is_saturated(picture.expected) for picture in pictures):
+        failures.append("the original answers every picture all transparent or all opaque: is the recipe right?")
+    return Verification(entry, runner.name, bounds, tuple(pictures), batches, tuple(failures))
+
+
+def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, constant: bool) -> tuple[str, ...]:
+    if found.shape != expected.shape:
+        return (f"the answer has the shape {list(found.shape)}, the original's {list(expected.shape)}",)
+    failures = []
+    difference = np.abs(expected.astype(np.int16) - found)
+    if difference.max(initial=0) > bounds.worst_steps:
+        failures.append(f"differs by up to {difference.max()}/255 (bound {bounds.worst_steps}/255)")
+    mean = difference.mean() / 255
+    if mean > bounds.mean:
+        failures.append(f"differs by {mean:.4f} on average (bound {bounds.mean})")
+    if not constant and not _is_saturated(expected) and _is_saturated(found):
+        # A NaN in the network also ends here: it becomes 0 or 255 everywhere once it is a byte.
+        failures.append("is all transparent or all opaque (or not a number), the original's is not")
+    return tuple(failures)
+
+
+def _is_saturated(alpha: Pixels) -> bool:
+    share = max(float((alpha == 0).mean()), float((alpha == 255).mean()))
+    return share > _SATURATED_SHARE

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`models verify`: finds the entry's original, runs both, writes the contact sheet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matting_models.catalogue import CATALOGUE, Places, original_of
+from matting_models.config import EntryConfig
+from matting_models.config_reader import read_config
+from matting_models.engines import OnnxRuntimeRunner, OpenVinoRunner, Runner
+from matting_models.errors import EntryNotFoundError
+from matting_models.fetch import Say, require_hash
+from matting_models.origin import Origin, read_origin
+from matting_models.pictures import at_size, open_photo, photo_paths, synthetic
+from matting_models.reference import Reference
+from matting_models.report import write_contact_sheet
+from matting_models.repository import Repository
+from matting_models.samples import ensure_samples
+from matting_models.verify import EXACT, REDUCED, Bounds, Verification, verify_entry
+
+_CONSTANTS = ("black", "grey", "white")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """What is asked of `models verify`. None and empty: the newest version, the sample photos, as the entry says."""
+
+    name: str
+    version: int | None = None
+    photos: tuple[Path, ...] = ()
+    original: Path | None = None
+    engine: str | None = None
+    report: Path | None = None
+
+
+def verify(request: VerifyRequest, repository: Repository, cache: Path, say: Say) -> tuple[Verification, Path]:
+    """Verifies an entry and returns what was found and where the contact sheet is.
+
+    Raises:
+        EntryNotFoundError: the entry, or its original, is not there.
+        HashMismatchError: the original is another file now.
+        EngineError: the engine refuses the entry.
+    """
+    path = repository.model_path(request.name, request.version)
+    config = read_config(repository.config_path(request.name))
+    origin = read_origin(path.parent)
+    original = _original(request, origin, cache, say)
+    paths = photo_paths(request.photos) if request.photos else ensure_samples(cache, say)
+    sides = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
+    images = {photo.name: at_size(open_photo(photo), sides) for photo in paths}
+    made_up = synthetic(sides)
+    constants = {name: made_up.pop(name) for name in _CONSTANTS}
+    runner = _runner(request.engine or config.engine, path, config)
+    bounds = _bounds(config, runner)
+    say(f"comparing {request.name} on {runner.name} with {original.name}: {len(images)} photos and {len(made_up)} more")
+    result = verify_entry(
+        request.name,
+        runner,
+        Reference(original, origin.recipe, origin.output_name),
+        {**images, **made_up},
+        constants,
+        bounds=bounds,
+        batch_sizes=range(1, 9) if config.max_batch_size else (1,),
+    )
+    page = request.report or cache / "reports" / f"{request.name}-verify.html"
+    write_contact_sheet(page, result)
+    return result, page
+
+
+def _original(request: VerifyRequest, origin: Origin, cache: Path, say: Say) -> Path:
+    if request.original is not None:
+        original = request.original
+    elif origin.catalogue in CATALOGUE:
+        return original_of(CATALOGUE[origin.catalogue], Places.usual(cache), say)
+    else:
+        original = Path(origin.original)
+    if not original.is_file():
+        raise EntryNotFoundError(f"{original}, which {request.name} was made of, is gone. Say where it is: --original.")
+    require_hash(original, origin.sha256)
+    return original
+
+
+def _runner(engine: str, path: Path, config: EntryConfig) -> Runner:
+    if engine == "openvino" and config.accelerator is not None and config.accelerator.name == "openvino":
+        return OpenVinoRunner(path, {"PERFORMANCE_HINT": "LATENCY", **config.accelerator.parameters})
+    return OpenVinoRunner(path) if engine == "openvino" else OnnxRuntimeRunner(path)
+
+
+def _bounds(config: EntryConfig, runner: Runner) -> Bounds:
+    return EXACT if config.precision != "int8" and runner.precision == "f32" else REDUCED
