@@ -48,12 +48,15 @@ def ensure_runtime(cache_dir: Path, progress: Progress | None = None) -> Runtime
     libpython_folder = check_machine(this_machine())
     cache_dir = cache_dir.absolute()
     runtime = Runtime(cache_dir / _folder_name(), libpython_folder)
-    if not runtime.is_complete():
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with _exclusively(cache_dir / "triton.lock", tell):
-            if not runtime.is_complete():
-                _install(runtime, tell)
-    _refresh_own_backends(runtime.backends)
+    try:
+        if not runtime.is_complete():
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with _exclusively(cache_dir / "triton.lock", tell):
+                if not runtime.is_complete():
+                    _install(runtime, tell)
+        _refresh_own_backends(runtime.backends)
+    except OSError as exc:
+        raise InstallError(f"Triton could not be installed into {runtime.root}: {exc}") from exc
     return runtime
 
 
@@ -87,8 +90,6 @@ def _install(runtime: Runtime, tell: Progress) -> None:
         if runtime.root.exists():
             shutil.rmtree(runtime.root)
         half.root.rename(runtime.root)
-    except OSError as exc:
-        raise InstallError(f"Triton could not be installed into {runtime.root}: {exc}") from exc
     finally:
         shutil.rmtree(half.root, ignore_errors=True)
     if not runtime.is_complete():

@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from matting_triton import shepherd
 from matting_triton.command import ModelControl, Ports, command_line
 from matting_triton.errors import ModelLoadError, PortTakenError, RepositoryMissingError, TritonStartError
 from matting_triton.logs import LogCallable
@@ -17,6 +17,9 @@ from matting_triton.ports import LOOPBACK, HeldPort
 from matting_triton.process import ShepherdedProcess
 from matting_triton.readiness import ReadinessProbe
 from matting_triton.runtime import Runtime
+
+# The backend knows its own segments by it (backends/onnxruntime/model.py).
+_SHM_PREFIX = "matting_triton_"
 
 
 class LocalTriton:
@@ -189,9 +192,7 @@ class LocalTriton:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -220,7 +221,8 @@ class LocalTriton:
         for held in self._held:
             if held.number == ports.metrics:
                 held.close()
-        self._shm_prefix = f"matting_triton_{os.getpid()}_{secrets.token_hex(4)}_"
+        shepherd.remove_orphans(_SHM_PREFIX)
+        self._shm_prefix = f"{_SHM_PREFIX}{os.getpid()}_{secrets.token_hex(4)}_"
         command = command_line(
             self._runtime,
             self._repository,

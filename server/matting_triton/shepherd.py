@@ -19,6 +19,7 @@ it be killed itself, the kernel kills COMMAND (PR_SET_PDEATHSIG, prctl(2)).
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import select
 import signal
@@ -41,6 +42,16 @@ def remove_segments(prefix: str) -> int:
                 os.unlink(f"{SHM_FOLDER}/{name}")
                 removed += 1
     return removed
+
+
+def remove_orphans(prefix: str) -> int:
+    """Remove segments called `prefix` PID `_`... whose process PID is gone; return how many there were.
+
+    Only a kill of a program and its shepherd in one moment, while Triton starts, leaves such.
+    """
+    owned = re.compile(re.escape(prefix) + r"(\d+)_")
+    found = {int(match[1]) for name in os.listdir(SHM_FOLDER) if (match := owned.match(name))}
+    return sum(remove_segments(f"{prefix}{pid}_") for pid in found if not os.path.exists(f"/proc/{pid}"))
 
 
 def kill_group(group: int) -> None:

@@ -12,8 +12,8 @@ know the parameter and runs it, which is harmless):
 - `describe`: the first output begins with a JSON object that says what really serves the model (`engine`, `device`,
   `precision`, `threads`, `version`), followed by zero bytes.
 - `scrub`: all outputs are zero. What the engine keeps of earlier requests is given back. Triton's shared-memory pool
-  places the request's own tensors where earlier ones lay: a request of `max_batch_size` rows of zeros leaves nothing
-  of them.
+  places the request's own tensors where earlier ones lay: two requests of zeros, one of `max_batch_size` rows and one
+  of a row fewer (their tensors meet at other places), leave nothing of them.
 
 Inputs and joined batches are overwritten as soon as the model has run, unless MATTING_SCRUB is 0 in the environment.
 """
