@@ -10,7 +10,7 @@ import pytest_asyncio
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
-from testkit.local_triton import CACHE_DIR, TEST_MODELS
+from testkit.local_triton import CACHE_DIR, QUICK_START, TEST_MODELS
 
 # For tasks that were cancelled and have not had their turn yet.
 _LAST_TURNS_S = 1.0
@@ -25,7 +25,7 @@ def triton_runtime() -> Runtime:
 @pytest.fixture(scope="session")
 def triton_server(triton_runtime: Runtime) -> Iterator[LocalTriton]:
     """Yield a ready Triton that serves the models of testkit/models, shared by the whole session."""
-    with LocalTriton(triton_runtime, TEST_MODELS, grace_s=0) as triton:
+    with LocalTriton(triton_runtime, TEST_MODELS, grace_s=0, extra_arguments=QUICK_START) as triton:
         yield triton
 
 

@@ -27,8 +27,7 @@ class LocalTriton:
 
     Owns the process (with one stub for each instance of a Python model), its shared-memory segments and the held ports.
     Invariants: after `stop` none of them is left; they are gone as well soon after this process dies, in whatever way.
-    One thread at a time starts, restarts and stops it; everything else may be called from any. Used as a context
-    manager, it is started and ready inside.
+    One thread at a time starts, restarts and stops it; the rest is for any. As a context manager, it is ready inside.
 
     Args:
         runtime: From `ensure_runtime`.

@@ -63,6 +63,7 @@ class TritonSupervisor:
         backoff: How long to wait before a restart.
         ready_timeout_s: A Triton that is not ready by then is killed and started again.
         grace_s: Seconds between SIGTERM and SIGKILL when stopping.
+        extra_arguments: More options of `tritonserver`.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TritonSupervisor:
         backoff: Backoff | None = None,
         ready_timeout_s: float = 900.0,
         grace_s: float = 0.0,
+        extra_arguments: tuple[str, ...] = (),
     ) -> None:
         self._triton = LocalTriton(
             runtime,
@@ -88,6 +90,7 @@ class TritonSupervisor:
             log=self._on_line,
             on_end=self._on_end,
             grace_s=grace_s,
+            extra_arguments=extra_arguments,
         )
         self._log = log
         self._on_event = on_event

@@ -18,7 +18,7 @@ from matting_triton.errors import ModelLoadError, PortTakenError, RepositoryMiss
 from matting_triton.local import LocalTriton
 from matting_triton.ports import HeldPort
 from matting_triton.runtime import Runtime
-from testkit.local_triton import copy_models
+from testkit.local_triton import QUICK_START, copy_models
 
 pytestmark = pytest.mark.triton
 
@@ -110,7 +110,7 @@ def test_its_processes_write_no_core_file(triton_server: LocalTriton) -> None:
 
 def test_a_model_can_be_added_and_removed_while_it_runs(triton_runtime: Runtime, tmp_path: Path) -> None:
     with (
-        LocalTriton(triton_runtime, tmp_path, grace_s=0) as triton,
+        LocalTriton(triton_runtime, tmp_path, grace_s=0, extra_arguments=QUICK_START) as triton,
         triton_client.InferenceServerClient(triton.grpc_address) as client,
     ):
         copy_models(["single"], tmp_path)
@@ -139,7 +139,7 @@ def test_broken_models_are_named_and_good_ones_served(triton_runtime: Runtime, t
     config = repository / "half" / "config.pbtxt"
     config.write_text(config.read_text().replace("max_batch_size: 8", "max_batch_size: many"))
     (repository / "delay" / "1" / "model.py").write_text("raise ValueError('no luck today')\n")
-    with LocalTriton(triton_runtime, repository, grace_s=0) as triton:
+    with LocalTriton(triton_runtime, repository, grace_s=0, extra_arguments=QUICK_START) as triton:
         with pytest.raises(ModelLoadError) as caught:
             triton.wait_ready(every_model=True)
         assert sorted(caught.value.failures) == ["delay", "half"]
@@ -153,7 +153,7 @@ def test_one_that_is_not_ready_in_time_says_so_with_its_last_words(triton_runtim
     repository = copy_models(["single"], tmp_path)
     slow = "import sys, time\nprint('thinking', flush=True)\ntime.sleep(600)\n"
     (repository / "single" / "1" / "model.py").write_text(slow)
-    triton = LocalTriton(triton_runtime, repository, grace_s=0)
+    triton = LocalTriton(triton_runtime, repository, grace_s=0, extra_arguments=QUICK_START)
     triton.start()
     try:
         with pytest.raises(TritonStartError, match=r"not ready in 1 s") as caught:
@@ -181,7 +181,9 @@ def test_log_lines_are_passed_on_and_a_raising_reader_does_no_harm(triton_runtim
         if "Started GRPC" in line:
             raise OSError("no space left on device")
 
-    with LocalTriton(triton_runtime, copy_models(["single"], tmp_path), log=log, grace_s=0) as triton:
+    with LocalTriton(
+        triton_runtime, copy_models(["single"], tmp_path), log=log, grace_s=0, extra_arguments=QUICK_START
+    ) as triton:
         triton.wait_ready()
         assert any("successfully loaded 'single'" in line for line in lines)
 
@@ -189,7 +191,15 @@ def test_log_lines_are_passed_on_and_a_raising_reader_does_no_harm(triton_runtim
 def test_ports_of_choice_for_http_and_metrics(triton_runtime: Runtime, tmp_path: Path) -> None:
     held = HeldPort()
     held.close()
-    with LocalTriton(triton_runtime, tmp_path, grpc_port=held.number, http_port=0, metrics_port=0, grace_s=0) as triton:
+    with LocalTriton(
+        triton_runtime,
+        tmp_path,
+        grpc_port=held.number,
+        http_port=0,
+        metrics_port=0,
+        grace_s=0,
+        extra_arguments=QUICK_START,
+    ) as triton:
         assert triton.ports.grpc == held.number
         assert triton.ports.http is not None
         assert triton.ports.metrics is not None

@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton_client
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
-from testkit.local_triton import segments
+from testkit.local_triton import QUICK_START, segments
 from testkit.onnx_models import OPENVINO, expected_alpha, write_entry
 from tritonclient.utils import InferenceServerException
 
@@ -38,7 +38,7 @@ def server(triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) ->
     write_entry(repository, "renamed")
     config = repository / "renamed" / "config.pbtxt"
     config.write_text(config.read_text().replace('"alpha"', '"matte"'))
-    with LocalTriton(triton_runtime, repository, grace_s=0) as triton:
+    with LocalTriton(triton_runtime, repository, grace_s=0, extra_arguments=QUICK_START) as triton:
         yield triton
 
 

@@ -13,7 +13,7 @@ import tritonclient.grpc as triton_client
 from matting_triton.local import LocalTriton
 from matting_triton.ports import HeldPort
 from matting_triton.runtime import Runtime
-from testkit.local_triton import CACHE_DIR, copy_models, segments
+from testkit.local_triton import CACHE_DIR, QUICK_START, copy_models, segments
 
 pytestmark = pytest.mark.triton
 
@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def triton(triton_runtime: Runtime, repository: Path) -> Iterator[LocalTriton]:
-    with LocalTriton(triton_runtime, repository, grace_s=0) as triton:
+    with LocalTriton(triton_runtime, repository, grace_s=0, extra_arguments=QUICK_START) as triton:
         yield triton
 
 

@@ -14,7 +14,7 @@ from matting_triton.errors import PortTakenError, TritonStartError
 from matting_triton.ports import HeldPort
 from matting_triton.runtime import Runtime
 from matting_triton.supervisor import EventKind, SupervisorEvent, TritonSupervisor
-from testkit.local_triton import copy_models
+from testkit.local_triton import QUICK_START, copy_models
 
 pytestmark = pytest.mark.triton
 
@@ -46,7 +46,7 @@ class Story:
 
 @asynccontextmanager
 async def _supervised(runtime: Runtime, repository: Path, story: Story) -> AsyncIterator[TritonSupervisor]:
-    supervisor = TritonSupervisor(runtime, repository, on_event=story.take, backoff=_SOON)
+    supervisor = TritonSupervisor(runtime, repository, on_event=story.take, backoff=_SOON, extra_arguments=QUICK_START)
     try:
         await supervisor.start()
         yield supervisor

@@ -7,6 +7,8 @@ from pathlib import Path
 
 # A Triton repository of small models written in Python; each model.py says what it answers.
 TEST_MODELS = Path(__file__).parent / "models"
+# Without it Triton starts each Python model twice, the first time only to ask for what its configuration leaves out.
+QUICK_START = ("--disable-auto-complete-config",)
 CACHE_DIR = Path(__file__).parents[2] / ".cache"
 
 
