@@ -80,6 +80,10 @@ class Authority:
         certificate = builder.sign(self.key, hashes.SHA256())
         return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
+    def key_pem(self) -> bytes:
+        """Return the authority's own key."""
+        return _pem(self.key)
+
     def issue_client(self, name: str, *, starts: dt.timedelta = -_DAY, ends: dt.timedelta = _DAY) -> Issued:
         """Issue a caller's certificate."""
         return self.issue(name, names=(name,), starts=starts, ends=ends, client=True)

@@ -72,6 +72,11 @@ class Canary:
 
     def __init__(self) -> None:
         self._parts: dict[str, list[NDArray[np.uint64]]] = {}
+        self._plain = np.empty(0, np.uint64)
+
+    def ignore(self, content: bytes | memoryview) -> None:
+        """Do not take for the canary what is in other content too, such as a file format's standard tables."""
+        self._plain = np.union1d(self._plain, _anchors(np.frombuffer(content, np.uint8))[1])
 
     def add(self, kind: str, content: bytes | memoryview) -> bool:
         """Add content. Returns False if it is too plain or too short to be known again anywhere."""
@@ -85,7 +90,7 @@ class Canary:
         for kind, parts in self._parts.items():
             if len(parts) > 1:
                 self._parts[kind] = [np.unique(np.concatenate(parts))]
-        return {kind: np.unique(parts[0]) for kind, parts in self._parts.items()}
+        return {kind: np.setdiff1d(parts[0], self._plain) for kind, parts in self._parts.items()}
 
 
 def scan(pid: int, canary: Canary) -> ScanResult:
