@@ -21,7 +21,14 @@ from matting_gateway.errors import (
 from matting_gateway.rpc import tensor_limits
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.client_memory import ClientMemory
-from matting_gateway.rpc.infer_wire import InferHeader, InferRequest, InferResponse, RequestReader, ResponseWriter
+from matting_gateway.rpc.infer_wire import (
+    InferHeader,
+    InferRequest,
+    InferResponse,
+    RequestReader,
+    ResponseWriter,
+    release,
+)
 from matting_gateway.rpc.model_statistics import ModelStatistics, RequestTimes
 from matting_gateway.rpc.passed_on import affinity_of, own_words
 from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_model
@@ -155,6 +162,7 @@ class InferService:
         except ModelFailedError as exc:
             raise own_words(exc) from exc
         answered_s = self._clock.now()
+        release(tensor.data for tensor in tensors)
         call.queue_s, call.inference_s = result.queue_s, result.inference_s
         pieces = self._respond(result, header, tensor_plan.places, tenant)
         version = result.version or arrived.contract.versions[0]

@@ -18,6 +18,7 @@ from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, GatewayError, OverloadedError
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import Arrived, InferService
+from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.passed_on import affinity_of
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.status import unexpected
@@ -196,7 +197,7 @@ class InferStream:
 
     async def _write(self, pieces: list[Buffer]) -> None:
         async with self._writing:
-            await self._context.write(b"".join(pieces))
+            await self._context.write(join_and_release(pieces))
 
 
 def _error(text: str, request_id: str) -> list[Buffer]:

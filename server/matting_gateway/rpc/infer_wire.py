@@ -6,7 +6,7 @@ only the raw contents are cut out by hand. What cannot be cut apart safely goes 
 so that both always agree on what a message says.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -194,3 +194,17 @@ def _response_header(response: InferResponse) -> service_pb2.ModelInferResponse:
     for output in response.outputs:
         header.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
     return header
+
+
+def join_and_release(pieces: Sequence[Buffer]) -> bytes:
+    """Join the pieces of a message, and let go of what they looked at without waiting for anybody's bookkeeping."""
+    message = b"".join(pieces)
+    release(pieces)
+    return message
+
+
+def release(buffers: Iterable[Buffer]) -> None:
+    """Let go of the memory behind views."""
+    for buffer in buffers:
+        if isinstance(buffer, memoryview):
+            buffer.release()

@@ -16,6 +16,7 @@ from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_service import InferService, Queue
 from matting_gateway.rpc.infer_stream import InferStream
+from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.memory_rpcs import memory_handlers
 from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
@@ -105,7 +106,7 @@ class OpenInference:
             message = await self._receive(context)
             permit.shrink(_COPIES_HELD * len(message))
             arrived = self._service.arrive(message, call)
-            return b"".join(await self._service.answer(arrived, call, call.deadline_s))
+            return join_and_release(await self._service.answer(arrived, call, call.deadline_s))
 
     async def model_stream_infer(self, _requests: object, context: _Context) -> None:
         call = current_call()

@@ -19,7 +19,7 @@ from matting_gateway.triton.caretaker import Caretaker
 from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonError
 from matting_gateway.triton.exchange import Exchange
 from matting_gateway.triton.executions import Executions
-from matting_gateway.triton.settings import ChannelOptions, PoolSettings
+from matting_gateway.triton.settings import PoolSettings, channel_options
 from matting_gateway.triton.shared_memory import SharedMemoryStatistics
 
 _logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Endpoint:
         """Open the channel and begin to look after it."""
         settings = self._settings
         self._channel = settings.channel_factory(
-            self.address.target, self.address.server_name, _channel_options(settings)
+            self.address.target, self.address.server_name, channel_options(settings)
         )
         self._exchange = Exchange(self._channel, settings=settings)
         self._discoverer = Discoverer(self._channel, backend=self.address.label, timeout_s=settings.probe_timeout_s)
@@ -219,13 +219,14 @@ class Endpoint:
         self._on_change()
 
     def _set_health(self, *, healthy: bool, state: str) -> None:
-        changed = healthy != self.healthy
+        changed, told = healthy != self.healthy, state != self._state
         self.healthy, self._state = healthy, state
-        if changed and healthy:
-            self._exchange.memory.forget()
         if changed:
             self._up.set(int(healthy))
             _logger.info("backend %s: %s", self.address.label, state)
+            if healthy:  # perhaps it was started anew, and knows nothing of the slabs
+                self._exchange.memory.forget()
+        if told:
             self._on_change()
 
     async def _look(self) -> bool:
@@ -244,18 +245,3 @@ class Endpoint:
             self._on_change()
         self._set_health(healthy=True, state="up")
         return True
-
-
-def _channel_options(settings: PoolSettings) -> ChannelOptions:
-    return (
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        # A batch is tried again by the scheduler, which knows the deadlines; never behind its back.
-        ("grpc.enable_retries", 0),
-        # A Triton that returns is noticed within a second.
-        ("grpc.initial_reconnect_backoff_ms", int(1000 * settings.first_retry_s)),
-        ("grpc.min_reconnect_backoff_ms", int(1000 * settings.probe_timeout_s)),
-        ("grpc.max_reconnect_backoff_ms", int(1000 * settings.longest_retry_s)),
-        # Every backend has a connection of its own.
-        ("grpc.use_local_subchannel_pool", 1),
-    )

@@ -58,3 +58,19 @@ class PoolSettings:
     shared_memory: SharedMemoryUse = SharedMemoryUse.AUTO
     shared_memory_bytes: int = 256 << 20
     scrub: bool = True
+
+
+def channel_options(settings: PoolSettings) -> ChannelOptions:
+    """Return the gRPC options of a channel to a Triton."""
+    return (
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        # A batch is tried again by the scheduler, which knows the deadlines; never behind its back.
+        ("grpc.enable_retries", 0),
+        # A Triton that returns is noticed within a second.
+        ("grpc.initial_reconnect_backoff_ms", int(1000 * settings.first_retry_s)),
+        ("grpc.min_reconnect_backoff_ms", int(1000 * settings.probe_timeout_s)),
+        ("grpc.max_reconnect_backoff_ms", int(1000 * settings.longest_retry_s)),
+        # Every backend has a connection of its own.
+        ("grpc.use_local_subchannel_pool", 1),
+    )

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast reader never disagrees with protobuf; `python -m testkit.infer_fuzz` in make fuzz goes on for longer."""
+
+import pytest
+from testkit.infer_fuzz import fuzz
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fast_reader_and_protobuf_agree(seed: int) -> None:
+    assert fuzz(50_000, seed) is None
