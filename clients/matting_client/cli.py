@@ -22,7 +22,7 @@ DONE, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 EPILOG = """exit codes:
   0  all done
-  1  some failed; each is named on standard error, with why
+  1  some failed, each named on standard error with why; or interrupted
   2  the command line cannot be followed
   3  no server answered, or it stopped answering; what was left was not tried
 
@@ -46,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MattingError as error:
         print(f"matting {arguments.command}: {explain(error)}", file=sys.stderr)
         return UNREACHABLE if isinstance(error, ServerUnreachableError) else SOME_FAILED
+    except BrokenPipeError:  # whoever read the output has seen enough; nothing is to be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         print(f"matting {arguments.command}: {error}", file=sys.stderr)
         return SOME_FAILED
@@ -129,14 +132,14 @@ async def _cut_out(
 def run_models(arguments: argparse.Namespace) -> int:
     """Print the models that can be named."""
     with _client(arguments) as client:
-        print(models_text(client.list_models(), as_json=arguments.json))
+        print(models_text(client.list_models(), as_json=arguments.json), flush=True)
     return DONE
 
 
 def run_policy(arguments: argparse.Namespace) -> int:
     """Print the data policy."""
     with _client(arguments) as client:
-        print(policy_text(client.data_policy(), as_json=arguments.json))
+        print(policy_text(client.data_policy(), as_json=arguments.json), flush=True)
     return DONE
 
 

@@ -6,6 +6,9 @@ server's own (`matting_pixels`). Works at 8 bits a sample; deeper photos are the
 Needs the extra `[pixels]`.
 """
 
+import contextlib
+import functools
+import importlib
 import io
 import math
 import warnings
@@ -49,14 +52,13 @@ class LocalComposer:
         one of the photo's size.
 
         Raises:
-            ValueError: The photo cannot be read here.
+            ValueError: The photo cannot be read here, or not at its full depth.
         """
-        if not self.spec.refine:
-            return OutputSpec()
         with _opened(photo) as image:
+            _check_depth(image, photo)
             long_px, short_px = max(image.size), min(image.size)
         grid_px = self.grid_px or _UNKNOWN_GRID_PX
-        if short_px <= grid_px:
+        if not self.spec.refine or short_px <= grid_px:
             return OutputSpec()
         return OutputSpec(max_side_px=math.ceil(grid_px * long_px / short_px))
 
@@ -108,8 +110,7 @@ def read_color(photo: bytes) -> Pixels:
         ValueError: It cannot be read here, or not at its full depth.
     """
     with _opened(photo) as image:
-        if image.mode in _DEEP_MODES or _png_depth(photo) == 16:
-            raise ValueError("it has 16 bits a sample")
+        _check_depth(image, photo)
         try:
             upright = _to_srgb(ImageOps.exif_transpose(image))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -161,7 +162,15 @@ def fit_background(picture: Pixels, width_px: int, height_px: int, fit: Fit) -> 
     return out
 
 
+@functools.cache
+def _know_heif() -> None:
+    """Teach Pillow HEIC where the extra `[heif]` is installed."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
 def _opened(photo: bytes) -> Image.Image:
+    _know_heif()
     try:
         with warnings.catch_warnings():
             # Between its warning and its refusal Pillow is asked for a photo that the server took.
@@ -171,9 +180,11 @@ def _opened(photo: bytes) -> Image.Image:
         raise ValueError("it is of a format that cannot be read here") from error
 
 
-def _png_depth(photo: bytes) -> int:
-    """Return the bits a sample of a PNG, from its header; 0 for anything else."""
-    return photo[24] if photo.startswith(b"\x89PNG\r\n\x1a\n") and len(photo) > 24 else 0
+def _check_depth(image: Image.Image, photo: bytes) -> None:
+    """Refuse more than 8 bits a sample; of a colour PNG Pillow does not tell, but its header does."""
+    depth = photo[24] if image.format == "PNG" else 8
+    if image.mode in _DEEP_MODES or depth > 8:
+        raise ValueError("it has 16 bits a sample")
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

@@ -120,5 +120,5 @@ def explain(error: MattingError) -> str:
     if error.reason:
         parts.append(f"[{error.reason}]")
     if error.retry_after_s is not None:
-        parts.append(f"; the server says to try again in {error.retry_after_s:.1f} s")
+        parts.append(f"(the server says to try again in {error.retry_after_s:.1f} s)")
     return " ".join(parts)

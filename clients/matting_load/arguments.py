@@ -38,6 +38,14 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--constant", action="store_true", help="even gaps instead of Poisson arrivals")
 
 
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the generator's own limit is looked for."""
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="sending processes (default: 1)")
+    parser.add_argument("--connections", type=int, default=4, metavar="N", help="connections a process (default: 4)")
+    parser.add_argument("--kilobytes", type=int, default=300, metavar="K", help="size of a call (default: 300)")
+    parser.add_argument("--trial", type=float, default=4.0, metavar="S", help="seconds a rate (default: 4)")
+
+
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says where calls go."""
     target = parser.add_argument_group("target")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from matting_load.arguments import (
     add_call_arguments,
+    add_limit_arguments,
     add_report_arguments,
     add_run_arguments,
     add_search_arguments,
     add_target_arguments,
 )
+from matting_load.limit import find_limit
 from matting_load.live import make_watcher
 from matting_load.page import render_page
 from matting_load.plan import Plan
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
-    commands = {"run": run_command, "search": search_command, "compare": compare_command}
+    commands = {"run": run_command, "search": search_command, "compare": compare_command, "limit": limit_command}
     try:
         return commands[arguments.command](arguments)
     except (UsageError, ValueError) as error:
@@ -67,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     comparer.add_argument("reports", nargs="+", metavar="FILE", help="reports as JSON")
     comparer.add_argument("-o", "--html", required=True, metavar="PAGE", help="the page to write")
     comparer.add_argument("--title", default="", help="the page's title")
+    add_limit_arguments(commands.add_parser("limit", help="find the rate at which this generator is the bottleneck"))
     return parser
 
 
@@ -108,6 +111,29 @@ def compare_command(arguments: argparse.Namespace) -> int:
     Path(arguments.html).write_text(page, encoding="utf-8")
     print(f"wrote {arguments.html}")
     return DONE
+
+
+def limit_command(arguments: argparse.Namespace) -> int:
+    """Find the generator's own limit."""
+
+    def on_trial(rate: float, report: Report) -> None:
+        generator = report.generator
+        print(
+            f"{rate:>8,.0f}/s  sent late by p50 {generator.lag_p50_s * 1e3:.2f}, "
+            f"p99 {generator.lag_p99_s * 1e3:.2f} ms; {generator.cpu_share:.0%} of a core a process, {generator.cpu_per_call_s * 1e6:.0f} µs a call",
+            flush=True,
+        )
+
+    rate = find_limit(
+        processes=arguments.processes,
+        connections=arguments.connections,
+        call_bytes=arguments.kilobytes * 1024,
+        trial_s=arguments.trial,
+        run=run,
+        on_trial=on_trial,
+    )
+    print(f"calls of {arguments.kilobytes} KiB were sent on time at {rate:g}/s by {arguments.processes} process(es)")
+    return DONE if rate else FAILED
 
 
 def _watched(plan: Plan, arguments: argparse.Namespace) -> Report:

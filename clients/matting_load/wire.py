@@ -20,6 +20,11 @@ def infer_request(
     return request if timeout_us is None else timeout_parameter(timeout_us) + request
 
 
+def infer_response(output: bytes) -> bytes:
+    """Write a `ModelInferResponse` with one raw output."""
+    return _field(6, _LENGTH_DELIMITED, output)
+
+
 def timeout_parameter(timeout_us: int) -> bytes:
     """Write the entry `timeout` of a request's parameters; may stand before or after the rest of the message."""
     value = _field(2, _VARINT, _varint(timeout_us))  # InferParameter.int64_param

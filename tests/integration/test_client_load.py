@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from matting_load import (
     steady,
 )
 from matting_load.cli import main
+from matting_load.limit import find_limit
 from matting_load.records import Tally
 from testkit.fake_gateway import Failure, FakeGateway
 from tritonclient.grpc import service_pb2
@@ -244,3 +246,25 @@ def test_nobody_answering_is_a_failure(capsys: pytest.CaptureFixture[str]) -> No
     arguments = ["run", "--callers", "1", "--duration", "0.1", "--address", "127.0.0.1:1", "--sizes", "32x32", "-q"]
     assert main(arguments) == 1
     assert "UNAVAILABLE" in capsys.readouterr().out
+
+
+def test_the_generators_own_limit_is_found() -> None:
+    trials: list[float] = []
+
+    def judged(plan: Plan) -> matting_load.Report:
+        report = matting_load.run(plan)
+        # On a busy machine calls may be late at any rate: the judgement is tested by a verdict of its own.
+        late = plan.load.segments[0].start_rate > 200 if isinstance(plan.load, OpenLoop) else True
+        generator = dataclasses.replace(report.generator, cpu_share=0.9 if late else 0.1, lag_p99_s=0.0)
+        return dataclasses.replace(report, generator=generator)
+
+    found = find_limit(
+        processes=1,
+        connections=1,
+        call_bytes=100,
+        trial_s=0.3,
+        run=judged,
+        on_trial=lambda rate, report: trials.append(rate),
+    )
+    assert trials == [125, 250]
+    assert found == 125

@@ -182,3 +182,18 @@ def test_a_background_fills_the_photo(fit: Any, size: tuple[int, int]) -> None:
     result = fit_background(np.full((*size, 3), 255, np.uint8), 60, 40, fit)
     assert result.shape == (40, 60, 3)
     assert bool((result == 255).all()) == (fit != "contain")
+
+
+def test_a_photo_that_cannot_be_read_here_is_found_before_anything_is_asked() -> None:
+    deep = file_of(np.full((8, 9), 40_000, np.uint16))
+    for photo in (deep, b"nonsense"):
+        with pytest.raises(ValueError, match=r"16 bits|cannot be read"):
+            LocalComposer(OutputSpec(kind="cutout")).alpha_spec(photo)
+
+
+def test_a_heic_photo_is_read_where_its_library_is() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image = heif.from_pillow(Image.fromarray(np.full((64, 64, 3), RED, np.uint8)))
+    out = io.BytesIO()
+    image.save(out, quality=90)
+    assert np.abs(read_color(out.getvalue())[32, 32].astype(int) - np.array(RED)).max() < 12
