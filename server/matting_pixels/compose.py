@@ -20,13 +20,17 @@ def cutout(color: Pixels, alpha: Pixels) -> Pixels:
 
     The colour under alpha 0 is blanked: a cutout holds nothing of the background.
     """
-    height, width = alpha.shape
-    out = np.empty((height, width, 4), color.dtype)
-    for top in range(0, height, _STRIP_ROWS):
+    out = np.empty((*alpha.shape, 4), color.dtype)
+    for top in range(0, alpha.shape[0], _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        cv2.merge([color[rows], alpha[rows]], out[rows])
-        blank_hidden(out[rows])
+        cutout_rows(color[rows], alpha[rows], out[rows])
     return out
+
+
+def cutout_rows(color: Pixels, alpha: Pixels, out: Pixels) -> None:
+    """Like `cutout`, into rows that exist."""
+    cv2.merge([color, alpha], out)
+    blank_hidden(out)
 
 
 def blank_hidden(rgba: Pixels) -> None:

@@ -21,6 +21,7 @@ _WIDE_PX = 32
 _NARROW_PX = 7
 _HALO_PX = _NARROW_PX // 2
 _TILE_PX = 256
+_STRIP_ROWS = 16
 _TINY = np.float32(1e-5)
 
 
@@ -65,15 +66,21 @@ def _soft_tiles(alpha: Pixels) -> Iterator[_Tile]:
 def _far_colors(color: Pixels, alpha: Pixels) -> tuple[Floats, Floats]:
     """The wide pass: blurred foreground and background colours, 0 to 1, of a small copy of the photo."""
     height, width = alpha.shape
-    scale = min(1.0, _SMALL_SIDE_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    depth = cv2.CV_16U if color.dtype == np.uint16 else cv2.CV_8U
+    by = -(-max(height, width) // _SMALL_SIDE_PX)
+    small_width = -(-width // by)
+    fronts, behinds, weights = [], [], []
     # Weighted before it is made small: afterwards, thin hair and what is behind it are one colour.
-    weighted = cv2.multiply(color, cv2.merge([alpha, alpha, alpha]), scale=1 / 255, dtype=cv2.CV_MAKETYPE(depth, 3))
-    front = _to_unit(cv2.resize(weighted, size, interpolation=cv2.INTER_AREA))
-    behind = _to_unit(cv2.resize(color, size, interpolation=cv2.INTER_AREA)) - front
-    weight = _to_unit(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA))[..., None]
-    return _average(front, weight, _WIDE_PX), _average(behind, 1 - weight, _WIDE_PX)
+    for top in range(0, height, by * _STRIP_ROWS):
+        rows = slice(top, min(height, top + by * _STRIP_ROWS))
+        size = (small_width, -(-(rows.stop - top) // by))
+        image, weight = _to_unit(color[rows]), _to_unit(alpha[rows])
+        front = cv2.resize(image * weight[..., None], size, interpolation=cv2.INTER_AREA)
+        fronts.append(front)
+        behinds.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA) - front)
+        weights.append(cv2.resize(weight, size, interpolation=cv2.INTER_AREA))
+    weight = np.concatenate(weights)[..., None]
+    front = _average(np.concatenate(fronts), weight, _WIDE_PX)
+    return front, _average(np.concatenate(behinds), 1 - weight, _WIDE_PX)
 
 
 def _clean_tile(out: Pixels, color: Pixels, alpha: Pixels, front: Floats, behind: Floats, tile: _Tile) -> None:

@@ -4,12 +4,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matting_gateway.domain import Decontamination, ModelInput, OutputSpec, Refinement
+from matting_gateway.domain import Decontamination, FileEncoding, ModelInput, OutputSpec, Refinement
+from matting_gateway.imaging.encode import AVIF, WEBP
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.plan import needs_color, oriented_size, place, plan_decode
 
 # Room for what does not grow with the photo: strips, grids, a decoder's own tables.
 _FIXED_BYTES = 8 << 20
+# What libwebp and libaom hold for each pixel while they write, as measured.
+_VIDEO_ENCODER_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class PhotoHeader:
             per_pixel += 5 * sample_bytes
         if output.refinement is Refinement.GUIDED or output.decontamination is not Decontamination.NONE:
             per_pixel += 3 * sample_bytes
+        if isinstance(output.encoding, FileEncoding) and output.encoding.mime_type in (WEBP, AVIF):
+            per_pixel += _VIDEO_ENCODER_BYTES
         return int(area * per_pixel)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
-from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
+from matting_pixels.compose import cutout, cutout_rows, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
 from matting_pixels.fit import Placement, out_of_grid, resize
 from matting_pixels.refine import refine_guided
@@ -29,8 +29,9 @@ from matting_gateway.domain import (
     RenderedOutput,
     Subject,
 )
-from matting_gateway.imaging.encode import can_be_deep, check_side, encode_file
+from matting_gateway.imaging.encode import PNG, can_be_deep, check_side, encode_file
 from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
+from matting_gateway.imaging.png import encode_png_rows
 from matting_gateway.imaging.prepare import Prepared
 
 _NATURAL_FORMATS = {
@@ -66,6 +67,7 @@ class Renderer:
         self._exact = exact
         self._default_quality = default_quality
         self._alphas: dict[tuple[Refinement, int, int], Pixels] = {}
+        self._clean_colors: dict[Refinement, Pixels] = {}
 
     @cached_property
     def finding(self) -> Finding:
@@ -94,30 +96,47 @@ class Renderer:
         width, height = _capped(region.width_px, region.height_px, output.max_side_px)
         if isinstance(output.encoding, FileEncoding):
             check_side(output.encoding, width, height, f"{path}.encoded.mime_type")
+        if output.kind is OutputKind.CUTOUT and _is_png(output):
+            return self._cutout_png(output, region, width, height)
         pixels = self._pixels(output, background, region, width, height)
         return self._encode(pixels, output)
+
+    def _cutout_png(self, output: OutputSpec, region: Region, width: int, height: int) -> RenderedOutput:
+        """Join colour and alpha row by row while writing, so that the RGBA picture never exists as a whole."""
+        color, alpha = self._front(output, region, width, height)
+
+        def fill(out: Pixels, top: int) -> None:
+            rows = slice(top, top + out.shape[0])
+            cutout_rows(color[rows], alpha[rows], out)
+
+        data = encode_png_rows(width, height, 4, color.dtype, fill)
+        return RenderedOutput(data, width, height, mime_type=PNG)
+
+    def _front(self, output: OutputSpec, region: Region, width: int, height: int) -> tuple[Pixels, Pixels]:
+        """Return the subject's colour and its alpha, both of the dtype that the output takes."""
+        alpha: Pixels = self._alpha(output.refinement, region, width, height)
+        color = self._color(output, region, width, height)
+        if _wants_deep(output, color):
+            return color, to_16_bit(alpha)
+        return to_8_bit(color), alpha
 
     def _pixels(
         self, output: OutputSpec, background: Prepared | None, region: Region, width: int, height: int
     ) -> Pixels:
-        alpha = self._alpha(output.refinement, region, width, height)
         if output.kind is OutputKind.ALPHA:
-            return alpha
-        color = self._color(output, region, width, height)
-        if not _wants_deep(output, color):
-            color = to_8_bit(color)
-        deep_alpha: Pixels = to_16_bit(alpha) if color.dtype == np.uint16 else alpha
+            return self._alpha(output.refinement, region, width, height)
+        color, alpha = self._front(output, region, width, height)
         if output.kind is OutputKind.CUTOUT:
-            return cutout(color, deep_alpha)
+            return cutout(color, alpha)
         if isinstance(output.background, ColorBackground):
             chosen = (output.background.red, output.background.green, output.background.blue)
-            return over_color(color, deep_alpha, chosen)
+            return over_color(color, alpha, chosen)
         if not isinstance(output.background, PictureBackground) or background is None or background.color is None:
             raise ValueError("a composite reached rendering without its background")
         behind = _fit_background(background, self._width_px, self._height_px, output.background.fit)
         behind = resize(_cut(behind, region), width, height)
         behind = to_16_bit(behind) if color.dtype == np.uint16 else to_8_bit(behind)
-        return over_picture(color, deep_alpha, behind, linear_light=output.background.linear_light)
+        return over_picture(color, alpha, behind, linear_light=output.background.linear_light)
 
     def _alpha(self, refinement: Refinement, region: Region, width: int, height: int) -> Pixels:
         """Return the alpha of a region of the photo at an output's size."""
@@ -161,8 +180,10 @@ class Renderer:
         color = self._prepared.color
         if color is None:
             raise ValueError("a result that needs colour reached rendering without it")
-        height, width = color.shape[:2]
-        return decontaminate(color, self._whole_alpha(refinement, width, height))
+        if refinement not in self._clean_colors:
+            height, width = color.shape[:2]
+            self._clean_colors[refinement] = decontaminate(color, self._whole_alpha(refinement, width, height))
+        return self._clean_colors[refinement]
 
     @property
     def _whole(self) -> Region:
@@ -191,6 +212,10 @@ class Renderer:
         if wanted is PixelFormat.BGR8:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         return RenderedOutput(byte_view(pixels), width, height, pixel_format=wanted)
+
+
+def _is_png(output: OutputSpec) -> bool:
+    return isinstance(output.encoding, FileEncoding) and output.encoding.mime_type == PNG
 
 
 def _wants_deep(output: OutputSpec, color: Pixels) -> bool:

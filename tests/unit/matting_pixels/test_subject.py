@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from matting_pixels.subject import Region, decidedness, find_subject, scale_region, widen
 
 
@@ -63,9 +62,7 @@ def test_a_scaled_box_covers_what_it_covered(data: st.DataObject) -> None:
     grid_width, grid_height, width, height = (data.draw(sides) for _ in range(4))
     left = data.draw(st.integers(0, grid_width - 1))
     top = data.draw(st.integers(0, grid_height - 1))
-    box = Region(
-        left, top, data.draw(st.integers(1, grid_width - left)), data.draw(st.integers(1, grid_height - top))
-    )
+    box = Region(left, top, data.draw(st.integers(1, grid_width - left)), data.draw(st.integers(1, grid_height - top)))
     scaled = scale_region(box, grid_width, grid_height, width, height)
     assert scaled.left_px <= box.left_px * width / grid_width
     assert scaled.left_px + scaled.width_px >= (box.left_px + box.width_px) * width / grid_width
