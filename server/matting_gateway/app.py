@@ -122,9 +122,9 @@ class Gateway:
         for address, port in self.doors.ports.items():
             self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
         if settings.metrics_listen:
-            host, _, port = settings.metrics_listen.rpartition(":")
+            host, _, metrics_port = settings.metrics_listen.rpartition(":")
             self._closing.callback(self.exposition.close)
-            self.exposition.start(host.strip("[]"), int(port))
+            self.exposition.start(host.strip("[]"), int(metrics_port))
             self._logs.event(Event.LISTENING, state="metrics", address=f"{host}:{self.exposition.port}")
         self._move_to(Lifecycle.SERVING)
         self._backends_changed()
@@ -205,6 +205,7 @@ class Gateway:
             lifecycle=lambda: self._lifecycle,
             draining=self._draining,
             policy=self._policy,
+            on_idle=self.pool.scrub if self._own_backend is not None and settings.hardening.scrub_memory else None,
         )
 
     # --- what rooms ask of one another ----------------------------------------------------

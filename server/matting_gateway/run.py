@@ -22,7 +22,7 @@ from matting_gateway.watched_files import WatchedFileError
 
 _EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON_DIED}
 # Triton's lines begin with their level; those of level I are many and tell nothing that /metrics does not.
-_WORTH_TELLING = ("W", "E", "F")
+_WORTH_TELLING = {"W": "warning", "E": "error", "F": "fatal"}
 
 
 def run(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -80,7 +80,10 @@ async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, st
         logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=event.detail)
 
     def on_line(line: str) -> None:
-        if line.startswith(_WORTH_TELLING):
-            logs.event(Event.TRITON_SAYS, detail=line)
+        if line[:1] in _WORTH_TELLING:
+            # Without the words themselves, which could quote what a model choked on.
+            logs.event(
+                Event.TRITON_SAYS, level=_WORTH_TELLING[line[0]], where=line.partition("]")[0].rpartition(" ")[2]
+            )
 
     return TritonSupervisor(runtime, settings.repository, environment=scrub, on_event=on_event, log=on_line)

@@ -2,7 +2,7 @@
 """The doors as one: boundary, services, health, reflection and ports on one grpc.aio server."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -14,10 +14,11 @@ from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.privacy.statement import DataPolicy
+from matting_gateway.privacy.sweeper import Sweeper
 from matting_gateway.rpc.call_log import log_bug, log_end
 from matting_gateway.rpc.door_keeper import DoorKeeper
 from matting_gateway.rpc.health import Health
-from matting_gateway.rpc.interceptors import CallBoundary
+from matting_gateway.rpc.interceptors import CallBoundary, CallEnd
 from matting_gateway.rpc.matting_service import SERVICE, MattingService
 from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
 from matting_gateway.rpc.open_inference import OpenInference
@@ -59,7 +60,10 @@ class Doors:
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
         policy: Callable[[], DataPolicy],
+        on_idle: Callable[[], Awaitable[None]] | None,
     ) -> None:
+        self._log_end = log_end(rooms.logs)
+        self._sweeper = Sweeper(call_count=lambda: self.boundary.call_count, on_idle=on_idle)
         keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
         self.boundary = CallBoundary(
@@ -68,7 +72,7 @@ class Doors:
             default_deadline_s=settings.default_deadline_s,
             lifecycle=lifecycle,
             admit=keeper.admit,
-            on_end=log_end(rooms.logs),
+            on_end=self._call_ended,
             on_bug=log_bug(rooms.logs),
             always_open=keeper.always_open,
         )
@@ -123,11 +127,17 @@ class Doors:
             add_reflection(self.server, self.services)
         for address in addresses:
             self.ports[address] = listen(self.server, address, credentials)
+        self._sweeper.start()
         await self.server.start()
+
+    def _call_ended(self, end: CallEnd) -> None:
+        self._log_end(end)
+        self._sweeper.call_ended()
 
     async def close(self) -> None:
         """Refuse new connections and end what is still in progress."""
         await self.server.stop(None)
+        await self._sweeper.close()
         if self._tensors is not None:
             self._tensors.close()
         await self.health.close()
