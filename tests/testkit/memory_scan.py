@@ -123,8 +123,16 @@ def scan(pid: int, canary: Canary) -> ScanResult:
     )
 
 
+def hits_in(content: bytes, canary: Canary) -> int:
+    """Count the pieces of a canary in some content."""
+    _, present = _anchors(np.frombuffer(content, np.uint8))
+    return sum(_hit_count(present, anchors) for anchors in canary.anchors().values())
+
+
 def _hit_count(present: NDArray[np.uint64], anchors: NDArray[np.uint64]) -> int:
     """Count those of `present` that are among the sorted `anchors`."""
+    if not len(anchors):
+        return 0
     places = np.searchsorted(anchors, present)
     return int((anchors[np.minimum(places, len(anchors) - 1)] == present).sum())
 
