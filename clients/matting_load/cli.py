@@ -118,11 +118,9 @@ def limit_command(arguments: argparse.Namespace) -> int:
 
     def on_trial(rate: float, report: Report) -> None:
         generator = report.generator
-        print(
-            f"{rate:>8,.0f}/s  sent late by p50 {generator.lag_p50_s * 1e3:.2f}, "
-            f"p99 {generator.lag_p99_s * 1e3:.2f} ms; {generator.cpu_share:.0%} of a core a process, {generator.cpu_per_call_s * 1e6:.0f} µs a call",
-            flush=True,
-        )
+        late = f"p50 {generator.lag_p50_s * 1e3:.2f}, p99 {generator.lag_p99_s * 1e3:.2f} ms"
+        cost = f"{generator.cpu_share:.0%} of a core a process, {generator.cpu_per_call_s * 1e6:.0f} µs a call"
+        print(f"{rate:>8,.0f}/s  sent late by {late}; {cost}", flush=True)
 
     rate = find_limit(
         processes=arguments.processes,
