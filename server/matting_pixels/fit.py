@@ -92,3 +92,33 @@ def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
         narrow = resize(pixels, min(width, width_px), min(height, height_px))
         return resize(narrow, width_px, height_px)
     return cv2.resize(pixels, (width_px, height_px), interpolation=method)
+
+
+def capped_size(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
+    """Return the size scaled down so that neither side is longer than `max_side_px` (0: as it is), never up."""
+    longest = max(width_px, height_px)
+    if max_side_px == 0 or longest <= max_side_px:
+        return width_px, height_px
+    scale = max_side_px / longest
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
+def fit_cover(picture: Pixels, width_px: int, height_px: int) -> Pixels:
+    """Scale a picture [H, W, C] to cover the size, and cut off the excess evenly."""
+    height, width = picture.shape[:2]
+    scale = max(width_px / width, height_px / height)
+    kept_width = max(1, min(width, round(width_px / scale)))
+    kept_height = max(1, min(height, round(height_px / scale)))
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return resize(picture[top : top + kept_height, left : left + kept_width], width_px, height_px)
+
+
+def fit_contain(picture: Pixels, width_px: int, height_px: int) -> Pixels:
+    """Scale a picture [H, W, C] to fit inside the size, centred; the rest is black."""
+    height, width = picture.shape[:2]
+    scale = min(width_px / width, height_px / height)
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    out = np.zeros((height_px, width_px, *picture.shape[2:]), picture.dtype)
+    left, top = (width_px - inner_width) // 2, (height_px - inner_height) // 2
+    out[top : top + inner_height, left : left + inner_width] = resize(picture, inner_width, inner_height)
+    return out

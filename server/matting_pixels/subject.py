@@ -80,3 +80,8 @@ def widen(region: Region, margin_share: float, width_px: int, height_px: int) ->
     right = min(width_px, region.left_px + region.width_px + margin)
     bottom = min(height_px, region.top_px + region.height_px + margin)
     return Region(left, top, right - left, bottom - top)
+
+
+def cut(pixels: Pixels, region: Region) -> Pixels:
+    """Return the part of [H, W] or [H, W, C] inside a box, as a view."""
+    return pixels[region.top_px : region.top_px + region.height_px, region.left_px : region.left_px + region.width_px]

@@ -9,9 +9,9 @@ import numpy as np
 from matting_pixels.arrays import Pixels
 from matting_pixels.compose import cutout, cutout_rows, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
-from matting_pixels.fit import Placement, out_of_grid, resize
+from matting_pixels.fit import Placement, capped_size, fit_contain, fit_cover, out_of_grid, resize
 from matting_pixels.refine import refine_guided
-from matting_pixels.subject import Finding, Region, find_subject, scale_region, widen
+from matting_pixels.subject import Finding, Region, cut, find_subject, scale_region, widen
 from PIL import Image
 
 from matting_gateway.domain import (
@@ -39,6 +39,9 @@ _NATURAL_FORMATS = {
     OutputKind.CUTOUT: PixelFormat.RGBA8,
     OutputKind.COMPOSITE: PixelFormat.RGB8,
 }
+
+
+_FITS = {BackgroundFit.COVER: fit_cover, BackgroundFit.CONTAIN: fit_contain, BackgroundFit.STRETCH: resize}
 
 
 class Renderer:
@@ -93,7 +96,7 @@ class Renderer:
 
     def _render_one(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
         region = self._crop_region(output)
-        width, height = _capped(region.width_px, region.height_px, output.max_side_px)
+        width, height = capped_size(region.width_px, region.height_px, output.max_side_px)
         if isinstance(output.encoding, FileEncoding):
             check_side(output.encoding, width, height, f"{path}.encoded.mime_type")
         if output.kind is OutputKind.CUTOUT and _is_png(output):
@@ -133,8 +136,8 @@ class Renderer:
             return over_color(color, alpha, chosen)
         if not isinstance(output.background, PictureBackground) or background is None or background.color is None:
             raise ValueError("a composite reached rendering without its background")
-        behind = _fit_background(background, self._width_px, self._height_px, output.background.fit)
-        behind = resize(_cut(behind, region), width, height)
+        behind = _behind(background, self._width_px, self._height_px, output.background.fit)
+        behind = resize(cut(behind, region), width, height)
         behind = to_16_bit(behind) if color.dtype == np.uint16 else to_8_bit(behind)
         return over_picture(color, alpha, behind, linear_light=output.background.linear_light)
 
@@ -142,7 +145,7 @@ class Renderer:
         """Return the alpha of a region of the photo at an output's size."""
         if region == self._whole:
             return self._whole_alpha(refinement, width, height)
-        return resize(_cut(self._whole_alpha(refinement, self._width_px, self._height_px), region), width, height)
+        return resize(cut(self._whole_alpha(refinement, self._width_px, self._height_px), region), width, height)
 
     def _whole_alpha(self, refinement: Refinement, width: int, height: int) -> Pixels:
         key = (refinement, width, height)
@@ -173,7 +176,7 @@ class Renderer:
         if output.decontamination is Decontamination.BLUR_FUSION:
             color = self._clean_color(output.refinement)
         if region != self._whole:
-            color = _cut(color, region)
+            color = cut(color, region)
         return resize(color, width, height)
 
     def _clean_color(self, refinement: Refinement) -> Pixels:
@@ -227,37 +230,11 @@ def _wants_deep(output: OutputSpec, color: Pixels) -> bool:
     return can_be_deep(output.encoding)
 
 
-def _capped(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
-    """Return the size scaled down so that neither side is longer than the cap (0: none)."""
-    longest = max(width_px, height_px)
-    if max_side_px == 0 or longest <= max_side_px:
-        return width_px, height_px
-    scale = max_side_px / longest
-    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
-
-
-def _cut(pixels: Pixels, region: Region) -> Pixels:
-    return pixels[region.top_px : region.top_px + region.height_px, region.left_px : region.left_px + region.width_px]
-
-
-def _fit_background(background: Prepared, width: int, height: int, fit: BackgroundFit) -> Pixels:
+def _behind(background: Prepared, width: int, height: int, fit: BackgroundFit) -> Pixels:
     """Bring a background picture to the photo's size; what is transparent in it is black."""
     color = background.color
     if color is None:
         raise ValueError("a background picture reached rendering without its colour")
     if background.alpha is not None:
         color = over_color(color, background.alpha, (0, 0, 0))
-    if fit is BackgroundFit.STRETCH:
-        return resize(color, width, height)
-    own_height, own_width = color.shape[:2]
-    ratios = (width / own_width, height / own_height)
-    scale = max(ratios) if fit is BackgroundFit.COVER else min(ratios)
-    if fit is BackgroundFit.COVER:
-        cut_width, cut_height = min(own_width, round(width / scale)), min(own_height, round(height / scale))
-        left, top = (own_width - cut_width) // 2, (own_height - cut_height) // 2
-        return resize(color[top : top + max(1, cut_height), left : left + max(1, cut_width)], width, height)
-    fitted_width, fitted_height = max(1, round(own_width * scale)), max(1, round(own_height * scale))
-    out = np.zeros((height, width, 3), color.dtype)
-    left, top = (width - fitted_width) // 2, (height - fitted_height) // 2
-    out[top : top + fitted_height, left : left + fitted_width] = resize(color, fitted_width, fitted_height)
-    return out
+    return _FITS[fit](color, width, height)

@@ -24,6 +24,7 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.errors import InternalError
+from matting_gateway.imaging.cancellation import outlast_cancellation
 from matting_gateway.imaging.decoders import Decoders
 from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.header import PhotoHeader
@@ -227,27 +228,9 @@ class Imaging:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         self._active += 1
         try:
-            return await _outlast_cancellation(future)
+            return await outlast_cancellation(future)
         finally:
             self._active -= 1
-
-
-async def _outlast_cancellation(future: asyncio.Future[_T]) -> _T:
-    """Await a future that cannot be interrupted; a cancellation that came meanwhile is raised afterwards."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError as error:
-            if future.cancelled():
-                raise
-            cancelled = error
-        except Exception:  # noqa: BLE001 - whatever the work raised is raised below, by result()
-            break
-    if cancelled is not None:
-        future.exception()
-        raise cancelled
-    return future.result()
 
 
 def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:
