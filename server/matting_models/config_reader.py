@@ -46,7 +46,7 @@ def _canonical(message: Message) -> Message:
 def _entry(message: Message) -> EntryConfig:
     image, alpha = _tensor(message, "input", IMAGE), _tensor(message, "output", ALPHA)
     max_batch_size = _number(message, "max_batch_size", "0")
-    dims = [int(_text_of(value)) for value in image.get("dims", [])]
+    dims = [_whole("dims", value) for value in image.get("dims", [])]
     row = dims[-3:]
     if len(dims) - (max_batch_size == 0) != 3 or row[2] != 3:
         raise ConfigBrokenError(f"input {IMAGE} has the dims {dims}; expected height, width, 3")
@@ -60,7 +60,7 @@ def _entry(message: Message) -> EntryConfig:
         sides_px=(row[0], row[1]),
         max_batch_size=max_batch_size,
         fit=_fit(parameters.get("matting_fit", "stretch")),
-        multiple_px=int(parameters.get("matting_fit_multiple", "1")),
+        multiple_px=_whole("matting_fit_multiple", parameters.get("matting_fit_multiple", "1")),
         license=parameters.get("matting_license", "unknown"),
         noncommercial=parameters.get("matting_noncommercial", "false") == "true",
         engine=parameters.get("matting_engine", _text(message, "backend") or _text(message, "platform")),
@@ -112,7 +112,7 @@ def _kept_versions(message: Message) -> int:
 
 def _warmup_sides(warmups: list[Message], sides: tuple[int, int]) -> tuple[int, int]:
     for warmup in warmups:
-        dims = [int(_text_of(value)) for value in _first(_first(warmup, "inputs"), "value").get("dims", [])]
+        dims = [_whole("dims", value) for value in _first(_first(warmup, "inputs"), "value").get("dims", [])]
         if len(dims) >= 3:
             return dims[-3], dims[-2]
     return sides
@@ -147,7 +147,11 @@ def _text(message: Message, field: str) -> str:
 
 
 def _number(message: Message, field: str, default: str) -> int:
-    text = _text_of(message.get(field, [default])[-1])
-    if not text.lstrip("-").isdecimal():
+    return _whole(field, message.get(field, [default])[-1])
+
+
+def _whole(field: str, value: Value) -> int:
+    text = _text_of(value)
+    if not text.removeprefix("-").isdecimal():
         raise ConfigBrokenError(f"{field} is {text!r}; a whole number expected")
     return int(text)

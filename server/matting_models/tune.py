@@ -21,7 +21,8 @@ from matting_models.fetch import Say
 
 # Differences smaller than this are noise; within it the setting that costs least is taken.
 NOISE_SHARE = 0.03
-_ROUNDS_S = (0.5, 2.0)
+# How long each setting is measured, all of them first, then the better part.
+ROUNDS_S = (0.5, 2.0)
 _KEPT_SHARE = 0.4
 
 
@@ -55,14 +56,16 @@ def candidates(core_count: int, batch_sizes: Sequence[int]) -> list[Setting]:
     return [Setting(count, core_count // count, size) for count in shared for size in sorted(batch_sizes)]
 
 
-def best_setting(settings: Sequence[Setting], measure: Measure, say: Say) -> list[Measured]:
+def best_setting(
+    settings: Sequence[Setting], measure: Measure, say: Say, rounds_s: Sequence[float] = ROUNDS_S
+) -> list[Measured]:
     """The settings that were measured longest, best first.
 
     All are measured briefly; the better part of them again and longer, since a short measurement is a noisy one.
     """
     remaining = list(settings)
     results: list[Measured] = []
-    for seconds in _ROUNDS_S:
+    for seconds in rounds_s:
         results = sorted(
             (Measured(setting, measure(setting, seconds)) for setting in remaining),
             key=lambda result: -result.images_per_s,

@@ -2,16 +2,25 @@
 """`models tune`: measures an entry and writes what was found into its `config.pbtxt`."""
 
 import os
+from collections.abc import Sequence
 
 from matting_models.config import render
 from matting_models.config_reader import is_ours, read_config
 from matting_models.errors import ConfigBrokenError
 from matting_models.fetch import Say
 from matting_models.repository import Repository
-from matting_models.tune import OpenVinoMeter, best_setting, candidates, choose, tuned
+from matting_models.tune import ROUNDS_S, OpenVinoMeter, best_setting, candidates, choose, tuned
 
 
-def tune(name: str, repository: Repository, max_batch_size: int, say: Say, *, write: bool = True) -> str:
+def tune(
+    name: str,
+    repository: Repository,
+    max_batch_size: int,
+    say: Say,
+    *,
+    write: bool = True,
+    rounds_s: Sequence[float] = ROUNDS_S,
+) -> str:
     """Tunes an entry for the machine this runs on and returns what was chosen, in words.
 
     Raises:
@@ -37,7 +46,7 @@ def tune(name: str, repository: Repository, max_batch_size: int, say: Say, *, wr
     }
     settings = candidates(cores, sizes)
     say(f"measuring {len(settings)} settings of {name} on {cores} cores")
-    chosen = choose(best_setting(settings, OpenVinoMeter(path, kept, sides), say))
+    chosen = choose(best_setting(settings, OpenVinoMeter(path, kept, sides), say, rounds_s))
     if write:
         repository.write_config(name, render(tuned(config, chosen.setting, cores)))
     return f"{name}: {chosen.setting}, {chosen.images_per_s:.2f} images/s"

@@ -17,6 +17,7 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 # changes nothing else (rembg guards the first with the same number and the second not at all).
 SMALLEST_DIVISOR = 1e-6
 
+_OPTIONAL_RESIZE_INPUTS_SINCE = 13
 _IMAGE_AXES = (1, 2, 3)
 _ALPHA_AXES = (1, 2)
 
@@ -58,7 +59,7 @@ def postprocessing(recipe: Recipe, network_output: str, squeeze_axis: int | None
     if recipe.normalise is Normalise.MIN_MAX:
         _min_max(chain)
     if resize:
-        _resize_like_image(chain)
+        _resize_like_image(chain, opset)
     chain.apply("Max", [chain.tensor, chain.constant(np.array(0.0, np.float32))])
     chain.apply("Min", [chain.tensor, chain.constant(np.array(1.0, np.float32))])
     chain.then("Mul", chain.constant(np.array(255.0, np.float32)))
@@ -79,7 +80,7 @@ def _min_max(chain: Chain) -> None:
     chain.apply("Div", [chain.tensor, span])
 
 
-def _resize_like_image(chain: Chain) -> None:
+def _resize_like_image(chain: Chain, opset: int) -> None:
     chain.over_axes("Unsqueeze", (1,))
     values = chain.tensor
     chain.apply("Shape", [IMAGE])
@@ -89,7 +90,9 @@ def _resize_like_image(chain: Chain) -> None:
     chain.apply("Shape", [values])
     chain.then("Slice", chain.constant(np.array([0], np.int64)), chain.constant(np.array([2], np.int64)))
     sizes = chain.apply("Concat", [chain.tensor, height_width], axis=0).tensor
-    chain.apply("Resize", [values, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel")
+    # Until opset 13 what is not given had to be given empty.
+    unused = chain.constant(np.array([], np.float32)) if opset < _OPTIONAL_RESIZE_INPUTS_SINCE else ""
+    chain.apply("Resize", [values, unused, unused, sizes], mode="linear", coordinate_transformation_mode="half_pixel")
     chain.over_axes("Squeeze", (1,))
 
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`quantize` keeps its bound or refuses; `tune` finds what a full sweep finds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from matting_models import int8
+from matting_models.add import Added
+from matting_models.config_reader import read_config
+from matting_models.engines import OpenVinoRunner
+from matting_models.errors import ConfigBrokenError, QuantizationError
+from matting_models.int8 import Bound, mean_difference, to_int8
+from matting_models.layers import Layer, cheapest, layers_of
+from matting_models.pictures import synthetic
+from matting_models.quantize import QuantizeRequest, quantize
+from matting_models.repository import Repository
+from matting_models.restore import restored
+from matting_models.tune import Measured, OpenVinoMeter, Setting, best_setting, candidates, choose, tuned
+from matting_models.tune_command import tune
+from PIL import Image
+from testkit import tiny_networks as tiny
+
+AddNet = Callable[..., Added]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> tuple[Path, ...]:
+    paths = []
+    for index in range(3):
+        path = tmp_path / f"photo{index}.png"
+        Image.fromarray(synthetic((48, 48), seed=index)["noise"]).save(path)
+        paths.append(path)
+    return tuple(paths)
+
+
+def test_an_int8_entry_stands_beside_its_original_and_the_second_time_comes_from_the_cache(
+    add_net: AddNet, repository: Repository, photos: tuple[Path, ...], tmp_path: Path
+) -> None:
+    add_net(tiny.u2net(width=16), opset=11, preset="u2net")
+    said: list[str] = []
+    request = QuantizeRequest("entry", photos, fold_count=2, bound=Bound(0.5, 0.5))
+    report = quantize(request, repository, tmp_path / "cache", said.append)
+
+    model = onnx.load(repository.model_path("entry-int8"))
+    assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) > 0
+    assert not any(node.op_type == "QuantizeLinear" and node.input[0].startswith("after.") for node in model.graph.node)
+    config = read_config(repository.config_path("entry-int8"))
+    assert (config.name, config.precision) == ("entry-int8", "int8")
+    assert len(report.differences) == len(report.unseen_differences) == len(photos)
+    assert "left out" in (tmp_path / "cache/reports/entry-int8-quantize.html").read_text()
+
+    repository.remove("entry-int8")
+    assert quantize(request, repository, tmp_path / "cache", said.append) == report
+    assert any("taking the int8 form" in line for line in said)
+    with pytest.raises(QuantizationError, match="int8 already"):
+        quantize(QuantizeRequest("entry-int8", photos), repository, tmp_path / "cache", said.append)
+
+
+def test_layers_are_taken_back_until_the_bound_holds_or_it_is_refused(
+    add_net: AddNet, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_net(tiny.u2net(width=16), opset=11, preset="u2net")
+    path = repository.model_path("entry")
+    images = list(synthetic((32, 32)).values())[:3]
+    runner = OpenVinoRunner(path, int8.REST_IN_F32)
+    expected = [runner.run(image[None])[0] for image in images]
+    model = onnx.load(path)
+
+    def attempt(bound: Bound) -> int8.Int8Model:
+        return to_int8(model, images, images, expected, sides_px=(32, 32), float_share=0.0, bound=bound, say=print)
+
+    loose = attempt(Bound(1.0, 1.0))
+    assert loose.float_layers == ()
+    half = float(np.mean(loose.differences)) / 2
+    with pytest.raises(QuantizationError, match="more photos"):
+        attempt(Bound(half, half))
+    monkeypatch.setattr(int8, "_LARGEST_FLOAT_SHARE", 1.0)
+    strict = attempt(Bound(half, 1.0))
+    assert strict.float_layers
+    assert float(np.mean(strict.differences)) <= half
+
+
+def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet, repository: Repository) -> None:
+    add_net(tiny.u2net(width=16), preset="u2net")
+    original = onnx.load(repository.model_path("entry"))
+    images = list(synthetic((32, 32)).values())[:2]
+    quantised = to_int8(
+        original, images, images, [np.zeros((32, 32), np.uint8)] * 2, sides_px=(32, 32), float_share=0.0,
+        bound=Bound(1.0, 1.0), say=print,
+    ).model  # fmt: skip
+    names = [layer.name for layer in layers_of(original, (32, 32))]
+    again = OpenVinoRunner(restored(quantised, original, names).SerializeToString(), int8.REST_IN_F32)
+    before = OpenVinoRunner(original.SerializeToString(), int8.REST_IN_F32)
+    image = images[0][None]
+    assert mean_difference(again.run(image)[0], before.run(image)[0]) < 0.02
+
+
+def test_layers_are_weighed_by_their_multiplications(add_net: AddNet, repository: Repository) -> None:
+    add_net(tiny.u2net(width=4), preset="u2net")
+    layers = layers_of(onnx.load(repository.model_path("entry")), (32, 32))
+    # 16x16 outputs of 3x3x3 by 4, against 32x32 outputs of 3x3x4 by 1.
+    assert [round(layer.share, 3) for layer in layers] == [round(27 * 4 * 256 / (27 * 4 * 256 + 36 * 1024), 3), 0.571]
+
+
+def test_the_cheapest_layers_stay_within_their_share() -> None:
+    layers = [Layer("a", 0.004), Layer("b", 0.9), Layer("c", 0.005), Layer("d", 0.002)]
+    assert cheapest(layers, 0.01) == ["d", "a"]
+    assert cheapest(layers, 0.0) == []
+
+
+def noisy(setting: Setting, seconds: float) -> float:
+    """A machine that likes two instances and batches of 4, measured the worse the shorter."""
+    rng = np.random.default_rng([setting.instance_count, setting.batch_size, int(seconds * 10)])
+    speed = 10.0 + 2.0 * (setting.instance_count == 2) + 3.0 * (setting.batch_size == 4)
+    return speed * (1 + rng.normal(0, 0.03 / seconds**0.5))
+
+
+def test_tuning_is_as_good_as_the_best_of_a_full_sweep_within_5_percent() -> None:
+    settings = candidates(4, (1, 2, 4, 8))
+    chosen = choose(best_setting(settings, noisy, lambda _: None)).setting
+    best = max(noisy(setting, 1000.0) for setting in settings)
+    assert noisy(chosen, 1000.0) >= 0.95 * best
+
+
+def test_of_equals_the_fewest_instances_and_the_largest_batch_are_taken() -> None:
+    results = [Measured(Setting(2, 1, 4), 10.1), Measured(Setting(1, 2, 1), 10.0), Measured(Setting(1, 2, 8), 9.95)]
+    assert choose(results).setting == Setting(1, 2, 8)
+
+
+def test_cores_are_shared_out_evenly() -> None:
+    assert {(s.instance_count, s.thread_count) for s in candidates(4, (1,))} == {(1, 4), (2, 2), (4, 1)}
+
+
+def test_tuning_writes_what_it_found(add_net: AddNet, repository: Repository) -> None:
+    add_net(tiny.u2net(), preset="u2net")
+    words = tune("entry", repository, 2, print, rounds_s=(0.02, 0.05))
+    config = read_config(repository.config_path("entry"))
+    assert "images/s" in words
+    assert config.max_batch_size in (1, 2)
+    assert config.accelerator is not None
+    again = tuned(config, Setting(2, 1, 2), 2)
+    assert again.instance_count == 2
+    assert again.accelerator is not None
+    assert again.accelerator.parameters == {"ENABLE_CPU_PINNING": "NO"}
+
+
+def test_a_config_with_more_in_it_is_not_overwritten(add_net: AddNet, repository: Repository) -> None:
+    add_net(tiny.u2net(), preset="u2net")
+    path = repository.config_path("entry")
+    path.write_text(path.read_text() + "response_cache { enable: false }\n")
+    with pytest.raises(ConfigBrokenError, match="--dry-run"):
+        tune("entry", repository, 2, print)
+
+
+def test_the_meter_counts_whole_batches(add_net: AddNet, repository: Repository) -> None:
+    add_net(tiny.u2net(), preset="u2net")
+    meter = OpenVinoMeter(repository.model_path("entry"), {}, (32, 32))
+    assert meter(Setting(2, 1, 3), 0.05) > 0
