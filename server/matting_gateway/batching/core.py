@@ -5,14 +5,14 @@ It has no clock and does no I/O, so that the asyncio scheduler and the simulator
 same code. `scheduler.Scheduler` is the shell.
 """
 
-import heapq
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from matting_gateway.batching import policy
-from matting_gateway.batching.fleet import Flight, Server
 from matting_gateway.batching.group import Group, Wish
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
+from matting_gateway.batching.server import Flight, Server
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
@@ -44,8 +44,6 @@ class SchedulerCore:
         self._groups: dict[tuple[str, str], Group] = {}
         self._seq = 0
         self._displaced: list[Action] = []
-        # When each job is to be looked at again because it may have become hopeless.
-        self._expiries: list[tuple[float, int, Entry]] = []
         self.waiting_count = 0
         self.flights: set[Flight] = set()
 
@@ -57,12 +55,10 @@ class SchedulerCore:
         """Return why a job would be refused now, or None."""
         wish = Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
         verdict = self._judge(wish, now_s)
-        if isinstance(verdict, Refusal):
-            if self._stand_in_for(wish, now_s) is not None:
-                return None
-            self._note_demand(wish, now_s)
-            return verdict
-        return None
+        if isinstance(verdict, Admission) or self._stand_in_for(wish, now_s) is not None:
+            return None
+        self._note_demand(wish, now_s)
+        return verdict
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
@@ -95,7 +91,7 @@ class SchedulerCore:
         other = self._stand_in(wish.key)
         if other is None:
             return None
-        verdict = self._judge(Wish(other, wish.rows, wish.due_s, wish.priority, wish.tenant), now_s, may_displace=False)
+        verdict = self._judge(replace(wish, key=other), now_s, may_displace=False)
         return other if isinstance(verdict, Admission) else None
 
     def _note_demand(self, wish: Wish, now_s: float) -> None:
@@ -123,10 +119,6 @@ class SchedulerCore:
         entry.seq = self._seq
         group.join(entry, flow, now_s)
         self.waiting_count += 1
-        if len(self._expiries) > 2 * self.waiting_count + 64:
-            self._expiries = [item for item in self._expiries if item[2].waiting_as(item[1])]
-            heapq.heapify(self._expiries)
-        heapq.heappush(self._expiries, (group.hopeless_at(entry), entry.seq, entry))
 
     # --- other events ---------------------------------------------------------------------
 
@@ -178,8 +170,10 @@ class SchedulerCore:
     def pump(self, now_s: float) -> list[Action]:
         """Return what is to be sent and who is to be given up now."""
         actions, self._displaced = self._displaced, []
-        self._expire(now_s, actions)
-        for group in self._groups.values():
+        # A job given up may move to its stand-in's group, which may be new.
+        for group in list(self._groups.values()):
+            self._expire(group, now_s, actions)
+        for group in list(self._groups.values()):
             group.stuck = False
             while group.first_lane() is not None and not group.stuck:
                 server = group.fleet.take_ready(now_s)
@@ -201,7 +195,7 @@ class SchedulerCore:
             self.waiting_count -= 1
         for entry in plan.hopeless:
             self._settle(entry, Reason.EXPIRED, now_s, actions)
-        group.note_head(lane)
+        group.note_heads(lane)
         if not plan.batch:
             return False
         flight = group.fleet.send(server, lane.key, plan.batch, now_s)
@@ -209,17 +203,9 @@ class SchedulerCore:
         actions.append(Send(flight))
         return True
 
-    def _expire(self, now_s: float, actions: list[Action]) -> None:
-        expiries = self._expiries
-        while expiries and (expiries[0][0] <= now_s or not expiries[0][2].waiting):
-            _, seq, entry = heapq.heappop(expiries)
-            if not entry.waiting_as(seq):
-                continue
-            hopeless_s = self._groups[(entry.key.model, entry.key.version)].hopeless_at(entry)
-            if hopeless_s > now_s:  # the model got quicker since
-                heapq.heappush(expiries, (hopeless_s, entry.seq, entry))
-            else:
-                self._give_up(entry, Reason.EXPIRED, now_s, actions)
+    def _expire(self, group: Group, now_s: float, actions: list[Action]) -> None:
+        while (entry := group.first_due()) is not None and group.hopeless_at(entry) <= now_s:
+            self._give_up(entry, Reason.EXPIRED, now_s, actions)
 
     def _give_up(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
         if self.cancel(entry):
@@ -238,13 +224,12 @@ class SchedulerCore:
 
     def wake_at(self) -> float | None:
         """Return when `pump` is to be called next if no event comes before."""
-        expiries = self._expiries
-        while expiries and not expiries[0][2].waiting:
-            heapq.heappop(expiries)
-        times = [expiries[0][0]] if expiries else []
+        times: list[float] = []
         for group in self._groups.values():
-            if not group.stuck and group.first_lane() is not None:
-                ready_s = group.fleet.next_ready_s()
+            entry = group.first_due()
+            if entry is not None:
+                times.append(group.hopeless_at(entry))
+                ready_s = None if group.stuck else group.fleet.next_ready_s()
                 if ready_s is not None:
                     times.append(ready_s)
         return min(times, default=None)

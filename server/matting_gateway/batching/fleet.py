@@ -8,121 +8,15 @@ knows when each instance will be free and decides late what it gets next.
 import heapq
 import itertools
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Iterable
 
 from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.server import Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState
 
 _COLD_GUESS_S = 0.05  # how long a batch of an unknown model is thought to take, until it is overdue
-_IDLE = 0.0
-
-
-class Flight:
-    """A batch that was sent and is not yet back."""
-
-    __slots__ = ("entries", "expected_s", "key", "patience_s", "rows", "sent_s", "server", "started_s")
-
-    def __init__(self, server: "Server", key: BatchKey, entries: tuple[Entry, ...], sent_s: float) -> None:
-        self.server = server
-        self.key = key
-        self.entries = entries
-        self.rows = sum(entry.rows for entry in entries)
-        self.sent_s = sent_s
-        self.started_s = sent_s
-        self.expected_s = 0.0
-        self.patience_s = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Flight of {self.rows} rows to {self.server.endpoint}>"
-
-
-class Server:
-    """One endpoint: its slots, its latency tables, and what its instances do.
-
-    Modelled as what Triton is: one queue, first come first served, before `instance_count`
-    instances. Invariants: `running` has at most `instance_count` flights, `queued` is empty while
-    it has fewer; `ends` has one predicted end for each instance, sorted, 0.0 for an idle one.
-    """
-
-    __slots__ = (
-        "endpoint",
-        "ends",
-        "healthy",
-        "instance_count",
-        "max_rows",
-        "queued",
-        "running",
-        "slot_count",
-        "tables",
-        "version",
-    )
-
-    def __init__(self, state: EndpointState) -> None:
-        self.endpoint = state.endpoint
-        self.healthy = True
-        self.slot_count = state.slot_count
-        self.instance_count = max(1, state.instance_count)
-        self.max_rows = max(1, state.max_batch_size)
-        self.running: list[Flight] = []
-        self.queued: deque[Flight] = deque()
-        self.ends = [_IDLE] * self.instance_count
-        self.version = 0
-        self.tables: dict[BatchKey, LatencyTable] = {}
-
-    def matches(self, state: EndpointState) -> bool:
-        described = (state.slot_count, max(1, state.instance_count), max(1, state.max_batch_size))
-        return (self.slot_count, self.instance_count, self.max_rows) == described
-
-    @property
-    def inflight_count(self) -> int:
-        return len(self.running) + len(self.queued)
-
-    def free_at(self, now_s: float) -> float:
-        """Return when the next batch sent would be started."""
-        return expected_end(self.ends[0], now_s)
-
-    def add(self, flight: Flight, now_s: float) -> None:
-        if len(self.running) < self.instance_count:
-            flight.started_s = now_s
-            self.running.append(flight)
-        else:
-            self.queued.append(flight)
-        self._predict()
-
-    def remove(self, flight: Flight, now_s: float) -> bool:
-        """Take a flight out; returns whether it was known to run, and since when."""
-        ran = flight in self.running
-        if ran:
-            self.running.remove(flight)
-        else:
-            self.queued.remove(flight)
-        if self.queued and len(self.running) < self.instance_count:
-            following = self.queued.popleft()
-            following.started_s = now_s
-            self.running.append(following)
-        self._predict()
-        return ran
-
-    def _predict(self) -> None:
-        ends = [flight.started_s + flight.expected_s for flight in self.running]
-        ends += [_IDLE] * (self.instance_count - len(ends))
-        ends.sort()
-        for flight in self.queued:
-            insort(ends, ends.pop(0) + flight.expected_s)
-        self.ends = ends
-
-    def __repr__(self) -> str:
-        return f"<Server {self.endpoint}: {self.inflight_count} of {self.slot_count} slots in use>"
-
-
-def expected_end(end_s: float, now_s: float) -> float:
-    """Return when an instance is free: now if idle; an overdue one is expected to take as long again."""
-    if end_s == _IDLE:
-        return now_s
-    return end_s if end_s >= now_s else 2.0 * now_s - end_s
 
 
 class Fleet:
@@ -199,7 +93,7 @@ class Fleet:
         """Return when the next server will want a batch."""
         while self._ready and self._ready[0][3] != self._ready[0][4].version:
             heapq.heappop(self._ready)
-        return self._ready[0][0] if self._ready else None
+        return self._ready[0][0] if self._ready and self._ready[0][0] < float("inf") else None
 
     def _offer(self, server: Server, now_s: float) -> None:
         server.version += 1
@@ -218,6 +112,8 @@ class Fleet:
         if len(server.running) < server.instance_count:
             return 0.0
         last = server.queued[-1] if server.queued else server.running[-1]
+        if not server.tables[last.key].observation_count:
+            return float("inf")  # nothing is known of when it ends
         share_s = self._settings.prefetch_lead_share * last.expected_s
         return server.free_at(now_s) - min(self._settings.prefetch_lead_s, share_s)
 

@@ -32,8 +32,8 @@ class Group:
     """Owns the lanes, the fleet and the shares of one model.
 
     Invariants: an entry waits in exactly one lane and is counted in exactly one profile and one
-    flow; all three sums agree. `_heads` names the head of every lane that has one; items that no
-    longer name a head are skipped.
+    flow; all three sums agree. `_heads` and `_dues` name the head of every lane and priority that
+    has one, by urgency and by deadline; items that no longer name a head are skipped.
     """
 
     def __init__(self, example: BatchKey, settings: BatchingSettings, weight: Callable[[str], float]) -> None:
@@ -46,6 +46,7 @@ class Group:
         # Whether the next server found nothing that it may take; another event must come first.
         self.stuck = False
         self._heads: list[tuple[int, float, int, Lane]] = []
+        self._dues: list[tuple[float, int, int, Lane]] = []
         self._profiles = [DeadlineProfile() for _ in Priority]
         self._probed_s = float("-inf")
 
@@ -55,22 +56,21 @@ class Group:
         """Let an entry wait."""
         lane = self._lane(entry.key)
         lane.push(entry)
-        if lane.head() is entry:
-            self.note_head(lane)
-        entry.bucket = self._profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
+        self.note_heads(lane)
+        entry.bucket = self._profiles[entry.job.priority].add(entry.due_s, now_s, entry.rows)
         entry.flow = flow
         flow.join(entry)
 
     def leave(self, entry: Entry) -> None:
         """Count out an entry that is in its lane no more."""
-        self._profiles[entry.priority].remove(entry.bucket, entry.rows)
+        self._profiles[entry.job.priority].remove(entry.bucket, entry.rows)
         entry.flow.leave(entry)
 
     def remove(self, entry: Entry) -> None:
         """Take a waiting entry out from wherever it stands."""
         lane = self.lanes[entry.key]
         lane.remove(entry)
-        self.note_head(lane)
+        self.note_heads(lane)
         self.leave(entry)
 
     def _lane(self, key: BatchKey) -> Lane:
@@ -83,20 +83,35 @@ class Group:
             lane = self.lanes[key] = Lane(key)
         return lane
 
-    def note_head(self, lane: Lane) -> None:
-        entry = lane.head()
-        if entry is not None:
-            heapq.heappush(self._heads, (entry.priority, entry.due_s, entry.seq, lane))
+    def note_heads(self, lane: Lane) -> None:
+        """Take up the heads of a lane that changed."""
+        for priority, noted in enumerate(lane.noted):
+            entry = lane.head_of(priority)
+            if entry is not None and entry.seq != noted:
+                lane.noted[priority] = entry.seq
+                heapq.heappush(self._heads, (priority, entry.due_s, entry.seq, lane))
+                heapq.heappush(self._dues, (entry.due_s, entry.seq, priority, lane))
 
     def first_lane(self) -> Lane | None:
         """Return the lane whose head is the most urgent of all."""
         heads = self._heads
         while heads:
-            lane = heads[0][3]
-            head = lane.head()
-            if head is not None and head.seq == heads[0][2]:
+            priority, _, seq, lane = heads[0]
+            head = lane.head_of(priority)
+            if head is not None and head.seq == seq:
                 return lane
             heapq.heappop(heads)
+        return None
+
+    def first_due(self) -> Entry | None:
+        """Return the entry with the earliest deadline, of whatever priority."""
+        dues = self._dues
+        while dues:
+            _, seq, priority, lane = dues[0]
+            head = lane.head_of(priority)
+            if head is not None and head.seq == seq:
+                return head
+            heapq.heappop(dues)
         return None
 
     def hopeless_at(self, entry: Entry) -> float:

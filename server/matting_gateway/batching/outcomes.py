@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from matting_gateway.batching.fleet import Flight
+from matting_gateway.batching.server import Flight
 from matting_gateway.batching.waiting import Entry
 
 
@@ -61,3 +61,13 @@ class Fail:
 
 Action: TypeAlias = Send | Drop | Fail
 Verdict: TypeAlias = Admission | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerStatistics:
+    """What waits and what is in flight."""
+
+    waiting_count: int
+    inflight_batch_count: int
+    inflight_job_count: int
+    draining: bool

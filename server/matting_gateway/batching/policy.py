@@ -40,25 +40,29 @@ def form_batch(lane: Lane, table: LatencyTable, endpoint: str, start_s: float, m
     head = lane.head()
     capacity = min(max(table.preferred_rows, head.rows if head else 1), max_rows)
     backlog = lane.rows >= 2 * capacity
+    full_end_s = start_s + table.predict_high(capacity) if table.warm else 0.0
     batch: list[Entry] = []
     kept: list[Entry] = []
     hopeless: list[Entry] = []
     rows = 0
     while rows < capacity and len(kept) < 2 * capacity:
-        entry = lane.head()
-        if entry is None or (batch and rows + entry.rows > capacity):
+        entry = lane.pop()
+        if entry is None:
             break
-        lane.pop()
-        budget_s = entry.due_s - start_s if table.warm else float("inf")
+        budget_s = entry.due_s - start_s
+        if batch and rows + entry.rows > capacity:
+            kept.append(entry)
+            break
         if entry.avoid == endpoint or entry.rows > max_rows:
             kept.append(entry)
-        elif table.predict_high(capacity) <= budget_s:
+        elif entry.due_s >= full_end_s:
             batch.append(entry)
             rows += entry.rows
         elif backlog and lane.rows >= capacity - rows:
             hopeless.append(entry)
         elif table.predict_high(rows + entry.rows) <= budget_s:
             capacity = largest_in_time(table, rows + entry.rows, capacity, budget_s)
+            full_end_s = start_s + table.predict_high(capacity)
             batch.append(entry)
             rows += entry.rows
         else:

@@ -3,36 +3,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
-from matting_gateway.batching.fleet import Flight
-from matting_gateway.batching.outcomes import Action, Drop, Reason, Refusal, Send
+from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerStatistics, Send
+from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
+from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority, Tensor
-from matting_gateway.errors import (
-    BackendUnavailableError,
-    DeadlineExpiredError,
-    DeadlineUnreachableError,
-    DrainingError,
-    GatewayError,
-    InternalError,
-    OverloadedError,
-    TensorInvalidError,
-)
+from matting_gateway.errors import GatewayError, InternalError
 from matting_gateway.telemetry.metrics import Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerStatistics:
-    """What waits and what is in flight."""
-
-    waiting_count: int
-    inflight_batch_count: int
-    inflight_job_count: int
-    draining: bool
 
 
 class Scheduler:
@@ -113,7 +94,7 @@ class Scheduler:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._draining or self._loop is None:
-            raise _shutting_down()
+            raise draining_error()
         return self._loop
 
     def _count_refusal(self, refusal: Refusal) -> None:
@@ -125,6 +106,7 @@ class Scheduler:
         elif self._core.cancel(entry):
             self._metrics.dropped.labels("cancelled").inc()
             self._after_change()
+        entry.forget()
 
     # --- the loop's side of the machine ---------------------------------------------------
 
@@ -182,7 +164,7 @@ class Scheduler:
         except GatewayError as error:
             self._failed(flight, error)
         except asyncio.CancelledError:
-            self._failed(flight, _shutting_down())
+            self._failed(flight, draining_error())
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the callers are told and the service goes on
             fault = InternalError("The batch could not be run.")
@@ -200,7 +182,7 @@ class Scheduler:
         for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
             error = result.errors.get(index)
             if error is not None:
-                self._refuse(entry, _copy_of(error))
+                self._refuse(entry, copy_of(error))
             elif not entry.token.done():
                 entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
         self._pump()
@@ -221,7 +203,7 @@ class Scheduler:
         retry = error.retry_elsewhere and not self._closed
         for action in self._core.fail(flight, self._clock.now(), retry=retry):
             self._metrics.dropped.labels("backend").inc()
-            self._refuse(action.entry, _copy_of(error))
+            self._refuse(action.entry, copy_of(error))
         self._pump()
 
     def _refuse(self, entry: Entry, error: GatewayError) -> None:
@@ -243,7 +225,7 @@ class Scheduler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for entry in self._core.waiting_entries():
             self._core.cancel(entry)
-            self._refuse(entry, _shutting_down())
+            self._refuse(entry, draining_error())
         if self._pump_handle is not None:
             self._pump_handle.cancel()
         self._after_change()
@@ -259,40 +241,3 @@ class Scheduler:
     def __repr__(self) -> str:
         state = "draining" if self._draining else "serving"
         return f"<Scheduler {state}: {self._core.waiting_count} jobs wait, {len(self._core.flights)} batches in flight>"
-
-
-def refusal_error(refusal: Refusal) -> GatewayError:
-    """Say a refusal in the public contract's words."""
-    if refusal.reason is Reason.UNREACHABLE:
-        return DeadlineUnreachableError("The model takes longer than the call's deadline allows; allow more time.")
-    if refusal.reason is Reason.UNAVAILABLE:
-        return BackendUnavailableError(
-            "No backend serves this model at the moment; try again.", retry_after_s=refusal.retry_after_s
-        )
-    if refusal.reason is Reason.TOO_MANY_ROWS:
-        return TensorInvalidError(f"The model takes at most {refusal.max_rows} rows at once; send fewer in a call.")
-    return OverloadedError(
-        "More work waits than can be done before the call's deadline; try again later or allow more time.",
-        retry_after_s=refusal.retry_after_s,
-    )
-
-
-def drop_error(reason: Reason) -> GatewayError:
-    """Say why a job that had been taken is given up."""
-    if reason is Reason.DISPLACED:
-        return OverloadedError(
-            "Others, who asked for less than their share, needed the place; send less or try again later.",
-            retry_after_s=1.0,
-        )
-    return DeadlineExpiredError("The call waited until its deadline could not be met; allow more time.")
-
-
-def _shutting_down() -> DrainingError:
-    return DrainingError("The gateway is shutting down; send the call to another one.", retry_after_s=1.0)
-
-
-def _copy_of(error: GatewayError) -> GatewayError:
-    """Return an error of one caller's own: raising one object in many tasks would mix their tracebacks."""
-    copy = type(error)(error.message, field=error.field, retry_after_s=error.retry_after_s, metadata=error.metadata)
-    copy.__cause__ = error
-    return copy

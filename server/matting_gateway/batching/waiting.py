@@ -2,11 +2,22 @@
 """The waiting room. Pure: no clock, no asyncio; every step costs at most O(log waiting)."""
 
 import heapq
+from dataclasses import replace
 from typing import Any
 
 from matting_gateway.domain import BatchKey, Job, Priority
 
 _BLOCK = 128  # buckets that are summed as one
+
+
+class Answered:
+    """Stands for the future of a job that was answered."""
+
+    def done(self) -> bool:
+        return True
+
+
+_ANSWERED = Answered()
 
 
 class Entry:
@@ -35,6 +46,11 @@ class Entry:
         """Whether it waits, and still under this number: it gets a new one each time that it is put anywhere."""
         return self.waiting and self.seq == seq
 
+    def forget(self) -> None:
+        """Let go of pixels and result once answered: a dead entry may stand in a heap for long."""
+        self.job = replace(self.job, inputs=())
+        self.token = _ANSWERED
+
     @property
     def priority(self) -> Priority:
         return self.job.priority
@@ -47,49 +63,63 @@ class Entry:
 class Lane:
     """Waiting jobs of one batch key: by priority, then earliest deadline, then arrival.
 
-    Owns the heap and the row count. Entries that left otherwise (cancelled, dropped) stay in the
-    heap as dead ones until they surface or outnumber the living. Invariant: `rows` and `count`
-    are those of the living.
+    Owns one heap for each priority, and the counts. Entries that left otherwise (cancelled,
+    dropped) stay in their heap as dead ones until they surface or outnumber the living.
+    Invariant: `rows` and `count` are those of the living.
     """
 
-    __slots__ = ("_heap", "count", "key", "rows")
+    __slots__ = ("_heaps", "count", "key", "noted", "rows")
 
     def __init__(self, key: BatchKey) -> None:
         self.key = key
         self.rows = 0
         self.count = 0
-        self._heap: list[tuple[int, float, int, Entry]] = []
+        # For its group: the number of each priority's head when it was last looked at.
+        self.noted = [0 for _ in Priority]
+        self._heaps: list[list[tuple[float, int, Entry]]] = [[] for _ in Priority]
 
     def push(self, entry: Entry) -> None:
         entry.waiting = True
         self.rows += entry.rows
         self.count += 1
-        heapq.heappush(self._heap, (entry.job.priority, entry.due_s, entry.seq, entry))
+        heapq.heappush(self._heaps[entry.job.priority], (entry.due_s, entry.seq, entry))
 
-    def head(self) -> Entry | None:
-        """Return the first living entry, which stays."""
-        heap = self._heap
+    def head_of(self, priority: int) -> Entry | None:
+        """Return the first living entry of a priority, which stays."""
+        heap = self._heaps[priority]
         while heap:
-            _, _, seq, entry = heap[0]
-            if entry.waiting_as(seq):
+            _, seq, entry = heap[0]
+            if entry.waiting and entry.seq == seq:
                 return entry
             heapq.heappop(heap)
         return None
 
+    def head(self) -> Entry | None:
+        """Return the first living entry of all, which stays."""
+        for priority, heap in enumerate(self._heaps):
+            if heap:
+                entry = self.head_of(priority)
+                if entry is not None:
+                    return entry
+        return None
+
     def pop(self) -> Entry | None:
         """Take the first living entry out."""
-        entry = self.head()
-        if entry is not None:
-            heapq.heappop(self._heap)
-            self._leave(entry)
-        return entry
+        for heap in self._heaps:
+            while heap:
+                _, seq, entry = heapq.heappop(heap)
+                if entry.waiting and entry.seq == seq:
+                    self._leave(entry)
+                    return entry
+        return None
 
     def remove(self, entry: Entry) -> None:
         """Take a living entry out from wherever it stands."""
         self._leave(entry)
-        if len(self._heap) > 64 and len(self._heap) > 2 * self.count:
-            self._heap = [item for item in self._heap if item[3].waiting_as(item[2])]
-            heapq.heapify(self._heap)
+        heap = self._heaps[entry.job.priority]
+        if len(heap) > 64 and len(heap) > 2 * self.count:
+            heap[:] = [item for item in heap if item[2].waiting_as(item[1])]
+            heapq.heapify(heap)
 
     def _leave(self, entry: Entry) -> None:
         entry.waiting = False
@@ -97,8 +127,8 @@ class Lane:
         self.count -= 1
 
     def entries(self) -> list[Entry]:
-        """Return the living entries in order: for drain and for tests, O(n log n)."""
-        return [item[3] for item in sorted(self._heap) if item[3].waiting_as(item[2])]
+        """Return the living entries in order: for closing and for tests, O(n log n)."""
+        return [item[2] for heap in self._heaps for item in sorted(heap) if item[2].waiting_as(item[1])]
 
     def __repr__(self) -> str:
         return f"<Lane {self.key.model}: {self.count} jobs, {self.rows} rows>"

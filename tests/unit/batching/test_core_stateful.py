@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from matting_gateway.batching.core import SchedulerCore
-from matting_gateway.batching.fleet import Flight
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal, Send
+from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
