@@ -22,6 +22,8 @@ from matting_load.wire import infer_response
 
 _FIRST_RATE = 125.0
 _MOST_RATE = 64_000.0
+_TRIES = 3
+_WARMUP_S = 0.5
 # An answer may not be slower than this at the median, or the server is what is measured.
 _SLOW_ANSWER_S = 0.05
 
@@ -38,22 +40,22 @@ def find_limit(
     """Return the highest rate, of those tried, at which every call was sent on time and answered; 0 for none."""
     reached = 0.0
     with trivial_server() as address:
+        target = TensorTarget(address, shape=(1, call_bytes))
         rate = _FIRST_RATE
         while rate <= _MOST_RATE:
-            target = TensorTarget(address, shape=(1, call_bytes))
-            plan = Plan(
-                target,
-                OpenLoop(steady(rate, trial_s + 0.5)),
-                warmup_s=0.5,
-                processes=processes,
-                connections=connections,
-            )
-            report = run(plan)
-            on_trial(rate, report)
-            if not kept_up(report):
+            load = OpenLoop(steady(rate, trial_s + _WARMUP_S))
+            plan = Plan(target, load, warmup_s=_WARMUP_S, processes=processes, connections=connections)
+            # Another program's moment on the processor is not this one's limit.
+            if not any(_tried(plan, rate, run, on_trial) for _ in range(_TRIES)):
                 break
             reached, rate = rate, rate * 2
     return reached
+
+
+def _tried(plan: Plan, rate: float, run: Callable[[Plan], Report], on_trial: Callable[[float, Report], None]) -> bool:
+    report = run(plan)
+    on_trial(rate, report)
+    return kept_up(report)
 
 
 def kept_up(report: Report) -> bool:

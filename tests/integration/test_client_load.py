@@ -266,5 +266,5 @@ def test_the_generators_own_limit_is_found() -> None:
         run=judged,
         on_trial=lambda rate, report: trials.append(rate),
     )
-    assert trials == [125, 250]
+    assert trials == [125, 250, 250, 250]
     assert found == 125
