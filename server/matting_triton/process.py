@@ -52,18 +52,22 @@ class ShepherdedProcess:
         self._control, theirs = socket.socketpair()
         script = [sys.executable, "-I", "-S", str(Path(shepherd.__file__))]
         fields = [str(theirs.fileno()), str(os.getpid()), f"{grace_s:g}", shm_prefix]
-        with theirs:
-            self._process = subprocess.Popen(
-                [*script, *fields, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                pass_fds=[theirs.fileno()],
-                env=dict(environment),
-                start_new_session=True,  # Ctrl-C in a terminal is for the program, which then ends this in order
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [*script, *fields, *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                    pass_fds=[theirs.fileno()],
+                    env=dict(environment),
+                    start_new_session=True,  # Ctrl-C in a terminal is for the program, which then ends this in order
+                )
+        except OSError as exc:
+            self._control.close()
+            raise TritonStartError(f"Triton's shepherd could not be started: {exc}.") from exc
         self._output = LogFollower(self._process.stdout or (), log, self._ended_by_itself)
         self._output.start()
         with self._control.makefile("r") as reader:

@@ -8,6 +8,7 @@ installs Triton.
 import re
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,13 @@ def test_only_what_is_needed_is_kept(pip: FakePip, tmp_path: Path) -> None:
     python_backend = {path.name for path in (runtime.backends / "python").iterdir()}
     assert python_backend == {"libtriton_python.so", "triton_python_backend_utils.py", "triton_python_backend_stub"}
     assert (runtime.backends / "onnxruntime" / "model.py").is_file()
+
+
+def test_of_two_at_once_one_installs_and_the_other_waits(pip: FakePip, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as programs:
+        first, second = programs.map(ensure_runtime, [tmp_path, tmp_path])
+    assert first == second
+    assert pip.runs == 2
 
 
 @pytest.mark.parametrize("run", [1, 2])
