@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.connection import Connection
+from matting_client.dimensions import pixel_count
 from matting_client.retry import Attempts, RetryBudget, RetryPolicy
 
 Request = TypeVar("Request", bound=Message)
@@ -19,6 +20,7 @@ Response = TypeVar("Response", bound=Message)
 REQUEST_ID_KEY = "x-request-id"
 # Promises the server how large the request message is, so that it can admit the call by its real size.
 REQUEST_BYTES_KEY = "x-matting-request-bytes"
+PIXELS_KEY = "x-matting-pixels"
 DEFAULT_TIMEOUT_S = 60.0
 
 _SERVICE = "/matting.v1.MattingService/"
@@ -88,5 +90,15 @@ def call_metadata(
     connection: Connection, request_id: str, request: Message | None = None
 ) -> tuple[tuple[str, str], ...]:
     """Return the metadata of one call; of a stream, which has no one request, without its size."""
-    size = () if request is None else ((REQUEST_BYTES_KEY, str(request.ByteSize())),)
+    size: tuple[tuple[str, str], ...] = () if request is None else ((REQUEST_BYTES_KEY, str(request.ByteSize())),)
+    if isinstance(request, pb.RemoveBackgroundRequest):
+        size += _pixel_promise(request)
     return ((REQUEST_ID_KEY, request_id), *size, *connection.credential_metadata())
+
+
+def _pixel_promise(request: pb.RemoveBackgroundRequest) -> tuple[tuple[str, str], ...]:
+    if request.WhichOneof("source") == "pixels":
+        count: int | None = request.pixels.width_px * request.pixels.height_px
+    else:
+        count = pixel_count(request.encoded.content)
+    return () if count is None else ((PIXELS_KEY, str(count)),)

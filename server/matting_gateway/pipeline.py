@@ -61,7 +61,7 @@ class Pipeline:
 
         `on_pixels` is told the photo's size before anything is decoded, and may refuse it.
 
-        The permit, taken for the most that the call might need, shrinks to what it does need
+        The permit, taken for the most that the call might need, is settled on what it does need
         as soon as the photo's header is read.
 
         Raises:
@@ -80,7 +80,7 @@ class Pipeline:
                 self._imaging.check_outputs(outputs)
                 header = self._imaging.inspect(request.photo, outputs)
             on_pixels(header.pixel_count)
-            permit.shrink(request_bytes + header.working_bytes(outputs, model.matting))
+            permit.settle(request_bytes + header.working_bytes(outputs, model.matting))
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)

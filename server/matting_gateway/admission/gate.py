@@ -43,7 +43,7 @@ class GateStatistics:
 
 
 class Permit:
-    """The right to hold so many bytes. Only ever shrinks; releasing twice is harmless."""
+    """The right to hold so many bytes; releasing twice is harmless."""
 
     __slots__ = ("_gate", "acquired_s", "byte_count", "promised")
 
@@ -60,6 +60,18 @@ class Permit:
         """
         if self._gate is not None:
             self._gate._shrink(self, byte_count)
+
+    def settle(self, byte_count: int) -> None:
+        """Hold just what is needed, now that it is known: less, as a rule.
+
+        A call that needs more than its worst case was taken to be (many large results) gets it if
+        it is free now; nobody ever waits while holding a permit.
+
+        Raises:
+            OverloadedError: More is needed, and is not free.
+        """
+        if self._gate is not None:
+            self._gate._settle(self, byte_count)
 
     def release(self) -> None:
         gate, self._gate = self._gate, None
@@ -194,6 +206,22 @@ class Gate:
             self._used_bytes -= permit.byte_count - byte_count
             permit.byte_count = byte_count
         self._wake()
+
+    def _settle(self, permit: Permit, byte_count: int) -> None:
+        missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
+        if missing > 0:
+            if self._used_bytes + missing > self._settings.budget_bytes:
+                self._metrics.dropped.labels("memory").inc()
+                raise OverloadedError(
+                    f"The call needs {byte_count >> 20} MiB of memory, which are not free now; ask for fewer or"
+                    " smaller results, or try again.",
+                    retry_after_s=1.0,
+                )
+            self._used_bytes += missing
+            if not permit.promised:
+                self._unpromised_bytes += missing
+            permit.byte_count += missing
+        self._shrink(permit, byte_count)
 
     def _release(self, permit: Permit) -> None:
         self._permit_count -= 1

@@ -2,6 +2,7 @@
 """The photo door: matting.v1.MattingService."""
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -97,7 +98,7 @@ class MattingService:
         with call.holding(permit):
             data = await self._receive(context)
             promise.check(len(data))
-            return await self._serve(call, parse_request(data), len(data), call.deadline_s, permit)
+            return await self._serve(call, parse_request(data), len(data), call.deadline_s, permit, promise)
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
         call = current_call()
@@ -114,7 +115,7 @@ class MattingService:
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
                 check=promise.check,
-                serve=self._serve_item,
+                serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
                 clock=self._clock,
                 on_bug=self._on_bug,
@@ -141,7 +142,7 @@ class MattingService:
         return pb.GetDataPolicyResponse(policy=self._policy())
 
     async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
-        byte_count = promise.byte_count(self._settings.worst_bytes_per_pixel)
+        byte_count = promise.byte_count(self._settings)
         return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept)
 
     async def _receive(self, context: _Context) -> bytes:
@@ -159,13 +160,26 @@ class MattingService:
         return bytes(data)
 
     async def _serve_item(
-        self, call: Call, message: pb.RemoveBackgroundRequest, request_bytes: int, deadline_s: float, permit: Permit
+        self,
+        call: Call,
+        message: pb.RemoveBackgroundRequest,
+        request_bytes: int,
+        deadline_s: float,
+        permit: Permit,
+        *,
+        promise: Promise,
     ) -> pb.RemoveBackgroundResponse:
         self._tenants.charge_request(call.tenant)
-        return await self._serve(call, message, request_bytes, deadline_s, permit)
+        return await self._serve(call, message, request_bytes, deadline_s, permit, promise)
 
     async def _serve(
-        self, call: Call, message: pb.RemoveBackgroundRequest, request_bytes: int, deadline_s: float, permit: Permit
+        self,
+        call: Call,
+        message: pb.RemoveBackgroundRequest,
+        request_bytes: int,
+        deadline_s: float,
+        permit: Permit,
+        promise: Promise,
     ) -> pb.RemoveBackgroundResponse:
         since_s = self._clock.now()
         request = request_from(message)
@@ -176,6 +190,7 @@ class MattingService:
 
         def on_pixels(pixel_count: int) -> None:
             call.model, call.pixel_count = name, pixel_count
+            promise.check_pixels(pixel_count)
             self._tenants.charge_pixels(tenant, pixel_count)
 
         ceiling_s = self._settings.max_residency_s

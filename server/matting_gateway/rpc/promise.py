@@ -13,11 +13,13 @@ PIXELS_KEY = "x-matting-pixels"
 class DoorSettings:
     """Limits of the photo door.
 
-    `worst_bytes_per_pixel` is what one pixel of a photo may need at once in the imaging room.
+    What a photo may need at once in the imaging room is taken to be `photo_bytes` and
+    `worst_bytes_per_pixel` for each pixel, until its header and the results wanted are known.
     """
 
     max_message_bytes: int = 64 << 20
     max_pixels: int = 50_000_000
+    photo_bytes: int = 9 << 20
     worst_bytes_per_pixel: int = 12
     default_deadline_s: float = 30.0
     receive_timeout_s: float = 20.0
@@ -34,9 +36,18 @@ class Promise:
     request_bytes: int
     pixel_count: int
     kept: bool
+    pixels_promised: bool
 
-    def byte_count(self, worst_bytes_per_pixel: int) -> int:
-        return self.request_bytes + self.pixel_count * worst_bytes_per_pixel
+    def byte_count(self, settings: DoorSettings) -> int:
+        return self.request_bytes + settings.photo_bytes + self.pixel_count * settings.worst_bytes_per_pixel
+
+    def check_pixels(self, pixel_count: int) -> None:
+        """Raise where the photo is larger than promised."""
+        if self.pixels_promised and pixel_count > self.pixel_count:
+            raise OptionInvalidError(
+                f"The photo has more pixels than its metadata {PIXELS_KEY} promised; send their true count, or none.",
+                field=PIXELS_KEY,
+            )
 
     def check(self, request_bytes: int) -> None:
         """Raise where the message is larger than promised."""
@@ -59,6 +70,7 @@ def promise_of(metadata: dict[str, str | bytes], settings: DoorSettings) -> Prom
         min(settings.max_message_bytes if request_bytes is None else request_bytes, settings.max_message_bytes),
         min(settings.max_pixels if pixel_count is None else pixel_count, settings.max_pixels),
         kept=request_bytes is not None,
+        pixels_promised=pixel_count is not None,
     )
 
 

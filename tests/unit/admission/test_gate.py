@@ -42,12 +42,25 @@ async def test_releasing_twice_returns_the_bytes_once() -> None:
     assert (gate.statistics().used_bytes, gate.statistics().permit_count) == (0, 0)
 
 
-async def test_a_permit_only_ever_shrinks() -> None:
+async def test_a_permit_shrinks_and_does_not_grow_back() -> None:
     gate = gate_of(budget_bytes=100)
     with await gate.acquire(60, deadline_s=soon()) as permit:
         permit.shrink(20)
         permit.shrink(50)
         assert gate.statistics().used_bytes == 20
+
+
+async def test_a_call_that_needs_more_than_expected_gets_it_only_if_it_is_free_now() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(60, deadline_s=soon()) as permit:
+        permit.settle(90)
+        assert gate.statistics().used_bytes == 90
+        permit.settle(30)
+        with await gate.acquire(50, deadline_s=soon()):
+            with pytest.raises(OverloadedError):
+                permit.settle(80)
+            assert gate.statistics().used_bytes == 80
+    assert gate.statistics().used_bytes == 0
 
 
 async def test_more_than_the_whole_budget_is_granted_alone() -> None:
