@@ -11,6 +11,8 @@ Point: TypeAlias = tuple[float, float]
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 44
+# Below this a span is none.
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _frame(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis) -> _Frame
 
 def _ends(values: Sequence[float], axis: Axis) -> tuple[float, float]:
     if axis.log:
-        positive = [value for value in values if value > 0] or [1.0]
+        positive = [value for value in values if value > _TINY] or [1.0]
         low, high = min(positive), max(*positive, axis.end or 0.0)
         return (low * 0.9, high * 1.1) if high > low else (low / 2, high * 2)
     low = min(values) if axis.start is None else axis.start
@@ -156,7 +158,7 @@ def _ends(values: Sequence[float], axis: Axis) -> tuple[float, float]:
 
 def _ceiling(value: float) -> float:
     """Return a little more than the value, so that the highest point is not at the very edge."""
-    return value * 1.06 if value > 0 else 1.0
+    return value * 1.06 if value > _TINY else 1.0
 
 
 def _axes(frame: _Frame, x: Axis, y: Axis) -> list[str]:
