@@ -234,10 +234,10 @@ async def test_an_items_deadline_that_is_past_or_an_id_in_use_is_its_own_error(t
 
 
 async def test_a_cancelled_item_answers_cancelled_and_frees_its_place(triton_server: LocalTriton) -> None:
-    async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
+    async with running_gateway(triton_server.grpc_address, default_model="slow_matting") as running:
         stream = running.stub.StreamRemoveBackground()
         for n in range(16):
-            await stream.write(pb.StreamRemoveBackgroundRequest(item_id=f"{n}", request=photo(jpeg(4000, 3000))))
+            await stream.write(pb.StreamRemoveBackgroundRequest(item_id=f"{n}", request=photo(jpeg())))
         for n in range(16):
             await stream.write(pb.StreamRemoveBackgroundRequest(item_id=f"{n}", cancel=pb.CancelItem()))
         await stream.done_writing()
