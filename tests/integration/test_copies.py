@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often the gateway's own code copies a tensor: once on the way in, once on the way out.
+
+Counted as the memory that Python allocates while a batch is served, in units of the tensors' bytes;
+a slab of shared memory is none of Python's, so writing into it is the one copy that does not show.
+"""
+
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+from matting_gateway.domain import Tensor
+from matting_gateway.rpc.infer_wire import InferResponse, RequestReader, ResponseWriter, join_and_release
+from matting_gateway.triton.batch_io import batch_inputs, share_out
+from matting_gateway.triton.contract import read_contract
+from matting_gateway.triton.infer_messages import AnswerReader, OutputRequest, Place, write_request
+from testkit.doors import infer_request
+from testkit.fake_triton import echo_config
+from testkit.pools import batch_of, key_of
+from tritonclient.grpc import service_pb2
+
+WIDTH = 1 << 20
+ROWS = 4
+# Headers, views and bookkeeping.
+SLACK = 0.02
+
+
+@pytest.fixture
+def allocation() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def copies_since(base_bytes: int, tensor_bytes: int) -> float:
+    """Return the most memory held since `base_bytes`, in units of the tensor."""
+    return (tracemalloc.get_traced_memory()[1] - base_bytes) / tensor_bytes
+
+
+def start() -> int:
+    tracemalloc.reset_peak()
+    return tracemalloc.get_traced_memory()[0]
+
+
+@pytest.mark.usefixtures("allocation")
+def test_reading_a_request_copies_nothing() -> None:
+    message = infer_request("echo", {"x": ("UINT8", (1, WIDTH), bytes(WIDTH))}).SerializeToString()
+    base = start()
+    request = RequestReader().read(message)
+    assert request.contents[0].obj is message
+    assert copies_since(base, WIDTH) < SLACK
+
+
+@pytest.mark.usefixtures("allocation")
+def test_a_batch_in_a_message_is_copied_once_and_its_answer_not_at_all() -> None:
+    key = key_of("echo", ("x", "UINT8", (WIDTH,)))
+    batch = batch_of(key, *((bytes(WIDTH),) for _ in range(ROWS)))
+    contract = read_contract("a:1", ["1"], echo_config(width=WIDTH))
+    base = start()
+    write_request("echo", "", batch_inputs(batch, contract), [])
+    assert 1 <= copies_since(base, ROWS * WIDTH) < 1 + SLACK
+    response = service_pb2.ModelInferResponse(model_name="echo", model_version="1")
+    response.outputs.add(name="y", datatype="UINT8", shape=[ROWS, WIDTH])
+    response.raw_output_contents.append(bytes(ROWS * WIDTH))
+    message = response.SerializeToString()
+    base = start()
+    result = share_out(AnswerReader().read(message), batch, contract, {})
+    assert copies_since(base, ROWS * WIDTH) < SLACK
+    assert all(outputs[0].data.obj is message for outputs in result.outputs if isinstance(outputs[0].data, memoryview))
+
+
+@pytest.mark.usefixtures("allocation")
+def test_a_request_through_shared_memory_carries_no_pixels() -> None:
+    key = key_of("echo", ("x", "UINT8", (WIDTH,)))
+    batch = batch_of(key, (bytes(WIDTH),))
+    contract = read_contract("a:1", ["1"], echo_config(width=WIDTH))
+    base = start()
+    (tensor,) = batch_inputs(batch, contract)
+    place = Place("region", 0, WIDTH)
+    placed = type(tensor)(tensor.name, tensor.datatype, tensor.shape, place=place)
+    message = write_request("echo", "", [placed], [OutputRequest("y", place)])
+    assert len(message) < 300
+    assert copies_since(base, WIDTH) < SLACK
+
+
+@pytest.mark.usefixtures("allocation")
+def test_an_answer_is_written_with_one_copy() -> None:
+    tensor = Tensor("y", "UINT8", (1, WIDTH), memoryview(bytes(WIDTH)))
+    base = start()
+    message = join_and_release(ResponseWriter().write(InferResponse("echo", "1", "", (tensor,), ())))
+    assert 1 <= copies_since(base, WIDTH) < 1 + SLACK
+    assert service_pb2.ModelInferResponse.FromString(message).raw_output_contents == [bytes(WIDTH)]
