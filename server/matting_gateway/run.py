@@ -74,7 +74,7 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
 async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, str]) -> TritonSupervisor:
     """Return a Triton on the model repository, not started yet. Its runtime is installed if it is not there."""
     runtime = await asyncio.to_thread(ensure_runtime, settings.cache)
-    scrub = scrub_environment(environ) if settings.hardening.scrub_memory else {}
+    scrub = scrub_environment(environ) if settings.hardening.scrub_memory else {"MATTING_SCRUB": "0"}
 
     def on_event(event: SupervisorEvent) -> None:
         logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=event.detail)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong between gateway and Triton, in the gateway's words: the one place of translation."""
 
+import re
 from collections.abc import Mapping
 
 import grpc
@@ -12,6 +13,10 @@ _MODEL_TEXTS = ("Request for unknown model", "Exceeds maximum queue size", "Requ
 _UNREACHABLE = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN}
 )
+
+
+# A model in Python whose process died: Triton 2.51 answers so for ever after.
+_DEAD_STUB = re.compile(r"Stub process '.*' is not healthy")
 
 
 class ModelFailedError(InternalError):
@@ -62,7 +67,7 @@ def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> Gatew
     code, text = error.code(), error.details() or ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return BackendHungError(f"Backend {backend} did not answer in time; try again.")
-    if code is grpc.StatusCode.NOT_FOUND or text.startswith(_MODEL_TEXTS):
+    if code is grpc.StatusCode.NOT_FOUND or text.startswith(_MODEL_TEXTS) or _DEAD_STUB.search(text):
         return BackendUnavailableError(f"Backend {backend} does not serve model {model} now; try again.")
     if code in _UNREACHABLE:
         return BackendUnavailableError(f"Backend {backend} went away; try again.")

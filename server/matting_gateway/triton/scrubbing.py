@@ -38,31 +38,35 @@ async def scrub(endpoints: Iterable[Endpoint]) -> None:
 
 
 async def _scrub_model(endpoint: Endpoint, contract: ModelContract) -> None:
-    request = scrub_request(contract)
-    if request is None:
-        return
+    # One batch fewer rows as well: a pool that holds batches of one size only in part overlaps what it held before.
+    requests = [scrub_request(contract), scrub_request(contract, fewer_rows=1)]
     instance_count = sum(i.instance_count for i in contract.instances if i.backend == endpoint.address.label) or 1
-    calls = (endpoint.forward(_METHOD, request, _TIMEOUT_S) for _ in range(_BATCHES_PER_INSTANCE * instance_count))
-    for result in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(result, BaseException) and not isinstance(result, GatewayError):
-            raise result
+    for request in requests:
+        if request is None:
+            continue
+        calls = (endpoint.forward(_METHOD, request, _TIMEOUT_S) for _ in range(_BATCHES_PER_INSTANCE * instance_count))
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, GatewayError):
+                raise result
 
 
-def scrub_request(contract: ModelContract) -> bytes | None:
-    """Return the request that overwrites what was a model's, or None for a model that cannot be sent zeros."""
+def scrub_request(contract: ModelContract, *, fewer_rows: int = 0) -> bytes | None:
+    """Return the request that overwrites what was a model's, or None for a model that cannot be sent it."""
+    if fewer_rows and contract.max_batch_size <= fewer_rows:
+        return None
     if contract.decoupled or contract.stateful or any(spec.datatype not in _ITEM_BYTES for spec in contract.inputs):
         return None
     request = service_pb2.ModelInferRequest(model_name=contract.name)
     request.parameters[_CONTROL].string_param = _SCRUB
     for spec in contract.inputs:
-        shape = _largest_shape(contract, spec)
+        shape = _largest_shape(contract, spec, fewer_rows)
         request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
         request.raw_input_contents.append(bytes(math.prod(shape) * _ITEM_BYTES[spec.datatype]))
     data: bytes = request.SerializeToString()
     return data
 
 
-def _largest_shape(contract: ModelContract, spec: TensorSpec) -> tuple[int, ...]:
+def _largest_shape(contract: ModelContract, spec: TensorSpec, fewer_rows: int) -> tuple[int, ...]:
     """Return the shape of the largest request; a side that the model leaves open is that of its matting input."""
     matting = contract.matting
     usual = (matting.height_px, matting.width_px, 3) if matting is not None else ()
@@ -70,4 +74,4 @@ def _largest_shape(contract: ModelContract, spec: TensorSpec) -> tuple[int, ...]
         size if size > 0 else usual[axis] if axis < len(usual) and usual[axis] > 0 else 1
         for axis, size in enumerate(spec.shape)
     )
-    return (contract.max_batch_size, *shape) if contract.max_batch_size > 0 else shape
+    return (contract.max_batch_size - fewer_rows, *shape) if contract.max_batch_size > 0 else shape
