@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -68,7 +69,7 @@ class LiveView:
         parts = [f"{name} {count:,}" for name, count in tally.outcomes.most_common()]
         return Group(
             Text(f"{self._plan.name}: {describe_load(self._plan)}"),
-            ProgressBar(total=duration_s, completed=min(elapsed_s, duration_s), width=60),
+            Padding(ProgressBar(total=duration_s, completed=min(elapsed_s, duration_s), width=60), 0),
             table,
             Text("   ".join(parts), style="dim"),
         )
