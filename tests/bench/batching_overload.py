@@ -57,7 +57,7 @@ async def compare(
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for number in range(rounds):
         arrivals = trace(number)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in [*names[number % len(names) :], *names[: number % len(names)]]:
             runs[name].append(await systems.run(name, arrivals, duration_s))
     return runs
 

@@ -65,7 +65,7 @@ class InferenceCalls:
             request.parameters["timeout"].int64_param = max(1, int((allowed_s - 0.065) * 1e6))
         method = self._methods[self._turn % len(self._methods)]
         response = await method(request, timeout=max(deadline_in_s, 0.001))
-        return response.raw_output_contents[0] == bytes(255 - value for value in row)
+        return bool(response.raw_output_contents[0] == bytes(255 - value for value in row))
 
     async def close(self) -> None:
         for channel in self._channels:

@@ -74,6 +74,7 @@ class SchedulerCore:
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
         entry = Entry(job, key, verdict.due_s, now_s, token)
+        entry.entitled = verdict.entitled
         self._wait(entry, now_s)
         return entry
 

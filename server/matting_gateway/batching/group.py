@@ -147,25 +147,26 @@ class Group:
         end_s = policy.predicted_end(self.fleet, table, rows_ahead, wish.rows, now_s)
         fits = end_s <= wish.due_s
         self.shares.refresh(self.fleet.rate(wish.key), now_s)
+        entitled = True
         if len(self.shares.flows) > 1:
             flow = self.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
-            own_s = self.fleet.start_of(0, now_s) + table.predict_high(table.preferred_rows)
-            entitled = fits_rate(own_s, flow.rows, flow.guaranteed_rate, wish.due_s)
+            entitled = flow.entitled(wish.rows, now_s)
             if fits and not entitled and self.shares.contended(wish.priority):
-                fits = fits_rate(own_s, flow.rows, flow.fair_rate, wish.due_s)
+                own_s = self.fleet.start_of(0, now_s) + table.predict_high(table.preferred_rows)
                 end_s = max(end_s, own_s + flow.rows / (flow.fair_rate or 1e-9))
+                fits = end_s <= wish.due_s
             elif not fits and entitled and may_displace:
                 displaced = self._displaceable(wish, flow, table, rows_ahead, now_s)
                 if displaced:
-                    return Admission(wish.due_s, displaced)
+                    return Admission(wish.due_s, displaced=displaced)
         if fits:
-            return Admission(wish.due_s)
+            return Admission(wish.due_s, entitled=entitled)
         return Refusal(Reason.OVERLOADED, retry_after_s=min(max(end_s - wish.due_s, 0.001), 60.0))
 
     def _displaceable(
         self, wish: Wish, flow: Flow, table: LatencyTable, rows_ahead: int, now_s: float
     ) -> tuple[Entry, ...]:
-        """Find jobs beyond their flows' guarantees whose leaving makes the newcomer fit."""
+        """Find jobs beyond their flows' shares whose leaving makes the newcomer fit."""
         needed = (rows_ahead + wish.rows - 1) % max(table.preferred_rows, 1) + 1
         if needed > rows_ahead:
             return ()
@@ -173,13 +174,10 @@ class Group:
             return ()
         chosen: list[Entry] = []
         for other in self.shares.most_over(wish.priority)[:4]:
-            left = other.rows
-            for entry in other.newest_due_before(wish.due_s) if other is not flow else ():
-                own_s = entry.arrived_s + table.predict_high(table.preferred_rows)
-                if fits_rate(own_s, left, other.guaranteed_rate, entry.due_s):
-                    break
+            if other is flow:
+                continue
+            for entry in other.displaceable(wish.due_s, entitled_too=other.over and not flow.over):
                 chosen.append(entry)
-                left -= entry.rows
                 needed -= entry.rows
                 if needed <= 0:
                     return tuple(chosen)
@@ -187,8 +185,3 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<Group of {len(self.lanes)} keys, {self.fleet!r}>"
-
-
-def fits_rate(start_s: float, rows: int, rate: float, due_s: float) -> bool:
-    """Whether so many rows, served at a rate of their own, are done in time."""
-    return rows == 0 or (rate > 0.0 and start_s + rows / rate <= due_s)

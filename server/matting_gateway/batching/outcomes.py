@@ -31,9 +31,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A job that may wait until `due_s`, once the `displaced` have given way to it."""
+    """A job that may wait until `due_s`, once the `displaced` have given way to it.
+
+    `entitled` says that it is within its flow's share, and gives way only to those below theirs.
+    """
 
     due_s: float
+    entitled: bool = True
     displaced: tuple[Entry, ...] = ()
 
 

@@ -12,20 +12,38 @@ a set that is feasible by shares is feasible by deadlines.
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from matting_gateway.batching.waiting import Entry
 
 _REFRESH_S = 0.05
 _FADED = 0.01  # rows a second, under which an idle flow is forgotten
+_BURST_ROWS = 16
+_SCAN = 64  # jobs of a flow that are looked at for one that could give way
 _LEFTOVER = 0.02  # part of the capacity that a lower priority is judged by at the least
 
 FlowKey = tuple[int, str, int]
 
 
 class Flow:
-    """Jobs that compete as one. `guaranteed_rate` and `fair_rate` are in rows a second."""
+    """Jobs that compete as one. `guaranteed_rate` and `fair_rate` are in rows a second.
 
-    __slots__ = ("_demand", "_demand_s", "fair_rate", "guaranteed_rate", "key", "recent", "rows")
+    A token bucket filled at the guaranteed rate says which of its jobs are entitled: however long
+    they wait behind others, they are within its share.
+    """
+
+    __slots__ = (
+        "_demand",
+        "_demand_s",
+        "_tokens",
+        "_tokens_s",
+        "fair_rate",
+        "guaranteed_rate",
+        "key",
+        "over",
+        "recent",
+        "rows",
+    )
 
     def __init__(self, key: FlowKey) -> None:
         self.key = key
@@ -33,8 +51,12 @@ class Flow:
         self.recent: deque[tuple[int, Entry]] = deque()
         self.guaranteed_rate = 0.0
         self.fair_rate = 0.0
+        # Whether more is asked than is guaranteed.
+        self.over = False
         self._demand = 0.0
         self._demand_s = 0.0
+        self._tokens = float("inf")
+        self._tokens_s = 0.0
 
     def demand(self, now_s: float, window_s: float) -> float:
         """Return the rows a second offered lately, refused ones included."""
@@ -46,8 +68,18 @@ class Flow:
     def note_demand(self, rows: int, now_s: float, window_s: float) -> None:
         self._demand = self.demand(now_s, window_s) + rows / window_s
 
+    def entitled(self, rows: int, now_s: float) -> bool:
+        """Whether so many rows more are within the flow's guarantee."""
+        # Room for what may come at once: a few batches, and what the deadlines of the class bridge.
+        most = max(_BURST_ROWS, self.guaranteed_rate * math.ldexp(1.0, self.key[2]))
+        self._tokens = min(self._tokens + self.guaranteed_rate * (now_s - self._tokens_s), most)
+        self._tokens_s = now_s
+        return self._tokens >= rows
+
     def join(self, entry: Entry) -> None:
         self.rows += entry.rows
+        if entry.entitled:
+            self._tokens -= entry.rows
         self.recent.append((entry.seq, entry))
         if len(self.recent) > 64 and len(self.recent) > 2 * self.rows:
             self.recent = deque(item for item in self.recent if item[1].waiting_as(item[0]))
@@ -55,7 +87,7 @@ class Flow:
     def leave(self, entry: Entry) -> None:
         self.rows -= entry.rows
 
-    def newest_due_before(self, due_s: float) -> Iterator[Entry]:
+    def displaceable(self, due_s: float, *, entitled_too: bool) -> Iterator[Entry]:
         """Yield waiting jobs that stand before `due_s`: the newest first, else the oldest first."""
         recent = self.recent
         while recent and not recent[-1][1].waiting_as(recent[-1][0]):
@@ -63,11 +95,12 @@ class Flow:
         while recent and not recent[0][1].waiting_as(recent[0][0]):
             recent.popleft()
         newest_first = bool(recent) and recent[-1][1].due_s <= due_s
-        for seq, entry in reversed(recent) if newest_first else iter(recent):
+        for seq, entry in islice(reversed(recent) if newest_first else iter(recent), _SCAN):
             if entry.waiting_as(seq):
                 if entry.due_s > due_s:
                     return
-                yield entry
+                if entitled_too or not entry.entitled:
+                    yield entry
 
     def __repr__(self) -> str:
         return f"<Flow {self.key}: {self.rows} rows wait, {self.guaranteed_rate:.1f} of them a second guaranteed>"
@@ -123,6 +156,7 @@ class Shares:
         total_weight = sum(weights.values())
         for flow in flows:
             tenant = flow.key[1]
+            flow.over = demands[tenant] * total_weight > rate * weights[tenant]
             part = flow.demand(now_s, self._window_s) / demands[tenant] if demands[tenant] else 1.0
             flow.guaranteed_rate = part * rate * weights[tenant] / total_weight
             # What all tenants ask may fit; then a flow may use what is left as well.

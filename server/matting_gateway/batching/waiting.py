@@ -24,10 +24,23 @@ class Entry:
     """A job that was accepted and is not yet answered.
 
     `due_s` is when its batch must end. `avoid` names the endpoint that already failed it.
-    `token` belongs to the shell: the job's future.
+    `entitled` says that it was within its flow's share. `token` belongs to the shell: the job's future.
     """
 
-    __slots__ = ("arrived_s", "avoid", "bucket", "due_s", "flow", "job", "key", "rows", "seq", "token", "waiting")
+    __slots__ = (
+        "arrived_s",
+        "avoid",
+        "bucket",
+        "due_s",
+        "entitled",
+        "flow",
+        "job",
+        "key",
+        "rows",
+        "seq",
+        "token",
+        "waiting",
+    )
 
     def __init__(self, job: Job, key: BatchKey, due_s: float, arrived_s: float, token: Any) -> None:
         self.job = job
@@ -40,6 +53,7 @@ class Entry:
         self.avoid: str | None = None
         self.bucket = 0
         self.flow: Any = None
+        self.entitled = True
         self.waiting = False
 
     def waiting_as(self, seq: int) -> bool:

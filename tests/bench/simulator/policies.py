@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from bench.simulator.arrivals import Arrival
 from bench.simulator.engine import World
 from matting_gateway.batching.core import SchedulerCore
-from matting_gateway.batching.fleet import Flight
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal
+from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain import BatchKey, EndpointState, Job
 

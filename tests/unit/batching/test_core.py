@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single decisions of the scheduler's machine, with times given by hand."""
+
+import pytest
+from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.outcomes import Drop, Reason, Refusal, Send
+from matting_gateway.batching.server import Flight
+from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.batching.waiting import Entry
+from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+
+BIG = BatchKey("big", "1", ())
+OTHER_SHAPE = BatchKey("big", "1", (), ("alpha",))
+SMALL = BatchKey("small", "1", ())
+
+
+class Bench:
+    """A core, a clock moved by hand, and endpoints of a known latency."""
+
+    def __init__(self, *endpoints: str, instance_count: int = 1, max_rows: int = 8, stand_in: bool = False) -> None:
+        self.now_s = 10.0
+        self.endpoints = list(endpoints or ("a",))
+        self.instance_count = instance_count
+        self.max_rows = max_rows
+        self.core = SchedulerCore(
+            self._states, BatchingSettings(), (lambda key: SMALL if key == BIG else None) if stand_in else None
+        )
+
+    def _states(self, key: BatchKey) -> tuple[EndpointState, ...]:
+        return tuple(
+            EndpointState(name, True, 2 * self.instance_count, self.instance_count, self.max_rows)
+            for name in self.endpoints
+        )
+
+    def arrive(
+        self, allowed_s: float = 5.0, key: BatchKey = BIG, rows: int = 1, priority: Priority = Priority.NORMAL
+    ) -> Entry | Refusal:
+        return self.core.arrive(Job(key, (), rows, self.now_s + allowed_s, priority), None, self.now_s)
+
+    def pump(self) -> list[Flight]:
+        return [action.flight for action in self.core.pump(self.now_s) if isinstance(action, Send)]
+
+    def teach(self, key: BatchKey = BIG, seconds: float = 0.1, batch_count: int = 4) -> None:
+        """Let batches of one row be answered after so many seconds."""
+        for _ in range(batch_count * len(self.endpoints)):
+            self.arrive(60.0, key)
+            (flight,) = self.pump()
+            self.now_s += seconds
+            self.core.complete(flight, self.now_s)
+        self.now_s += 1.0
+
+
+def test_an_idle_endpoint_gets_a_job_at_once() -> None:
+    bench = Bench()
+    bench.arrive()
+    assert [flight.rows for flight in bench.pump()] == [1]
+
+
+def test_the_second_slot_is_filled_just_before_the_instance_is_free() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.1)
+    bench.arrive()
+    (first,) = bench.pump()
+    bench.now_s += 0.05
+    bench.arrive()
+    assert bench.pump() == []
+    wake_s = bench.core.wake_at()
+    assert wake_s == pytest.approx(first.sent_s + 0.1 - 0.01)
+    bench.now_s = wake_s or 0.0
+    assert len(bench.pump()) == 1
+
+
+def test_priority_goes_before_deadline() -> None:
+    bench = Bench(max_rows=1)
+    bench.arrive()
+    (first,) = bench.pump()
+    low, urgent, high = bench.arrive(2.0), bench.arrive(1.0), bench.arrive(9.0, priority=Priority.HIGH)
+    order: list[Entry] = []
+    flight = first
+    for _ in range(3):
+        bench.now_s += 0.01
+        bench.core.complete(flight, bench.now_s)
+        (flight,) = bench.pump()
+        order += flight.entries
+    assert order == [high, urgent, low]
+
+
+def test_of_two_idle_endpoints_the_quicker_is_chosen() -> None:
+    bench = Bench("a", "b")
+    for _ in range(8):
+        bench.arrive()
+        bench.arrive()
+        while flights := bench.pump():
+            for flight in flights:
+                bench.now_s += 0.2 if flight.server.endpoint == "a" else 0.01
+                bench.core.complete(flight, bench.now_s)
+    bench.now_s += 1.0
+    bench.arrive()
+    assert [flight.server.endpoint for flight in bench.pump()] == ["b"]
+
+
+def test_patience_is_generous_at_first_and_follows_the_latency_then() -> None:
+    bench = Bench()
+    bench.arrive()
+    (flight,) = bench.pump()
+    assert flight.patience_s == BatchingSettings().cold_patience_s
+    bench.core.complete(flight, bench.now_s + 0.1)
+    bench.now_s += 0.1
+    bench.teach(seconds=0.1)
+    bench.arrive()
+    (flight,) = bench.pump()
+    assert 1.0 <= flight.patience_s < 2.0
+
+
+def test_a_deadline_too_near_is_unreachable_and_still_tried_now_and_then() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.5)
+    assert isinstance(bench.arrive(0.2), Entry)  # one a second is let through, in case the model got quicker
+    refusal = bench.arrive(0.2)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.UNREACHABLE
+    (flight,) = bench.pump()
+    assert len(flight.entries) == 1
+
+
+def test_a_queue_too_long_is_overload_with_the_time_to_come_back() -> None:
+    bench = Bench(max_rows=1)
+    bench.teach(seconds=0.1)
+    outcomes = [bench.arrive(0.55) for _ in range(20)]
+    bench.pump()
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+    assert 3 <= 20 - len(refusals) <= 6
+    assert all(refusal.reason is Reason.OVERLOADED and refusal.retry_after_s > 0 for refusal in refusals)
+    assert bench.core.check(BIG, 1, bench.now_s + 0.55, Priority.NORMAL, "", bench.now_s) is not None
+    assert bench.core.check(BIG, 1, bench.now_s + 5.0, Priority.NORMAL, "", bench.now_s) is None
+
+
+def test_the_stand_in_serves_before_anyone_is_refused() -> None:
+    bench = Bench(max_rows=1, stand_in=True)
+    bench.teach(BIG, 0.1)
+    bench.teach(SMALL, 0.02)
+    outcomes = [bench.arrive(0.4) for _ in range(8)]
+    assert {outcome.key for outcome in outcomes if isinstance(outcome, Entry)} == {BIG, SMALL}
+    assert all(isinstance(outcome, Entry) for outcome in outcomes)
+    assert {flight.key for flight in bench.pump()} == {BIG, SMALL}
+
+
+def test_a_job_given_up_moves_to_its_stand_in() -> None:
+    bench = Bench(stand_in=True)
+    bench.teach(SMALL, 0.01)
+    bench.teach(BIG, 0.1)
+    bench.arrive()
+    (first,) = bench.pump()
+    waiting = bench.arrive(0.3)
+    bench.now_s += 0.25
+    (flight,) = [flight for flight in bench.pump() if flight is not first]
+    assert (flight.key, flight.entries) == (SMALL, (waiting,))
+
+
+def test_keys_of_one_model_share_its_slots_by_deadline() -> None:
+    bench = Bench()
+    bench.arrive()
+    (first,) = bench.pump()
+    late, early = bench.arrive(3.0, BIG), bench.arrive(2.0, OTHER_SHAPE)
+    bench.now_s += 0.01
+    bench.core.complete(first, bench.now_s)
+    (second,) = bench.pump()
+    assert second.entries == (early,)
+    bench.now_s += 0.01
+    bench.core.complete(second, bench.now_s)
+    assert [flight.entries for flight in bench.pump()] == [(late,)]
+
+
+def test_models_do_not_wait_for_one_another() -> None:
+    bench = Bench()
+    for _ in range(20):
+        bench.arrive(key=BIG)
+    bench.arrive(key=SMALL)
+    assert {flight.key for flight in bench.pump()} == {BIG, SMALL}
+
+
+def test_a_model_without_batches_is_served_by_single_calls_at_once() -> None:
+    bench = Bench(instance_count=3, max_rows=0)
+    for _ in range(5):
+        bench.arrive()
+    assert [flight.rows for flight in bench.pump()] == [1, 1, 1]
+
+
+def test_rows_of_a_job_travel_together() -> None:
+    bench = Bench()
+    bench.arrive()
+    (first,) = bench.pump()
+    for rows in (3, 4, 2):
+        bench.arrive(rows=rows)
+    bench.now_s += 0.01
+    bench.core.complete(first, bench.now_s)
+    (flight,) = bench.pump()
+    assert [entry.rows for entry in flight.entries] == [3, 4]
+
+
+def test_an_overdue_instance_is_not_counted_on() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.05)
+    bench.arrive()
+    bench.pump()
+    bench.now_s += 1.0  # the answer is long overdue
+    refusal = bench.arrive(0.3)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.OVERLOADED
+
+
+def test_endpoints_that_go_and_come_are_followed() -> None:
+    bench = Bench("a", "b")
+    bench.arrive()
+    (flight,) = bench.pump()
+    bench.endpoints.remove(flight.server.endpoint)
+    bench.core.endpoints_changed(bench.now_s)
+    assert bench.core.fail(flight, bench.now_s, retry=True) == []
+    (again,) = bench.pump()
+    assert again.server.endpoint == bench.endpoints[0]
+    bench.endpoints.clear()
+    bench.core.endpoints_changed(bench.now_s)
+    refusal = bench.arrive()
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.UNAVAILABLE
+
+
+def test_low_priority_is_told_by_its_deadline_though_others_always_go_first() -> None:
+    bench = Bench(max_rows=1)
+    bench.teach(seconds=0.1)
+    low = bench.arrive(1.0, priority=Priority.LOW)
+    drops: list[Drop] = []
+    flights: list[Flight] = []
+    while not drops and bench.now_s < 100.0:
+        bench.arrive(5.0, priority=Priority.HIGH)
+        bench.now_s += 0.05
+        for flight in flights[:1]:
+            bench.core.complete(flight, bench.now_s)
+            flights.remove(flight)
+        for action in bench.core.pump(bench.now_s):
+            if isinstance(action, Send):
+                flights.append(action.flight)
+            elif isinstance(action, Drop):
+                drops.append(action)
+    assert isinstance(low, Entry)
+    assert [drop.entry for drop in drops] == [low]
+    assert bench.now_s <= low.job.deadline_s
