@@ -6,6 +6,7 @@ status code, and `rpc.status` turns it into one. Messages are for the caller: wh
 the limit, what to do; never a byte of an image.
 """
 
+import traceback
 from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
@@ -187,15 +188,18 @@ class BackendContractError(InternalError):
 
 
 def without_frames(error: GatewayError) -> GatewayError:
-    """Return the error with its own and its causes' tracebacks dropped.
+    """Return the error with its own and its causes' tracebacks dropped, and their frames emptied.
 
     A traceback holds the frames it went through, and with them the request; an error that is kept
     by one of those frames would keep all of it alive until the garbage collector's next full run.
+    Frames are emptied too because others keep tracebacks: grpc keeps its last abort, whose own
+    traceback leads back to them. Those that still run are left as they are.
     """
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
     return error
