@@ -23,7 +23,6 @@ def hairy_alpha(width_px: int, height_px: int, rng: np.random.Generator) -> NDAr
     size = np.array([width_px, height_px]) * over
     alpha = np.zeros((size[1], size[0]), np.uint8)
     centre, radii = size * [0.5, 0.6], size * [0.22, 0.32]
-    cv2.ellipse(alpha, tuple(map(int, centre)), tuple(map(int, radii)), 0, 0, 360, 255, -1, cv2.LINE_AA)
     for _ in range(900):
         at = rng.uniform(0, 2 * np.pi)
         start = centre + 0.98 * radii * [np.cos(at), np.sin(at)]
@@ -33,6 +32,7 @@ def hairy_alpha(width_px: int, height_px: int, rng: np.random.Generator) -> NDAr
         points = (start + np.cumsum(steps, axis=0)).astype(np.int32)
         thickness = max(1, round(rng.uniform(1, 3) * over * width_px / 1600))
         cv2.polylines(alpha, [points], False, int(rng.uniform(150, 255)), thickness, cv2.LINE_AA)
+    cv2.ellipse(alpha, tuple(map(int, centre)), tuple(map(int, radii)), 0, 0, 360, 255, -1, cv2.LINE_AA)
     return np.asarray(cv2.resize(alpha, (width_px, height_px), interpolation=cv2.INTER_AREA), np.uint8)
 
 
