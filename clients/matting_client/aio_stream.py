@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from matting_client.receipt import Receipt, receipt_of
-from matting_client.stream import Ledger, StreamAnswer, StreamItem, cancel_message
+from matting_client.stream import Ledger, StreamAnswer, StreamItem, cancel_message, item_message
 
 
 class AsyncStream(AsyncIterator[StreamAnswer]):
@@ -98,7 +98,10 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
             items = _each(self._items)
             await self._wait_for_room()
             while (item := await anext(items, None)) is not None:
-                await self._call.write(self._ledger.open(item))
+                # A photo may be a path, and reading it must not stop the loop.
+                message = await asyncio.to_thread(item_message, item)
+                self._ledger.open(item.item_id)
+                await self._call.write(message)
                 await self._wait_for_room()
             self._exhausted = True
             await self._end_when_answered()

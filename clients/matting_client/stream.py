@@ -77,24 +77,15 @@ class Ledger:
     def full(self) -> bool:
         return len(self._unanswered) >= self._max_in_flight
 
-    def open(self, item: StreamItem) -> pb.StreamRemoveBackgroundRequest:
-        """Enter an item and write its message.
+    def open(self, item_id: str) -> None:
+        """Enter an item.
 
         Raises:
             ValueError: The id is empty, or that of an unanswered item.
         """
-        if not item.item_id or item.item_id in self._unanswered:
-            raise ValueError(f"item_id {item.item_id!r}: one that is not empty, nor of an item still unanswered")
-        message = pb.StreamRemoveBackgroundRequest(
-            item_id=item.item_id,
-            request=build_request(
-                item.photo, item.outputs, model=item.model, version=item.version, priority=item.priority
-            ),
-        )
-        if item.time_to_live_s is not None:
-            message.time_to_live.CopyFrom(_duration(item.time_to_live_s))
-        self._unanswered[item.item_id] = None
-        return message
+        if not item_id or item_id in self._unanswered:
+            raise ValueError(f"item_id {item_id!r}: one that is not empty, nor of an item still unanswered")
+        self._unanswered[item_id] = None
 
     def close(self, message: pb.StreamRemoveBackgroundResponse) -> StreamAnswer:
         """Strike an item off and read its answer."""
@@ -120,6 +111,19 @@ class Ledger:
             error.details, request_id=self._request_id, unanswered_item_ids=self.unanswered_item_ids
         )
         return error
+
+
+def item_message(item: StreamItem) -> pb.StreamRemoveBackgroundRequest:
+    """Write the message that starts an item; a path is read here.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    request = build_request(item.photo, item.outputs, model=item.model, version=item.version, priority=item.priority)
+    message = pb.StreamRemoveBackgroundRequest(item_id=item.item_id, request=request)
+    if item.time_to_live_s is not None:
+        message.time_to_live.CopyFrom(_duration(item.time_to_live_s))
+    return message
 
 
 def cancel_message(item_id: str) -> pb.StreamRemoveBackgroundRequest:
@@ -202,7 +206,9 @@ class Stream(Iterator[StreamAnswer]):
                 if item is None:
                     self._exhausted = True
                 else:
-                    self._outgoing.put(self._ledger.open(item))
+                    message = item_message(item)
+                    self._ledger.open(item.item_id)
+                    self._outgoing.put(message)
         except BaseException:  # an item that cannot be sent must not leave the call open
             self.close()
             raise

@@ -4,6 +4,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -42,6 +43,20 @@ async def test_every_item_is_answered_async(gateway: FakeGateway) -> None:
     async with AsyncClient(gateway.address) as client, client.stream(items(20), max_in_flight=3) as stream:
         answered = [answer.item_id async for answer in stream]
     assert sorted(answered) == sorted(item.item_id for item in items(20))
+
+
+async def test_photos_may_be_files(gateway: FakeGateway, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"content")
+    item = StreamItem("a", tmp_path / "a.jpg")
+    async with AsyncClient(gateway.address) as client, client.stream([item]) as stream:
+        assert [answer.item_id async for answer in stream] == ["a"]
+    assert gateway.calls[0].request.encoded.content == b"content"
+    gone = StreamItem("b", tmp_path / "gone.jpg")
+    async with AsyncClient(gateway.address) as client, client.stream([gone]) as stream:
+        with pytest.raises(FileNotFoundError):
+            await anext(stream)
+    with Client(gateway.address) as client, pytest.raises(FileNotFoundError):
+        client.stream([gone])
 
 
 async def test_items_may_come_as_they_are_found(gateway: FakeGateway) -> None:
