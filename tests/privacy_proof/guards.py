@@ -48,11 +48,8 @@ class Guards:
         }
         let_in = [name for name, code in refusals.items() if code is grpc.StatusCode.OK]
         right = self._call(service, self.credentials, self.token) is grpc.StatusCode.OK
-        yield finding(
-            "nobody in who does not belong",
-            f"{len(refusals)} ways to knock wrongly, let in: {let_in or 'none'}; the right one {'is' if right else 'NOT'}",
-            kept=right and not let_in,
-        )
+        measured = f"of {len(refusals)} who do not, let in: {let_in or 'none'}; who does: {'yes' if right else 'no'}"
+        yield finding("nobody in who does not belong", measured, kept=right and not let_in)
 
     def _credentials(self, authority: Authority) -> grpc.ChannelCredentials:
         identity = authority.issue_client("proof")
