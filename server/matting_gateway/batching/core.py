@@ -126,6 +126,7 @@ class SchedulerCore:
     def cancel(self, entry: Entry) -> bool:
         """Remove a job whose caller went away; False if it does not wait any more."""
         if not entry.waiting:
+            entry.abandoned = True
             return False
         self._groups[(entry.key.model, entry.key.version)].remove(entry)
         self.waiting_count -= 1
@@ -144,7 +145,8 @@ class SchedulerCore:
             elsewhere = any(
                 name != endpoint and server.max_rows >= entry.rows for name, server in group.fleet.servers.items()
             )
-            if retry and elsewhere and entry.avoid is None and group.hopeless_at(entry) > now_s:
+            again = retry and elsewhere and entry.avoid is None and not entry.abandoned
+            if again and group.hopeless_at(entry) > now_s:
                 entry.avoid = endpoint
                 self._wait(entry, now_s)
             else:

@@ -149,7 +149,7 @@ class Group:
         self.shares.refresh(self.fleet.rate(wish.key), now_s)
         entitled = True
         if len(self.shares.flows) > 1:
-            flow = self.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
+            flow = self.shares.peek(wish.priority, wish.tenant, wish.due_s - now_s)
             entitled = flow.entitled(wish.rows, now_s)
             if fits and not entitled and self.shares.contended(wish.priority):
                 own_s = self.fleet.start_of(0, now_s) + table.predict_high(table.preferred_rows)

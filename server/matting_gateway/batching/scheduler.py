@@ -171,7 +171,10 @@ class Scheduler:
             fault.__cause__ = exc
             self._failed(flight, fault)
         else:
-            self._succeeded(flight, result)
+            if len(result.outputs) == len(flight.entries):
+                self._succeeded(flight, result)
+            else:
+                self._failed(flight, InternalError("The batch came back with another number of answers than jobs."))
         finally:
             inflight.dec()
             self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - flight.sent_s)

@@ -117,12 +117,16 @@ class Shares:
         self._contended: set[int] = set()
         self._over: dict[int, list[Flow]] = {}
 
-    def flow(self, priority: int, tenant: str, allowed_s: float) -> Flow:
-        """Return the flow of such jobs; classes are powers of two of the time allowed."""
+    def peek(self, priority: int, tenant: str, allowed_s: float) -> Flow:
+        """Return the flow of such jobs, or one not written down. A class holds times allowed up to a power of two."""
         key = (int(priority), tenant, math.frexp(max(allowed_s, 1e-3))[1])
-        flow = self.flows.get(key)
-        if flow is None:
-            flow = self.flows[key] = Flow(key)
+        return self.flows.get(key) or Flow(key)
+
+    def flow(self, priority: int, tenant: str, allowed_s: float) -> Flow:
+        """Return the flow of such jobs, which is written down if they are the first."""
+        flow = self.peek(priority, tenant, allowed_s)
+        if flow.key not in self.flows:
+            self.flows[flow.key] = flow
             self._refreshed_s = float("-inf")
         return flow
 
@@ -153,7 +157,8 @@ class Shares:
             self._contended.add(priority)
         weights = {tenant: max(self._weight(tenant), 1e-6) for tenant in demands}
         fair = max_min_fair(demands, weights, rate)
-        total_weight = sum(weights.values())
+        # Who asks for nothing just now leaves its share to the others.
+        total_weight = sum(weight for tenant, weight in weights.items() if demands[tenant] >= _FADED) or 1.0
         for flow in flows:
             tenant = flow.key[1]
             flow.over = demands[tenant] * total_weight > rate * weights[tenant]

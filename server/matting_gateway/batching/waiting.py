@@ -23,11 +23,13 @@ _ANSWERED = Answered()
 class Entry:
     """A job that was accepted and is not yet answered.
 
-    `due_s` is when its batch must end. `avoid` names the endpoint that already failed it.
+    `due_s` is when its batch must end. `avoid` names the endpoint that already failed it,
+    `abandoned` says that its caller went away while it was in flight.
     `entitled` says that it was within its flow's share. `token` belongs to the shell: the job's future.
     """
 
     __slots__ = (
+        "abandoned",
         "arrived_s",
         "avoid",
         "bucket",
@@ -51,6 +53,7 @@ class Entry:
         self.seq = 0
         self.token = token
         self.avoid: str | None = None
+        self.abandoned = False
         self.bucket = 0
         self.flow: Any = None
         self.entitled = True

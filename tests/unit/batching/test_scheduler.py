@@ -43,8 +43,9 @@ class Backend:
     def endpoints(self, key: BatchKey) -> tuple[EndpointState, ...]:
         return tuple(self.states.values())
 
-    def lose(self, name: str) -> None:
-        del self.states[name]
+    async def next(self) -> tuple[str, Batch, asyncio.Future[BatchResult]]:
+        async with asyncio.timeout(20.0):
+            return await self.sent.get()
 
 
 def answer(batch: Batch) -> BatchResult:
@@ -83,7 +84,7 @@ async def test_a_job_is_answered(start: Start) -> None:
     backend = Backend("a")
     scheduler = start(backend)
     future = scheduler.submit(job())
-    endpoint, batch, reply = await backend.sent.get()
+    endpoint, batch, reply = await backend.next()
     reply.set_result(answer(batch))
     result = await future
     assert (endpoint, result.backend, result.batch_size, result.model) == ("a", "a", 1, "model")
@@ -93,12 +94,12 @@ async def test_jobs_that_come_while_the_backend_is_busy_travel_together_by_deadl
     backend = Backend("a")
     scheduler = start(backend)
     first = scheduler.submit(job())
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     late, early = job(9.0), job(8.0)
     futures = [scheduler.submit(late), scheduler.submit(early)]
     reply.set_result(answer(batch))
     await first
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     assert batch.jobs == (early, late)
     reply.set_result(answer(batch))
     assert [(await future).batch_size for future in futures] == [2, 2]
@@ -108,9 +109,9 @@ async def test_a_failed_batch_is_tried_once_elsewhere(start: Start) -> None:
     backend = Backend("a", "b")
     scheduler = start(backend)
     future = scheduler.submit(job())
-    first, _, reply = await backend.sent.get()
+    first, _, reply = await backend.next()
     reply.set_exception(BackendUnavailableError("gone"))
-    second, _, reply = await backend.sent.get()
+    second, _, reply = await backend.next()
     assert {first, second} == {"a", "b"}
     reply.set_exception(BackendUnavailableError("gone too"))
     with pytest.raises(BackendUnavailableError, match="gone too"):
@@ -122,7 +123,7 @@ async def test_an_error_that_says_so_is_not_tried_again(start: Start) -> None:
     backend = Backend("a", "b")
     scheduler = start(backend)
     future = scheduler.submit(job())
-    _, _, reply = await backend.sent.get()
+    _, _, reply = await backend.next()
     reply.set_exception(InternalError("wrong shape"))
     with pytest.raises(InternalError, match="wrong shape"):
         await future
@@ -132,22 +133,83 @@ async def test_whatever_a_batch_raises_is_an_internal_error(start: Start) -> Non
     backend = Backend("a")
     scheduler = start(backend)
     future = scheduler.submit(job())
-    _, _, reply = await backend.sent.get()
+    _, _, reply = await backend.next()
     reply.set_exception(ZeroDivisionError())
     with pytest.raises(InternalError):
         await future
+
+
+async def test_a_job_that_failed_for_its_own_sake_leaves_its_neighbours_alone(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    futures = [scheduler.submit(job()), scheduler.submit(job())]
+    _, batch, reply = await backend.next()
+    reply.set_result(BatchResult(answer(batch).outputs, "7", {0: TensorInvalidError("not like this")}))
+    with pytest.raises(TensorInvalidError, match="not like this"):
+        await futures[0]
+    assert (await futures[1]).version == "7"
+
+
+async def test_an_answer_of_another_length_is_an_internal_error(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    future = scheduler.submit(job())
+    _, _, reply = await backend.next()
+    reply.set_result(BatchResult(()))
+    with pytest.raises(InternalError):
+        await future
+
+
+async def test_a_caller_gone_while_its_batch_fails_is_not_tried_again(start: Start) -> None:
+    backend = Backend("a", "b")
+    scheduler = start(backend)
+    gone, kept = scheduler.submit(job()), scheduler.submit(job())
+    _, _, reply = await backend.next()
+    gone.cancel()
+    await asyncio.sleep(0)
+    reply.set_exception(BackendUnavailableError("down"))
+    _, batch, reply = await backend.next()
+    assert batch.row_count == 1
+    reply.set_result(answer(batch))
+    await kept
+    assert scheduler.statistics().inflight_batch_count == 0
+
+
+async def test_metrics_tell_what_happened(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    registry = scheduler._metrics.registry
+    value = registry.get_sample_value
+    first = scheduler.submit(job())
+    _, batch, reply = await backend.next()
+    second = scheduler.submit(job())
+    assert value("matting_queue_depth") == 1
+    assert value("matting_backend_inflight", {"backend": "a"}) == 1
+    second.cancel()
+    reply.set_result(answer(batch))
+    await first
+    with pytest.raises(DeadlineUnreachableError):
+        scheduler.submit(job(-1.0))
+    assert value("matting_queue_depth") == 0
+    assert value("matting_backend_inflight", {"backend": "a"}) == 0
+    assert value("matting_batch_size_count", {"model": "model"}) == 1
+    assert value("matting_queue_wait_seconds_count", {"model": "model"}) == 1
+    assert value("matting_backend_seconds_count", {"backend": "a"}) == 1
+    assert value("matting_dropped_total", {"reason": "cancelled"}) == 1
+    assert value("matting_dropped_total", {"reason": "unreachable"}) == 1
+    assert "serving" in repr(scheduler)
 
 
 async def test_a_cancelled_job_never_reaches_the_backend(start: Start) -> None:
     backend = Backend("a")
     scheduler = start(backend)
     first = scheduler.submit(job())
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     waiting, kept = scheduler.submit(job()), scheduler.submit(job())
     waiting.cancel()
     reply.set_result(answer(batch))
     await first
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     assert batch.row_count == 1
     reply.set_result(answer(batch))
     await kept
@@ -157,7 +219,7 @@ async def test_a_waiting_job_is_dropped_no_later_than_its_deadline(start: Start)
     backend = Backend("a")
     scheduler = start(backend)
     scheduler.submit(job())
-    await backend.sent.get()
+    await backend.next()
     waiting = job(0.05)
     future = scheduler.submit(waiting)
     deadline = asyncio.get_running_loop().create_future()
@@ -193,14 +255,14 @@ async def test_draining_answers_what_was_accepted_and_takes_nothing_new(start: S
     backend = Backend("a")
     scheduler = start(backend)
     futures = [scheduler.submit(job())]
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     futures.append(scheduler.submit(job()))
     drained = asyncio.create_task(scheduler.drain())
     await asyncio.sleep(0)
     with pytest.raises(DrainingError):
         scheduler.submit(job())
     reply.set_result(answer(batch))
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     assert not drained.done()
     reply.set_result(answer(batch))
     await drained
@@ -211,7 +273,7 @@ async def test_closing_tells_everybody(start: Start) -> None:
     backend = Backend("a")
     scheduler = start(backend)
     flying = scheduler.submit(job())
-    await backend.sent.get()
+    await backend.next()
     waiting = scheduler.submit(job())
     await scheduler.close()
     for future in (flying, waiting):
@@ -223,7 +285,7 @@ async def test_an_endpoint_that_comes_back_gets_the_waiting_work(start: Start) -
     backend = Backend("a")
     scheduler = start(backend)
     scheduler.submit(job())
-    _, _, reply = await backend.sent.get()
+    _, _, reply = await backend.next()
     waiting = scheduler.submit(job())
     state = backend.states.pop("a")
     scheduler.endpoints_changed()
@@ -232,7 +294,7 @@ async def test_an_endpoint_that_comes_back_gets_the_waiting_work(start: Start) -
         scheduler.submit(job())
     backend.states["a"] = state
     scheduler.endpoints_changed()
-    _, batch, reply = await backend.sent.get()
+    _, batch, reply = await backend.next()
     reply.set_result(answer(batch))
     await waiting
 
@@ -242,7 +304,7 @@ async def test_an_overloaded_model_refuses_at_once_and_says_when_to_come_back(st
     scheduler = start(backend)
     for _ in range(4):
         future = scheduler.submit(job())
-        _, batch, reply = await backend.sent.get()
+        _, batch, reply = await backend.next()
         await asyncio.sleep(0.02)
         reply.set_result(answer(batch))
         await future
