@@ -8,27 +8,7 @@ import pytest
 from google.rpc import error_details_pb2
 from matting_gateway.errors import GatewayError
 from matting_gateway.rpc.status import to_grpc_code, to_status, unexpected
-
-TABLE = {
-    "IMAGE_UNREADABLE": "INVALID_ARGUMENT",
-    "IMAGE_FORMAT_UNSUPPORTED": "INVALID_ARGUMENT",
-    "IMAGE_TOO_LARGE": "INVALID_ARGUMENT",
-    "OPTION_INVALID": "INVALID_ARGUMENT",
-    "TENSOR_INVALID": "INVALID_ARGUMENT",
-    "OPTION_UNSUPPORTED": "UNIMPLEMENTED",
-    "MODEL_NOT_FOUND": "NOT_FOUND",
-    "OVERLOADED": "RESOURCE_EXHAUSTED",
-    "QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
-    "DEADLINE_UNREACHABLE": "DEADLINE_EXCEEDED",
-    "DEADLINE_EXPIRED": "DEADLINE_EXCEEDED",
-    "RESIDENCY_EXCEEDED": "DEADLINE_EXCEEDED",
-    "BACKEND_UNAVAILABLE": "UNAVAILABLE",
-    "DRAINING": "UNAVAILABLE",
-    "CREDENTIALS_MISSING": "UNAUTHENTICATED",
-    "CREDENTIALS_INVALID": "UNAUTHENTICATED",
-    "PERMISSION_DENIED": "PERMISSION_DENIED",
-    "INTERNAL": "INTERNAL",
-}
+from testkit.reasons import TABLE
 
 
 def classes(base: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:
