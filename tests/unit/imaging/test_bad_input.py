@@ -33,7 +33,7 @@ CORPUS = pathlib.Path(__file__).parents[2] / "corpus" / "images"
 SEEDS = dict(seeds())
 DEFAULTS = ImagingSettings()
 SAMPLES = np.zeros((8, 8, 3), np.uint16)
-MUTATIONS = 15_000
+MUTATIONS = 30_000
 
 
 def refuse(content: bytes, settings: ImagingSettings = DEFAULTS) -> GatewayError:
@@ -83,7 +83,7 @@ def with_jpeg_size(width: int, height: int) -> bytes:
         (png_with((b"tEXt", bytes(9 << 20))), ImageTooLargeError, "bytes of metadata"),
         (png_with((b"iCCP", bytes(5 << 20))), ImageTooLargeError, "colour profile"),
         (jpeg()[:2] + b"\xff\xe5\x00\x04ab" * 1100 + jpeg()[2:], ImageTooLargeError, "at most 1,024"),
-        (jpeg()[:-2] + b"\xff\xda\x00\x03\x00" * 100 + b"\xff\xd9", ImageTooLargeError, "scans"),
+        (jpeg(progressive=True)[:-2] + b"\xff\xda\x00\x03\x00" * 100 + b"\xff\xd9", ImageTooLargeError, "scans"),
     ],
 )
 def test_a_header_that_breaks_a_limit_is_refused_before_decoding(
@@ -97,6 +97,27 @@ def test_a_header_that_breaks_a_limit_is_refused_before_decoding(
 def test_the_length_of_the_file_is_limited() -> None:
     settings = replace(DEFAULTS, limits=ImageLimits(max_encoded_bytes=100))
     assert "at most 100 are accepted" in refuse(jpeg(), settings).message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8" + b"\xff" * (30 << 20),
+        b"\xff\xd8" + b"\xff\xd0" * (15 << 20),
+        b"\xff\xd8" + b"\xff\xe5\x00\x02" * (7 << 20),
+        png_with()[:33] + chunk(b"IDAT", b"") * (2 << 20),
+        b"RIFF" + struct.pack("<I", 30 << 20) + b"WEBP" + b"ANMF\x00\x00\x00\x00" * (4 << 20),
+        SEEDS["GIF P 0"][:781] + b"\x21\xfe" + b"\x01a" * (15 << 20) + b"\x00",
+        bytes.fromhex("0000000c66747970617669660000") + b"\x00\x08free" * (5 << 20),
+    ],
+    ids=["JPEG fill", "JPEG markers", "JPEG segments", "PNG chunks", "WebP chunks", "GIF blocks", "AVIF boxes"],
+)
+def test_a_file_of_nothing_but_parts_is_refused_at_once(content: bytes) -> None:
+    settings = replace(SETTINGS, limits=ImageLimits(max_encoded_bytes=1 << 30))
+    start = time.process_time()
+    refusal = refuse(content, settings)
+    assert time.process_time() - start < 0.5
+    assert refusal.message
 
 
 def test_a_limit_is_what_the_operator_says() -> None:

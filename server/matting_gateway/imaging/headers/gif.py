@@ -9,6 +9,8 @@ _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL = 0xF9
 # Frames past this are not counted: every sensible limit is lower.
 _MAX_COUNTED_FRAMES = 10_000
+# A sub-block has at most 255 bytes.
+_MAX_PARTS = 262_144
 
 
 def read_gif_header(content: Buffer) -> FileHeader:
@@ -17,11 +19,12 @@ def read_gif_header(content: Buffer) -> FileHeader:
     Raises:
         ImageUnreadableError: Cut off before the end of the first frame, damaged, or without a frame.
     """
-    reader = Reader(content, "GIF")
+    reader = Reader(content, "GIF", _MAX_PARTS)
     width, height, flags = reader.unpack("<HHB", 6)
     at = 13 + _table_bytes(flags)
     frame_count, metadata_chunks, metadata_bytes, has_alpha = 0, 0, 0, False
     while at < reader.size and frame_count < _MAX_COUNTED_FRAMES:
+        reader.count_part()
         block = reader.u8(at)
         if block == _TRAILER:
             break
@@ -65,5 +68,6 @@ def _skip_sub_blocks(reader: Reader, at: int) -> tuple[int, int]:
     """Return where the chain of sub-blocks ends, and its length."""
     start = at
     while (length := reader.u8(at)) != 0:
+        reader.count_part()
         at += 1 + length
     return at + 1, at + 1 - start

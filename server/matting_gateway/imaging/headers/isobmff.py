@@ -95,8 +95,7 @@ def _boxes(reader: Reader, at: int, end: int, minimum: int = 0) -> Iterator[_Box
         if at + size > end:
             raise reader.truncated()
         count += 1
-        if count > _MAX_BOXES:
-            raise reader.damaged("it has too many boxes")
+        reader.count_part()
         yield _Box(kind, at + header, at + size)
         at += size
     if count < 1 and minimum:
@@ -142,6 +141,7 @@ def _associations(reader: Reader, box: _Box, wanted: int) -> Iterator[int]:
         count = reader.u8(at)
         at += 1
         for _ in range(count):
+            reader.count_part()
             value = reader.be16(at) & 0x7FFF if flags & 1 else reader.u8(at) & 0x7F
             at += 2 if flags & 1 else 1
             if item == wanted:

@@ -51,7 +51,7 @@ def read_jpeg_header(content: Buffer) -> FileHeader:
         if at + length > reader.size:
             raise reader.truncated()
         if marker == _SOS:
-            return _describe(reader, facts)
+            return _describe(reader, facts, reader.u8(at + 2))
         _note(facts, reader, marker, at + 2, at + length)
         at += length
 
@@ -73,16 +73,18 @@ def _note(facts: _Facts, reader: Reader, marker: int, body: int, end: int) -> No
 def _next_marker(reader: Reader, at: int) -> tuple[int, int]:
     """Return the next marker with a body (or end of image), and where its body starts."""
     while True:
+        reader.count_part()
         if reader.u8(at) != 0xFF:
             raise reader.damaged("a marker is missing where one must be")
         while (marker := reader.u8(at)) == 0xFF:
+            reader.count_part()
             at += 1
         at += 1
         if marker not in _STANDALONE:
             return marker, at
 
 
-def _describe(reader: Reader, facts: _Facts) -> FileHeader:
+def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHeader:
     if facts.frame is None:
         raise reader.damaged("it has no frame header")
     marker, body = facts.frame
@@ -97,10 +99,10 @@ def _describe(reader: Reader, facts: _Facts) -> FileHeader:
     sampling = [reader.u8(body + 7 + 3 * index) for index in range(component_count)]
     if any(not 1 <= value >> 4 <= 4 or not 1 <= value & 15 <= 4 for value in sampling):
         raise reader.damaged("it has an impossible sampling factor")
-    scan_count = sum(1 for _ in _SCAN.finditer(reader.content))
-    progressive = marker == _PROGRESSIVE
-    coefficient_bytes = 0
-    if progressive or scan_count > 1:
+    scan_count, coefficient_bytes = 1, 0
+    # A decoder reads on past the first scan, and holds coefficients until then, in these cases only.
+    if marker == _PROGRESSIVE or scanned_components < component_count:
+        scan_count = sum(1 for _ in _SCAN.finditer(reader.content))
         widest = max(value >> 4 for value in sampling) * max(value & 15 for value in sampling)
         samples = sum((value >> 4) * (value & 15) for value in sampling)
         coefficient_bytes = 2 * (width + 32) * (height + 32) * samples // widest

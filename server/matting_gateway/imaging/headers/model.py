@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 
 from matting_gateway.domain import Buffer
-from matting_gateway.errors import ImageUnreadableError
+from matting_gateway.errors import ImageTooLargeError, ImageUnreadableError
 from matting_gateway.imaging.formats import ImageFormat
 
 
@@ -36,15 +36,35 @@ class FileHeader:
     transparent_gray: int | None = None
 
 
+# More parts (segments, chunks, boxes) than any honest file has; reading the header of a file made of
+# nothing else then takes some hundredths of a second.
+MAX_PARTS = 16_384
+
+
 class Reader:
-    """Integers out of a buffer; reading past its end means a file that is cut off."""
+    """Integers out of a buffer; reading past its end means a file that is cut off.
 
-    __slots__ = ("_title", "content", "size")
+    Headers are read on the event loop, so the work is bounded: whoever walks over parts of the file
+    counts them.
+    """
 
-    def __init__(self, content: Buffer, title: str) -> None:
+    __slots__ = ("_parts_left", "_title", "content", "size")
+
+    def __init__(self, content: Buffer, title: str, max_parts: int = MAX_PARTS) -> None:
         self.content = memoryview(content)
         self.size = len(content)
         self._title = title
+        self._parts_left = max_parts
+
+    def count_part(self) -> None:
+        """Count one part.
+
+        Raises:
+            ImageTooLargeError: The file has more parts than are accepted.
+        """
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            raise ImageTooLargeError(f"The {self._title} file is made of too many parts: write it anew.")
 
     def unpack(self, layout: str, at: int) -> tuple[int, ...]:
         if at < 0 or at + struct.calcsize(layout) > self.size:

@@ -67,6 +67,7 @@ def _walk(reader: Reader) -> _Facts:
     facts = _Facts()
     at = 33
     while True:
+        reader.count_part()
         length, kind = reader.be32(at), reader.bytes(at + 4, 4)
         body, end = at + 8, at + 8 + length
         if end + 4 > reader.size:

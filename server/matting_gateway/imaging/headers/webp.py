@@ -39,6 +39,7 @@ def read_webp_header(content: Buffer) -> FileHeader:
     facts = _Facts()
     at = 12
     while at + 8 <= end_of_file:
+        reader.count_part()
         kind, length = reader.bytes(at, 4), reader.le32(at + 4)
         if at + 8 + length > reader.size:
             raise reader.truncated()
