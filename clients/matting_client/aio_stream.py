@@ -2,12 +2,14 @@
 """Many photos over one call, for asyncio."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 import grpc.aio
+from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.receipt import Receipt, receipt_of
 from matting_client.stream import Ledger, StreamAnswer, StreamItem, cancel_message, item_message
@@ -37,6 +39,7 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         self._exhausted = False
         self._ended = False
         self._call: Any = None
+        self._writing = asyncio.Lock()
         self._feeder: asyncio.Task[None] | None = None
         self._receipt: Receipt | None = None
 
@@ -83,7 +86,9 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
     async def cancel(self, item_id: str) -> None:
         """Give up on an item: it answers with `CallCancelledError`, unless its answer is under way already."""
         if item_id in self._ledger.unanswered_item_ids:
-            await self._call.write(cancel_message(item_id))
+            # Where the call has ended the reader says why.
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                await self._write(cancel_message(item_id))
 
     async def close(self) -> None:
         """Cancel the call; a no-op where it has ended."""
@@ -101,7 +106,7 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
                 # A photo may be a path, and reading it must not stop the loop.
                 message = await asyncio.to_thread(item_message, item)
                 self._ledger.open(item.item_id)
-                await self._call.write(message)
+                await self._write(message)
                 await self._wait_for_room()
             self._exhausted = True
             await self._end_when_answered()
@@ -120,7 +125,13 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         """End the requests, but not before all are answered: until then an item can be cancelled."""
         if self._exhausted and not self._ended and not self._ledger.unanswered_item_ids:
             self._ended = True
-            await self._call.done_writing()
+            async with self._writing:
+                await self._call.done_writing()
+
+    async def _write(self, message: pb.StreamRemoveBackgroundRequest) -> None:
+        # grpc.aio breaks the call where a write begins before the one before it is through.
+        async with self._writing:
+            await self._call.write(message)
 
     def _raise_feeder_error(self) -> None:
         if self._feeder is not None and self._feeder.done() and not self._feeder.cancelled():

@@ -121,6 +121,28 @@ async def test_a_cancelled_item_answers_so(gateway: FakeGateway) -> None:
     assert gateway.cancelled_items == ["item 0"]
 
 
+async def test_all_items_may_be_cancelled_at_once(gateway: FakeGateway) -> None:
+    gateway.script(*[HELD] * 8)
+    async with AsyncClient(gateway.address) as client, client.stream(items(8), max_in_flight=8) as stream:
+        for _ in range(8):
+            await asyncio.to_thread(gateway.arrived.acquire)
+        await asyncio.gather(*(stream.cancel(item.item_id) for item in items(8)))
+        answers = [answer async for answer in stream]
+    assert {type(answer.error) for answer in answers} == {CallCancelledError}
+    assert len(answers) == 8
+
+
+async def test_cancelling_what_is_over_is_no_error(gateway: FakeGateway) -> None:
+    gateway.script(OK, DRAINING)
+    async with AsyncClient(gateway.address) as client, client.stream(items(3), max_in_flight=1) as stream:
+        await anext(stream)
+        await stream.cancel("item 0")
+        with pytest.raises(DrainingError):
+            await anext(stream)
+        await stream.cancel("item 1")
+    assert gateway.cancelled_items == []
+
+
 def test_a_time_to_live_is_sent_and_a_photo_has_its_options(gateway: FakeGateway) -> None:
     item = StreamItem("a", b"photo", model="u2net", priority="low", time_to_live_s=1.5)
     with Client(gateway.address) as client:
