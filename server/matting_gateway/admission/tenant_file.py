@@ -93,12 +93,18 @@ class TenantDirectory:
         self._by_token: dict[bytes, Tenant] = {}
         self._by_certificate_name: dict[str, Tenant] = {}
         self.problems = problems
-        names = []
+        self._by_name: dict[str, Tenant] = {}
         for entry in entries:
-            names.append(entry.tenant.name)
+            self._by_name[entry.tenant.name] = entry.tenant
             self._by_token.update((self._keyed(digest), entry.tenant) for digest in entry.digests)
             self._by_certificate_name.update((name, entry.tenant) for name in entry.certificate_names)
-        self.names = tuple(names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def by_name(self, name: str) -> Tenant | None:
+        return self._by_name.get(name)
 
     def by_token(self, token: str) -> Tenant | None:
         return self._by_token.get(self._keyed(hashlib.sha256(token.encode()).digest()))

@@ -114,6 +114,11 @@ class Tenants:
             )
         raise CredentialsMissingError("Say who calls: metadata `authorization: Bearer <token>`, or a certificate.")
 
+    def share_of(self, name: str) -> float:
+        """Return the weight of a tenant under overload, 1 for one that is not (or no longer) known."""
+        tenant = None if self._file is None else self._file.value().by_name(name)
+        return 1.0 if tenant is None else tenant.share
+
     def check_model(self, tenant: Tenant, model: str) -> None:
         """Check that a tenant may use a model.
 

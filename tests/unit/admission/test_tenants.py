@@ -168,3 +168,10 @@ def test_accounts_outlive_a_reload(tenants: Tenants, path: Path, clock: ManualCl
 def test_what_it_shows_of_itself_are_counts(tenants: Tenants) -> None:
     assert repr(tenants) == "<Tenants closed, 0 bytes in flight>"
     assert tenants.statistics().tenant_count == 2
+
+
+def test_a_share_is_looked_up_by_name_and_one_for_anybody_else(path: Path, clock: ManualClock) -> None:
+    path.write_text(tenant_table("a", "token-a") + "share = 2.5\n")
+    tenants = Tenants(tenants_from_file(path, clock=clock), clock=clock)
+    assert [tenants.share_of(name) for name in ("a", "b", "")] == [2.5, 1.0, 1.0]
+    assert Tenants(None, clock=clock).share_of("") == 1.0
