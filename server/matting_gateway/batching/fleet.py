@@ -7,11 +7,11 @@ knows when each instance will be free and decides late what it gets next.
 
 import heapq
 import itertools
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
 from matting_gateway.batching.latency import LatencyTable
-from matting_gateway.batching.server import Flight, Server, expected_end
+from matting_gateway.batching.server import IDLE, Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState
@@ -68,8 +68,26 @@ class Fleet:
         return table
 
     def start_of(self, position: int, now_s: float) -> float:
-        """Return when the instance that is `position`-th to be free is free."""
-        return expected_end(self._free[position], now_s)
+        """Return when the instance that is `position`-th to be free is free.
+
+        Instances that are overdue stand first in `_free` but are expected later: the less overdue,
+        the sooner. There are few, so their places among the others are searched one by one.
+        """
+        free = self._free
+        idle_count = bisect_right(free, IDLE)
+        if position < idle_count:
+            return now_s
+        live = bisect_left(free, now_s)
+        overdue_before = 0
+        for end_s in reversed(free[idle_count:live]):
+            expected_s = expected_end(end_s, now_s)
+            place = idle_count + overdue_before + bisect_left(free, expected_s, live) - live
+            if place == position:
+                return expected_s
+            if place > position:
+                break
+            overdue_before += 1
+        return free[live + position - idle_count - overdue_before]
 
     # --- which server wants a batch -------------------------------------------------------
 

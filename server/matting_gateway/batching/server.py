@@ -73,7 +73,7 @@ class Server:
 
     def free_at(self, now_s: float) -> float:
         """Return when the next batch sent would be started."""
-        return expected_end(self.ends[0], now_s)
+        return min(expected_end(end_s, now_s) for end_s in self.ends)
 
     def add(self, flight: Flight, now_s: float) -> None:
         if len(self.running) < self.instance_count:

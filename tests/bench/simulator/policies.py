@@ -18,10 +18,13 @@ KEY = BatchKey("model", "1", ())
 
 
 class Gateway:
-    """Ours."""
+    """Ours. From `hangs_at_s` on, endpoint 0 takes batches and never answers, until the patience with it ends."""
 
-    def __init__(self, world: World, settings: BatchingSettings | None = None) -> None:
+    def __init__(
+        self, world: World, settings: BatchingSettings | None = None, *, hangs_at_s: float = float("inf")
+    ) -> None:
         count = world.endpoint_count
+        self._hangs_at_s = hangs_at_s
         self._states = tuple(EndpointState(str(i), True, 2, 1, world.curve.max_rows) for i in range(count))
         self.core = SchedulerCore(lambda _: self._states, settings or BatchingSettings())
         self._wake_s = float("inf")
@@ -50,7 +53,16 @@ class Gateway:
             self._pump(world)
 
     def _send(self, world: World, flight: Flight) -> None:
-        world.run(int(flight.server.endpoint), flight.rows, lambda: self._done(world, flight))
+        if flight.server.endpoint == "0" and world.now_s >= self._hangs_at_s:
+            world.at(world.now_s + flight.patience_s, lambda: self._lost(world, flight))
+        else:
+            world.run(int(flight.server.endpoint), flight.rows, lambda: self._done(world, flight))
+
+    def _lost(self, world: World, flight: Flight) -> None:
+        self._states = tuple(state for state in self._states if state.endpoint != flight.server.endpoint)
+        world.tally.dropped += len(self.core.fail(flight, world.now_s, retry=True))
+        self.core.endpoints_changed(world.now_s)
+        self._pump(world)
 
     def _done(self, world: World, flight: Flight) -> None:
         self.core.complete(flight, world.now_s)

@@ -81,6 +81,14 @@ def test_a_model_that_becomes_slower_costs_a_moment() -> None:
     assert tally.in_time >= 0.95 * best
 
 
+def test_a_hung_endpoint_costs_the_batches_it_holds_and_no_more() -> None:
+    arrivals = list(poisson(0.6 * 3 * CURVE.capacity, 30.0, ONE))
+    world = World(3, CURVE)
+    tally = world.simulate(Gateway(world, hangs_at_s=10.0), arrivals)
+    # Two slots of eight at the most, and nobody else's deadline in the second before it is found.
+    assert tally.offered - tally.in_time <= 16 + 0.01 * tally.offered
+
+
 def test_full_batches_are_found_without_a_batching_delay() -> None:
     quiet, busy = simulate(offers(0.1)), simulate(offers(1.5))
     assert quiet.offered / quiet.batches < 1.5
