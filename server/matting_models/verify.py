@@ -16,15 +16,20 @@ _SATURATED_SHARE = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far an entry may be from the original: in steps of 1/255 at most anywhere, and on average (0 to 1)."""
+    """How far an entry may be from the original: in steps of 1/255 at most anywhere, and on average (0 to 1).
+
+    `of_pictures_without_content` says whether constant pictures and noise count: a min-max stretches whatever the
+    network answers them to the whole range, rounding errors included.
+    """
 
     worst_steps: int = 1
     mean: float = 0.002
+    of_pictures_without_content: bool = True
 
 
 EXACT = Bounds()
 # Where the engine computes in 16 bits or the entry is quantised, single pixels of a soft edge may differ much.
-REDUCED = Bounds(worst_steps=255, mean=0.03)
+REDUCED = Bounds(worst_steps=255, mean=0.03, of_pictures_without_content=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +81,22 @@ def verify_entry(
     runner: Runner,
     reference: Reference,
     images: dict[str, Pixels],
-    constants: dict[str, Pixels],
+    without_content: dict[str, Pixels],
     *,
     bounds: Bounds = EXACT,
     batch_sizes: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8),
 ) -> Verification:
     """Compares an entry with the original.
 
-    `images` are photos and pictures the original answers meaningfully; `constants` are constant pictures, which
-    are compared too but may well be answered with all zeros. Batches are filled with all of them in turn, so that
-    every photo gets hostile neighbours.
+    `images` are photos, which the original answers meaningfully; those `without_content`, constant or noise, may
+    well be answered with all zeros. Batches are filled with all of them in turn, so that every photo gets hostile
+    neighbours.
     """
     pictures = []
-    for name, image in {**images, **constants}.items():
+    for name, image in {**images, **without_content}.items():
         found = runner.run(image[None])[0]
         expected, is_finite = reference.answer(image)
-        told = _failures(expected, found, bounds, constant=name in constants)
+        told = _failures(expected, found, bounds, empty=name in without_content)
         if not is_finite:
             told = (*told, "the original network itself answers with NaN or infinity")
         pictures.append(PictureResult(name, image, expected, found, told))
@@ -111,9 +116,11 @@ def verify_entry(
     return Verification(entry, runner.name, bounds, tuple(pictures), batches, tuple(failures))
 
 
-def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, constant: bool) -> tuple[str, ...]:
+def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -> tuple[str, ...]:
     if found.shape != expected.shape:
         return (f"the answer has the shape {list(found.shape)}, the original's {list(expected.shape)}",)
+    if empty and not bounds.of_pictures_without_content:
+        return ()
     failures = []
     difference = np.abs(expected.astype(np.int16) - found)
     if difference.max(initial=0) > bounds.worst_steps:
@@ -121,7 +128,7 @@ def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, constant: bool
     mean = difference.mean() / 255
     if mean > bounds.mean:
         failures.append(f"differs by {mean:.4f} on average (bound {bounds.mean})")
-    if not constant and not _is_saturated(expected) and _is_saturated(found):
+    if not empty and not _is_saturated(expected) and _is_saturated(found):
         # A NaN in the network also ends here: it becomes 0 or 255 everywhere once it is a byte.
         failures.append("is all transparent or all opaque (or not a number), the original's is not")
     return tuple(failures)
