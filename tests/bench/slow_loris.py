@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Honest callers beside 1,000 slow bodies and 10,000 idle streams: `python tests/bench/slow_loris.py` prints Markdown.
+
+Slow ones open a call, send headers and a few bytes of the body, and then a byte a second. Idle
+ones open a stream and say nothing; over 16 connections. Honest ones promise their sizes, as
+matting_client does. Interleaved: alone, beside them, alone.
+"""
+
+import argparse
+import asyncio
+import sys
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import grpc
+import psutil
+from matting.v1 import matting_service_pb2 as pb
+from matting.v1 import matting_service_pb2_grpc as pb_grpc
+from privacy_proof.service import Service, started_service
+from testkit.local_triton import TEST_MODELS
+from testkit.slow_client import SlowBody
+
+SIDE_PX = 320
+DEADLINE_S = 5.0
+STREAM_CONNECTION_COUNT = 16
+
+
+def photo() -> pb.RemoveBackgroundRequest:
+    pixels = pb.PixelImage(
+        data=bytes(SIDE_PX * SIDE_PX * 3), width_px=SIDE_PX, height_px=SIDE_PX, pixel_format=pb.PIXEL_FORMAT_RGB8
+    )
+    return pb.RemoveBackgroundRequest(pixels=pixels, outputs=[pb.OutputSpec(raw=pb.RawEncoding())])
+
+
+async def honest(service: Service, rate_per_s: float, duration_s: float) -> float:
+    """Return the part of the honest calls that was answered in time."""
+    request = photo()
+    metadata = (("x-matting-request-bytes", str(request.ByteSize())), ("x-matting-pixels", str(SIDE_PX * SIDE_PX)))
+    async with service.channel() as channel:
+        stub = pb_grpc.MattingServiceStub(channel)  # type: ignore[no-untyped-call]  # generated without types
+
+        async def call() -> bool:
+            try:
+                await stub.RemoveBackground(request, timeout=DEADLINE_S, metadata=metadata)
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        loop = asyncio.get_running_loop()
+        began_s, calls = loop.time(), []
+        for number in range(int(rate_per_s * duration_s)):
+            await asyncio.sleep(began_s + number / rate_per_s - loop.time())
+            calls.append(asyncio.create_task(call()))
+        return sum(await asyncio.gather(*calls)) / len(calls)
+
+
+async def idle_stream(channel: grpc.aio.Channel) -> None:
+    stub = pb_grpc.MattingServiceStub(channel)  # type: ignore[no-untyped-call]  # generated without types
+    with suppress(grpc.aio.AioRpcError):
+        await stub.StreamRemoveBackground().read()
+
+
+async def besieged(service: Service, given: argparse.Namespace) -> float:
+    """Return the honest goodput while the others are there."""
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(service.channel()) for _ in range(STREAM_CONNECTION_COUNT)]
+        streams = [asyncio.create_task(idle_stream(channels[i % len(channels)])) for i in range(given.streams)]
+        bodies = [SlowBody(service.address, promised_bytes=given.promise) for _ in range(given.bodies)]
+        await asyncio.gather(*(body.open() for body in bodies))
+        drips = [asyncio.create_task(body.drip()) for body in bodies]
+        share = await honest(service, given.rate, given.seconds)
+        for task in (*streams, *drips):
+            task.cancel()
+        await asyncio.gather(*streams, *drips, return_exceptions=True)
+        return share
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bodies", type=int, default=1000)
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--promise", type=int, help="what slow bodies promise of their size; nothing if left out")
+    given = parser.parse_args()
+    with started_service("--repository", str(TEST_MODELS), "--default-model", "nothing") as service:
+        process = psutil.Process(service.pid)
+        sys.stdout.write("| phase | honest in time | resident MiB |\n|---|---|---|\n")
+        for phase in ("alone", "besieged", "alone"):
+            calls = honest(service, given.rate, given.seconds) if phase == "alone" else besieged(service, given)
+            share = asyncio.run(calls)
+            sys.stdout.write(f"| {phase} | {share:.3f} | {process.memory_info().rss >> 20} |\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
