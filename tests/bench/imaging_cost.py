@@ -108,9 +108,9 @@ async def main() -> None:
     await room.close()
     seconds, size = measure(lambda: rembg_cutout(bytes(photo.content), alpha), 2)
     report["rembg's path, cutout PNG"] = {"cpu_ms": seconds * 1e3, "bytes": size}
-    print(f"JPEG {len(photo.content):,} bytes, {WIDTH} x {HEIGHT}, subject 46%")  # noqa: T201 - a report
+    print(f"JPEG {len(photo.content):,} bytes, {WIDTH} x {HEIGHT}, subject 46%")
     for name, row in report.items():
-        print(f"{name:40s} {row['cpu_ms']:8.0f} ms {row['bytes'] / 1e6:8.2f} MB")  # noqa: T201 - a report
+        print(f"{name:40s} {row['cpu_ms']:8.0f} ms {row['bytes'] / 1e6:8.2f} MB")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2))
 

@@ -10,12 +10,12 @@ import io
 import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
 from matting_gateway.imaging.deep_profile import deep_profile_to_srgb
-from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.pixels import Decoded, to_8_bit, to_16_bit
 from matting_gateway.imaging.plan import DecodePlan
@@ -30,6 +30,16 @@ _JPEG_FLAGS = {
 _STRIP_ROWS = 256
 # Everything that Pillow's decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
+
+
+def set_up_decoders() -> None:
+    """Set the libraries' own switches; once in every process that decodes."""
+    # Parallelism is photos side by side; the libraries' own threads would only fight over the cores.
+    cv2.setNumThreads(1)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    # Headers are checked against the operator's own limits; Pillow's would only be a second, silent one.
+    Image.MAX_IMAGE_PIXELS = None
+    register_heif()
 
 
 def decode(content: Buffer, plan: DecodePlan) -> Decoded:

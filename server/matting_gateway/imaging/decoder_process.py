@@ -15,13 +15,13 @@ import signal
 import socket
 import sys
 
-import cv2
 import numpy as np
-from PIL import AvifImagePlugin, Image
+from PIL import Image
 
 from matting_gateway.errors import GatewayError, ImageUnreadableError
+from matting_gateway.imaging.decode import set_up_decoders
 from matting_gateway.imaging.decoder_protocol import REQUEST_BYTES, Layout, Request
-from matting_gateway.imaging.formats import ImageFormat, register_heif
+from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.prepare import Prepared, prepare_file
 from matting_gateway.imaging.sandbox import MemoryLimit, enter_sandbox
@@ -74,7 +74,8 @@ def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int
 def _store(prepared: Prepared, plan: DecodePlan, layout: Layout, room_fd: int) -> dict[str, object]:
     kept = prepared.color if prepared.color is not None else prepared.alpha
     deep = kept is not None and kept.dtype == np.uint16
-    room = mmap.mmap(room_fd, layout.total_bytes)
+    # All pages in one call: a fault for each of them costs more than filling it.
+    room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     target = layout.parts(room, plan, deep=deep, alpha=prepared.alpha is not None)
     for source, destination in (
         (prepared.model_pixels, target.model_pixels),
@@ -91,12 +92,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
-    cv2.setNumThreads(1)
-    # The header was checked against the operator's own limits; Pillow's would only be a second, silent one.
-    Image.MAX_IMAGE_PIXELS = None
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    set_up_decoders()
     Image.init()
-    register_heif()
     _warm_up()
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):

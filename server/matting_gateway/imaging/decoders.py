@@ -90,7 +90,8 @@ class DecoderProcess:
             answer = self._receive(timeout_s)
             if "reason" in answer:
                 raise _error_of(answer, plan)
-            room = mmap.mmap(room_fd, layout.total_bytes, prot=mmap.PROT_READ)
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            room = mmap.mmap(room_fd, layout.total_bytes, flags=flags, prot=mmap.PROT_READ)
         finally:
             os.close(file_fd)
             os.close(room_fd)

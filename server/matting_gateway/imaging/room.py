@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from matting_pixels.fit import Placement
 
@@ -25,6 +24,7 @@ from matting_gateway.domain import (
 )
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.cancellation import outlast_cancellation
+from matting_gateway.imaging.decode import set_up_decoders
 from matting_gateway.imaging.decoders import Decoders
 from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.header import PhotoHeader
@@ -98,8 +98,7 @@ class Imaging:
 
     async def start(self) -> None:
         """Start the workers."""
-        # Parallelism is photos side by side; OpenCV's own threads would only fight over the cores.
-        cv2.setNumThreads(1)
+        set_up_decoders()
         self._threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="imaging")
         if self._settings.isolate_decoders:
             self._decoders = Decoders(self._worker_count, base_timeout_s=self._settings.decode_timeout_s)
