@@ -25,8 +25,9 @@ class Output:
     height_px: int
 
     def __repr__(self) -> str:
-        kind = self.mime_type or repr(self.pixels)
-        return f"<Output {self.width_px}x{self.height_px} {kind}, {len(self.content)} bytes>"
+        kind = self.mime_type if self.pixels is None else self.pixels.pixel_format
+        size = len(self.content if self.pixels is None else self.pixels.data)
+        return f"<Output {self.width_px}x{self.height_px} {kind}, {size} bytes>"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file.
