@@ -189,12 +189,15 @@ async def test_models_and_versions_are_followed_without_a_failed_call() -> None:
 
 
 async def test_models_may_differ_by_backend() -> None:
-    async with FakeTriton(FakeModel(echo_config())) as one, FakeTriton(FakeModel(echo_config(width=5))) as two:
-        async with running_pool(one.address, two.address) as pool:
-            await pool.wait_until(lambda: all(e.healthy for e in pool.statistics().endpoints))
-            assert [state.endpoint for state in pool.endpoints(KEY)] == [one.address]
-            wider = key_of("echo", ("x", "UINT8", (5,)))
-            assert [state.endpoint for state in pool.endpoints(wider)] == [two.address]
+    async with (
+        FakeTriton(FakeModel(echo_config())) as one,
+        FakeTriton(FakeModel(echo_config(width=5))) as two,
+        running_pool(one.address, two.address) as pool,
+    ):
+        await pool.wait_until(lambda: all(e.healthy for e in pool.statistics().endpoints))
+        assert [state.endpoint for state in pool.endpoints(KEY)] == [one.address]
+        wider = key_of("echo", ("x", "UINT8", (5,)))
+        assert [state.endpoint for state in pool.endpoints(wider)] == [two.address]
 
 
 async def test_an_address_where_something_else_answers_is_not_used() -> None:

@@ -5,6 +5,7 @@ Source: Triton's system shared memory extension. A slab is a POSIX segment witho
 unlinked as soon as both sides have mapped it, so that nothing stays behind whoever dies.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import mmap
@@ -126,8 +127,7 @@ class SharedMemory:
     async def close(self) -> None:
         """Unregister what no batch uses any more."""
         self._collect()
-        for slab in self._free:
-            await self._unregister(slab.region)
+        await asyncio.gather(*(self._unregister(slab.region) for slab in self._free))
         self.forget()
         self._refusal = "closed"
 
