@@ -5,7 +5,7 @@ from collections import Counter
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from matting_gateway.batching.core import SchedulerCore
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal, Send
 from matting_gateway.batching.server import Flight
@@ -31,14 +31,21 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.now_s = 100.0
         self.healthy = {"x", "y"}
-        self.core = SchedulerCore(
-            self._endpoints,
-            BatchingSettings(max_waiting_count=30),
-            stand_in=lambda key: KEYS[3] if key.model == "a" else None,
-        )
+        self.core = self._core(BatchingSettings(max_waiting_count=30))
+        self.failed_at: dict[Entry, str] = {}
         self.accepted: set[Entry] = set()
         self.answers: Counter[Entry] = Counter()
         self.flying: set[Flight] = set()
+
+    def _core(self, settings: BatchingSettings) -> SchedulerCore:
+        return SchedulerCore(self._endpoints, settings, stand_in=lambda key: KEYS[3] if key.model == "a" else None)
+
+    @initialize(eager=st.booleans())
+    def choose_when_second_slots_are_filled(self, eager: bool) -> None:
+        if eager:
+            self.core = self._core(
+                BatchingSettings(max_waiting_count=30, prefetch_lead_s=100.0, prefetch_lead_share=100.0)
+            )
 
     def _endpoints(self, key: BatchKey) -> tuple[EndpointState, ...]:
         return tuple(state for state in STATES[key.model] if state.endpoint in self.healthy)
@@ -60,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         assert flight.server.endpoint in self.healthy
         assert 0 < sum(entry.rows for entry in entries) <= flight.server.max_rows
         assert all(entry.key == flight.key and not entry.waiting for entry in entries)
-        assert all(entry.avoid != flight.server.endpoint for entry in entries)
+        assert all(self.failed_at.get(entry) != flight.server.endpoint for entry in entries)
         order = [(entry.priority, entry.due_s) for entry in entries]
         assert order == sorted(order)
         # Who waits on in the same lane, and could have gone there, comes later.
@@ -86,6 +93,11 @@ class Machine(RuleBasedStateMachine):
         self.accepted.add(outcome)
         return outcome
 
+    @rule(allowed_s=st.lists(st.sampled_from((0.04, 0.06, 0.12, 0.3, 0.8)), min_size=8, max_size=10))
+    def crowd(self, allowed_s: list[float]) -> None:
+        for each_s in allowed_s:
+            self.arrive(KEYS[0], 1, each_s, Priority.NORMAL, "")
+
     @rule(target=flights)
     def pump(self) -> object:
         return multiple(*self._pump())
@@ -106,6 +118,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=flights, flight=consumes(flights), retry=st.booleans())
     def fail(self, flight: Flight, retry: bool) -> object:
         self.flying.remove(flight)
+        self.failed_at.update(dict.fromkeys(flight.entries, flight.server.endpoint))
         failures = self.core.fail(flight, self.now_s, retry=retry)
         self.answers.update(failure.entry for failure in failures)
         if not retry:
