@@ -34,8 +34,8 @@ def main() -> int:
         CORPUS.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(content).hexdigest()[:16]
         (CORPUS / f"{name}.bin").write_bytes(content)
-        print(f"{name}: {why}")  # noqa: T201 - a report
-    print(  # noqa: T201 - a report
+        print(f"{name}: {why}")
+    print(
         f"seed {arguments.seed}: {outcome.count:,} files, {outcome.decoded:,} decoded, "
         f"refused {dict(outcome.refused)}, "
         f"corpus {outcome.corpus:,}, slowest {outcome.slowest_s:.3f} s, bad {len(outcome.bad)}"
