@@ -71,9 +71,9 @@ class Machine(RuleBasedStateMachine):
         order = [(entry.priority, entry.due_s) for entry in entries]
         assert order == sorted(order)
         # Who waits on in the same lane, and could have gone there, comes later.
-        for entry in self.core.waiting_entries():
-            if entry.key == flight.key and entry.avoid is None and entry.rows == 1:
-                assert (entry.priority, entry.due_s) >= order[0]
+        lane = self.core._groups[(flight.key.model, flight.key.version)].lanes[flight.key]
+        first = next((e for e in lane.entries() if e.avoid is None and e.rows == 1), None)
+        assert first is None or (first.priority, first.due_s) >= order[0]
         assert flight.patience_s > 0
 
     @rule(
@@ -93,10 +93,10 @@ class Machine(RuleBasedStateMachine):
         self.accepted.add(outcome)
         return outcome
 
-    @rule(allowed_s=st.lists(st.sampled_from((0.04, 0.06, 0.12, 0.3, 0.8)), min_size=8, max_size=10))
-    def crowd(self, allowed_s: list[float]) -> None:
-        for each_s in allowed_s:
-            self.arrive(KEYS[0], 1, each_s, Priority.NORMAL, "")
+    @rule(allowed_s=st.sampled_from((0.04, 0.08, 0.2)))
+    def crowd(self, allowed_s: float) -> None:
+        for number in range(10):
+            self.arrive(KEYS[0], 1, allowed_s * (1 + number % 4), Priority.NORMAL, "")
 
     @rule(target=flights)
     def pump(self) -> object:
