@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from matting_gateway.admission.gate import Permit
+from matting_gateway.admission.permit import Permit
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
 from matting_gateway.domain import (

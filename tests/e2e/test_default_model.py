@@ -83,4 +83,5 @@ async def test_sixty_four_at_once_travel_in_batches_and_each_equals_its_answer_a
         assert 64 / batch_count > 2
         for n, alpha in enumerate(together):
             assert np.array_equal(alpha, alone[n % len(photos)]), PHOTOS[n % len(photos)]
+        await running.gateway.doors.boundary.wait_idle()
         assert running.metric("matting_resident_bytes") == 0

@@ -104,6 +104,7 @@ async def test_the_request_id_is_echoed_and_the_receipt_says_released(triton_ser
         assert receipt.call_id == "abc-123"
         assert receipt.released
         assert receipt.held_duration.ToNanoseconds() > 0
+        await idle(running)
         assert running.metric("matting_resident_bytes") == 0
 
 
@@ -165,6 +166,7 @@ async def test_every_bad_request_has_its_own_error_and_harms_no_neighbour(triton
             assert len(failed.value.details() or "") > 20, name
         assert found == {name: reason for name, (_, reason) in BAD_REQUESTS.items()}
         assert all(answer.outputs[0].width_px == 640 for answer in await asyncio.gather(*good))
+        await idle(running)
         assert running.metric("matting_resident_bytes") == 0
 
 
@@ -217,6 +219,7 @@ async def test_an_item_that_fails_answers_alone_and_the_stream_goes_on(triton_se
             "b": "response",
             "bad": "error",
         }
+        await idle(running)
         assert running.metric("matting_resident_bytes") == 0
 
 
@@ -244,6 +247,7 @@ async def test_a_cancelled_item_answers_cancelled_and_frees_its_place(triton_ser
         answers = [a async for a in stream]
         assert sorted(int(a.item_id) for a in answers) == list(range(16))
         assert any(a.error.code == grpc.StatusCode.CANCELLED.value[0] for a in answers)
+        await idle(running)
         assert running.metric("matting_resident_bytes") == 0
 
 

@@ -6,15 +6,15 @@ import heapq
 import itertools
 import math
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 
 MIB = 1 << 20
+_LEARNING_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,59 +40,6 @@ class GateStatistics:
     used_bytes: int
     unpromised_bytes: int
     waiting_count: int
-
-
-class Permit:
-    """The right to hold so many bytes; releasing twice is harmless."""
-
-    __slots__ = ("_gate", "acquired_s", "byte_count", "promised")
-
-    def __init__(self, gate: "Gate", byte_count: int, *, promised: bool, acquired_s: float) -> None:
-        self._gate: Gate | None = gate
-        self.byte_count = byte_count
-        self.promised = promised
-        self.acquired_s = acquired_s
-
-    def shrink(self, byte_count: int) -> None:
-        """Give back what is over `byte_count`; asking for more than is held changes nothing.
-
-        From the first shrink on the size is known, and counts as promised.
-        """
-        if self._gate is not None:
-            self._gate._shrink(self, byte_count)
-
-    def settle(self, byte_count: int) -> None:
-        """Hold just what is needed, now that it is known: less, as a rule.
-
-        A call that needs more than its worst case was taken to be (many large results) gets it if
-        it is free now; nobody ever waits while holding a permit.
-
-        Raises:
-            OverloadedError: More is needed, and is not free.
-        """
-        if self._gate is not None:
-            self._gate._settle(self, byte_count)
-
-    def release(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate._release(self)
-
-    @property
-    def released(self) -> bool:
-        return self._gate is None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def __repr__(self) -> str:
-        state = "released" if self.released else f"{self.byte_count} bytes"
-        return f"<Permit {state}>"
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +69,8 @@ class Gate:
         # Two heaps, so that callers who promise nothing cannot stand before those who do.
         self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
         self._sequence = itertools.count()
+        # Seconds from grant to answer, smoothed, by the order of magnitude of the bytes asked for.
+        self._work_s: dict[int, float] = {}
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
 
@@ -176,7 +125,8 @@ class Gate:
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter.future.done() and not waiter.future.cancelled():
-            waiter.future.result().release()  # granted in the very instant in which its caller left
+            if waiter.future.exception() is None:
+                waiter.future.result().release()  # granted in the very instant in which its caller left
             return
         waiter.future.cancel()
         self._wake()
@@ -198,7 +148,7 @@ class Gate:
             self._unpromised_bytes += byte_count
         return Permit(self, byte_count, promised=promised, acquired_s=self._clock.now())
 
-    def _shrink(self, permit: Permit, byte_count: int) -> None:
+    def shrink(self, permit: Permit, byte_count: int) -> None:
         if not permit.promised:
             self._unpromised_bytes -= permit.byte_count
             permit.promised = True
@@ -207,7 +157,7 @@ class Gate:
             permit.byte_count = byte_count
         self._wake()
 
-    def _settle(self, permit: Permit, byte_count: int) -> None:
+    def settle(self, permit: Permit, byte_count: int) -> None:
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
         if missing > 0:
             if self._used_bytes + missing > self._settings.budget_bytes:
@@ -221,23 +171,48 @@ class Gate:
             if not permit.promised:
                 self._unpromised_bytes += missing
             permit.byte_count += missing
-        self._shrink(permit, byte_count)
+        self.shrink(permit, byte_count)
 
-    def _release(self, permit: Permit) -> None:
+    def release(self, permit: Permit) -> None:
         self._permit_count -= 1
         self._used_bytes -= permit.byte_count
         if not permit.promised:
             self._unpromised_bytes -= permit.byte_count
         self._wake()
 
+    def learn(self, permit: Permit) -> None:
+        size = permit.asked_bytes.bit_length()
+        held_s = self._clock.now() - permit.acquired_s
+        known_s = self._work_s.get(size, held_s)
+        self._work_s[size] = known_s + _LEARNING_SHARE * (held_s - known_s)
+
+    def _hopeless(self, waiter: _Waiter, deadline_s: float) -> OverloadedError | None:
+        """Return what to tell a call that could not be answered in time if it were granted now.
+
+        In order of deadline those with the least time left come first; under overload they would
+        take the memory, and the time, that others could still use. An idle gateway tries all.
+        """
+        work_s = self._work_s.get(waiter.byte_count.bit_length(), 0.0)
+        if self._permit_count == 0 or self._clock.now() + work_s <= deadline_s:
+            return None
+        self._metrics.dropped.labels("memory").inc()
+        return OverloadedError(
+            f"Calls of this size take about {work_s:.2g} s now, longer than the deadline leaves; try again later.",
+            retry_after_s=work_s,
+        )
+
     def _wake(self) -> None:
         for promised, heap in self._waiting.items():
             while heap:
-                waiter = heap[0][-1]
+                _, deadline_s, _, waiter = heap[0]
                 if waiter.future.done():
                     heapq.heappop(heap)
                     continue
                 if not self._fits(waiter.byte_count, promised=promised):
                     break
                 heapq.heappop(heap)
+                hopeless = self._hopeless(waiter, deadline_s)
+                if hopeless is not None:
+                    waiter.future.set_exception(hopeless)
+                    continue
                 waiter.future.set_result(self._grant(waiter.byte_count, promised=promised))

@@ -2,12 +2,13 @@
 """What is known of the call being served; set by the boundary, read by the handlers."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 from matting.v1 import matting_service_pb2 as pb
 
-from matting_gateway.admission.gate import Permit
+from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import ANONYMOUS
 from matting_gateway.clock import Clock
 from matting_gateway.rpc.status import duration
@@ -92,3 +93,8 @@ def enter_call(call: Call) -> None:
 def current_call() -> Call:
     """Return the call that the running task serves."""
     return _CURRENT.get()
+
+
+def when_sent(context: Any, act: Callable[[], None]) -> None:
+    """Run `act` once the answer of gRPC's call has left, or the call has ended otherwise."""
+    context.add_done_callback(lambda _context: act())

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from matting_gateway.admission.gate import Permit
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, GatewayError, OverloadedError

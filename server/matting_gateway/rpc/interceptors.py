@@ -16,7 +16,7 @@ import grpc
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.errors import DrainingError, GatewayError, without_frames
-from matting_gateway.rpc.call import Call, enter_call
+from matting_gateway.rpc.call import Call, enter_call, when_sent
 from matting_gateway.rpc.status import to_grpc_code, to_status, unexpected
 from matting_gateway.telemetry.metrics import Metrics
 
@@ -153,6 +153,8 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         call = self._begin(method, context)
         self._series[method].started.inc()
         self._count(method, 1)
+        # Done means sent: a call is in progress until its answer has left.
+        when_sent(context, lambda: self._count(method, -1))
         code, error = grpc.StatusCode.UNKNOWN, None
         try:
             try:
@@ -177,7 +179,6 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(call.trailing_metadata())
         finally:
             total_s = self._clock.now() - call.started_s
-            self._count(method, -1)
             self._series[method].end(code, total_s)
             self._on_end(CallEnd(call, code, error, total_s))
 

@@ -10,7 +10,7 @@ import grpc
 from google.rpc import code_pb2, status_pb2
 from matting.v1 import matting_service_pb2 as pb
 
-from matting_gateway.admission.gate import Permit
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.errors import (
     DeadlineUnreachableError,
@@ -154,27 +154,29 @@ class ItemStream:
 
     async def _serve_item(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
         item_id = message.item_id
-        try:
-            with self._call.holding(permit):
+        # Held until the answer is written: until then its result is in memory.
+        with self._call.holding(permit):
+            try:
                 request_bytes = message.ByteSize()
                 self._check(request_bytes)
                 response = await self._serve(
                     self._call, message.request, request_bytes, self._deadline_s(message), permit
                 )
-            answer: dict[str, Any] = {"response": response}
-        except asyncio.CancelledError:
-            if item_id not in self._given_up:  # the stream itself is ending
-                raise
-            answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
-        except GatewayError as exc:
-            answer = {"error": to_status(without_frames(exc))}
-        except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
-            self._on_bug(self._call, exc)
-            answer = {"error": to_status(without_frames(unexpected(exc)))}
-        finally:
-            self._items.pop(item_id, None)
-            self._given_up.discard(item_id)
-        await self._answer(item_id, **answer)
+                answer: dict[str, Any] = {"response": response}
+                permit.succeeded()
+            except asyncio.CancelledError:
+                if item_id not in self._given_up:  # the stream itself is ending
+                    raise
+                answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
+            except GatewayError as exc:
+                answer = {"error": to_status(without_frames(exc))}
+            except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
+                self._on_bug(self._call, exc)
+                answer = {"error": to_status(without_frames(unexpected(exc)))}
+            finally:
+                self._items.pop(item_id, None)
+                self._given_up.discard(item_id)
+            await self._answer(item_id, **answer)
 
     def _deadline_s(self, message: pb.StreamRemoveBackgroundRequest) -> float:
         ttl_s = self._default_ttl_s

@@ -10,13 +10,14 @@ from typing import Any
 import grpc
 from matting.v1 import matting_service_pb2 as pb
 
-from matting_gateway.admission.gate import Gate, Permit
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.domain import ModelContract
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.pipeline import Pipeline
-from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
+from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_sent
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.wire import answer_to, model_to, parse_request, request_from
@@ -25,6 +26,8 @@ from matting_gateway.telemetry.metrics import Metrics
 SERVICE = "matting.v1.MattingService"
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
+# An answer is ours and gRPC's until it is sent.
+_COPIES_SENT = 2
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -72,9 +75,7 @@ class MattingService:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "RemoveBackground": grpc.stream_unary_rpc_method_handler(
-                    self.remove_background, None, pb.RemoveBackgroundResponse.SerializeToString
-                ),
+                "RemoveBackground": grpc.stream_unary_rpc_method_handler(self.remove_background, None, None),
                 "StreamRemoveBackground": grpc.stream_stream_rpc_method_handler(
                     self.stream_remove_background,
                     pb.StreamRemoveBackgroundRequest.FromString,
@@ -89,7 +90,7 @@ class MattingService:
             },
         )
 
-    async def remove_background(self, _requests: object, context: _Context) -> pb.RemoveBackgroundResponse:
+    async def remove_background(self, _requests: object, context: _Context) -> bytes:
         call = current_call()
         await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
@@ -98,7 +99,15 @@ class MattingService:
         with call.holding(permit):
             data = await self._receive(context)
             promise.check(len(data))
-            return await self._serve(call, parse_request(data), len(data), call.deadline_s, permit, promise)
+            message = parse_request(data)
+            request_bytes = len(data)
+            del data
+            response = await self._serve(call, message, request_bytes, call.deadline_s, permit, promise)
+            answer = response.SerializeToString()
+            permit.succeeded()
+            on_its_way = permit.hand_over(_COPIES_SENT * len(answer))
+            when_sent(context, on_its_way.release)
+            return answer
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
         call = current_call()

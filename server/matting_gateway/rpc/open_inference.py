@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from matting_gateway.admission.gate import Gate, Permit
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.errors import PermissionDeniedError, ResidencyExceededError, TensorInvalidError

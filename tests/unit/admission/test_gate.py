@@ -12,6 +12,7 @@ from matting_gateway.domain import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
+from testkit.manual_clock import ManualClock
 
 
 def gate_of(**settings: float) -> Gate:
@@ -60,6 +61,35 @@ async def test_a_call_that_needs_more_than_expected_gets_it_only_if_it_is_free_n
             with pytest.raises(OverloadedError):
                 permit.settle(80)
             assert gate.statistics().used_bytes == 80
+    assert gate.statistics().used_bytes == 0
+
+
+async def test_an_answer_on_its_way_is_held_until_it_is_sent() -> None:
+    gate = gate_of(budget_bytes=100)
+    with await gate.acquire(60, deadline_s=soon()) as permit:
+        answer = permit.hand_over(10)
+    assert gate.statistics().used_bytes == 10
+    answer.release()
+    assert gate.statistics() == type(gate.statistics())(0, 0, 0, 0)
+
+
+async def test_who_could_not_be_answered_in_time_any_more_makes_way_for_who_can() -> None:
+    clock = ManualClock(100.0)
+    gate = Gate(GateSettings(budget_bytes=100), clock=clock, metrics=Metrics(CollectorRegistry()))
+    with await gate.acquire(100, deadline_s=200) as permit:
+        clock.advance(10)
+        permit.succeeded()
+    busy = await gate.acquire(40, deadline_s=200)
+    held = await gate.acquire(60, deadline_s=200)
+    hopeless = asyncio.create_task(gate.acquire(100, deadline_s=115))
+    fine = asyncio.create_task(gate.acquire(60, deadline_s=180))
+    await waiting(gate, 2)
+    held.release()
+    busy.shrink(0)
+    (await fine).release()
+    with pytest.raises(OverloadedError):
+        await hopeless
+    busy.release()
     assert gate.statistics().used_bytes == 0
 
 

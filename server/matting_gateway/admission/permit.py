@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The right to hold so many bytes, as a value: without one nothing is read, and letting go of it frees them."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Ledger(Protocol):
+    """Who keeps the sums over all permits: the gate. For permits only."""
+
+    def shrink(self, permit: "Permit", byte_count: int) -> None: ...
+
+    def settle(self, permit: "Permit", byte_count: int) -> None: ...
+
+    def learn(self, permit: "Permit") -> None: ...
+
+    def release(self, permit: "Permit") -> None: ...
+
+
+class Permit:
+    """The right to hold so many bytes; releasing twice is harmless."""
+
+    __slots__ = ("_gate", "acquired_s", "asked_bytes", "byte_count", "promised")
+
+    def __init__(self, gate: "Ledger | None", byte_count: int, *, promised: bool, acquired_s: float) -> None:
+        self._gate = gate
+        self.byte_count = self.asked_bytes = byte_count
+        self.promised = promised
+        self.acquired_s = acquired_s
+
+    def shrink(self, byte_count: int) -> None:
+        """Give back what is over `byte_count`; asking for more than is held changes nothing.
+
+        From the first shrink on the size is known, and counts as promised.
+        """
+        if self._gate is not None:
+            self._gate.shrink(self, byte_count)
+
+    def settle(self, byte_count: int) -> None:
+        """Hold just what is needed, now that it is known: less, as a rule.
+
+        A call that needs more than its worst case was taken to be (many large results) gets it if
+        it is free now; nobody ever waits while holding a permit.
+
+        Raises:
+            OverloadedError: More is needed, and is not free.
+        """
+        if self._gate is not None:
+            self._gate.settle(self, byte_count)
+
+    def succeeded(self) -> None:
+        """Tell that the call was answered: the gate learns how long one of its size takes."""
+        if self._gate is not None:
+            self._gate.learn(self)
+
+    def hand_over(self, byte_count: int) -> "Permit":
+        """Return another permit for what goes on being held; this one is released.
+
+        For an answer on its way: the photo is gone, but the result is in memory until it is sent.
+        """
+        rest = Permit(None, min(byte_count, self.byte_count), promised=True, acquired_s=self.acquired_s)
+        if self._gate is not None:
+            self._gate.shrink(self, rest.byte_count)
+            rest._gate, self._gate = self._gate, None
+        return rest
+
+    def release(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.release(self)
+
+    @property
+    def released(self) -> bool:
+        return self._gate is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "released" if self.released else f"{self.byte_count} bytes"
+        return f"<Permit {state}>"
