@@ -6,8 +6,7 @@ from pathlib import Path
 from matting_models.config import Accelerator, EntryConfig, render
 from matting_models.errors import ConfigBrokenError, EntryNotFoundError
 from matting_models.pbtxt import Message, Value, parse
-from matting_models.recipe import Fit
-from matting_models.wrap import ALPHA, IMAGE
+from matting_models.recipe import ALPHA, IMAGE, Fit
 
 _OWN_PARAMETERS = {
     "matting_engine", "matting_fit", "matting_fit_multiple", "matting_license", "matting_noncommercial",

@@ -4,6 +4,10 @@
 from dataclasses import dataclass
 from enum import Enum
 
+# The one interface: UINT8 [N, H, W, 3] RGB in, UINT8 [N, H, W] out.
+IMAGE = "image"
+ALPHA = "alpha"
+
 
 class Layout(Enum):
     """Order of the axes of the network's own input."""

@@ -13,8 +13,8 @@ from matting_models.errors import InterfaceError, RecipeError
 from matting_models.graph import BATCH_DIMENSION, dimensions, keep_only, opset_of, rename
 from matting_models.guess import ends_in
 from matting_models.loading import require_one_photo_in
-from matting_models.recipe import Activation, Layout, Recipe
-from matting_models.wrap import ALPHA, IMAGE, one_interface
+from matting_models.recipe import ALPHA, IMAGE, Activation, Layout, Recipe
+from matting_models.wrap import one_interface
 
 
 @dataclass(frozen=True, slots=True)

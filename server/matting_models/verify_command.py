@@ -43,8 +43,9 @@ def verify(request: VerifyRequest, repository: Repository, cache: Path, say: Say
     """
     path = repository.model_path(request.name, request.version)
     config = read_config(repository.config_path(request.name))
-    origin = read_origin(path.parent)
-    original = _original(request, origin, cache, say)
+    original, origin = original_file(
+        repository, request.name, cache, say, version=request.version, moved_to=request.original
+    )
     paths = photo_paths(request.photos) if request.photos else ensure_samples(cache, say)
     sides = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
     images = {photo.name: at_size(open_photo(photo), sides) for photo in paths}
@@ -67,17 +68,29 @@ def verify(request: VerifyRequest, repository: Repository, cache: Path, say: Say
     return result, page
 
 
-def _original(request: VerifyRequest, origin: Origin, cache: Path, say: Say) -> Path:
-    if request.original is not None:
-        original = request.original
-    elif origin.catalogue in CATALOGUE:
-        return original_of(CATALOGUE[origin.catalogue], Places.usual(cache), say)
-    else:
-        original = Path(origin.original)
+def original_file(
+    repository: Repository,
+    name: str,
+    cache: Path,
+    say: Say,
+    *,
+    version: int | None = None,
+    moved_to: Path | None = None,
+) -> tuple[Path, Origin]:
+    """The file an entry was made of, checked by its hash, and how it was used.
+
+    Raises:
+        EntryNotFoundError: it, or the entry, is gone.
+        HashMismatchError: it is another file now.
+    """
+    origin = read_origin(repository.model_path(name, version).parent)
+    if moved_to is None and origin.catalogue in CATALOGUE:
+        return original_of(CATALOGUE[origin.catalogue], Places.usual(cache), say), origin
+    original = moved_to or Path(origin.original)
     if not original.is_file():
-        raise EntryNotFoundError(f"{original}, which {request.name} was made of, is gone. Say where it is: --original.")
+        raise EntryNotFoundError(f"{original}, which {name} was made of, is gone. Say where it is: --original.")
     require_hash(original, origin.sha256)
-    return original
+    return original, origin
 
 
 def _runner(engine: str, path: Path, config: EntryConfig) -> Runner:

@@ -7,10 +7,8 @@ from onnx import TensorProto, helper
 
 from matting_models.errors import InterfaceError
 from matting_models.graph import BATCH_DIMENSION, Chain, dimensions
-from matting_models.recipe import Activation, Channels, Layout, Normalise, Recipe
+from matting_models.recipe import ALPHA, IMAGE, Activation, Channels, Layout, Normalise, Recipe
 
-IMAGE = "image"
-ALPHA = "alpha"
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 # Below this an image's largest value, or the range of its output, counts as zero: it guards divisions and

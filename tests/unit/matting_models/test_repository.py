@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The repository on disk: listing, several versions, removing; and the commands around it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +102,12 @@ def test_options_reach_the_recipe(tmp_path: Path) -> None:
 
 def test_a_missing_library_names_the_extra() -> None:
     assert "matting-gateway[models]" in str(missing_dependency("onnx"))
+
+
+def test_listing_and_removing_need_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys, matting_models.cli, matting_models.listing, matting_models.repository;"
+        "print(sorted({'numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
