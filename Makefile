@@ -9,6 +9,7 @@ BIN := .venv/bin
 ONCE ?=
 PHOTO ?=
 SECONDS ?= 600
+COUNT ?= 1000000
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +43,28 @@ proto: .venv/.installed ## Regenerate the committed gRPC stubs
 	  --python_out=proto/gen/python --pyi_out=proto/gen/python --grpc_python_out=proto/gen/python \
 	  proto/matting/v1/matting_service.proto
 
+BENCHES := end_to_end batching_overload batching_decisions several_tritons memory_bound imaging_cost imaging_encoders imaging_memory imaging_quality imaging_throughput tensor_door tenant_fairness slow_loris
+BENCH ?= $(BENCHES)
+
+bench: setup ## Measure beside the rivals, one after the other; prints Markdown (BENCH=end_to_end: only that)
+	for name in $(BENCH); do echo; echo "## $$name"; PYTHONPATH=tests $(BIN)/python tests/bench/$$name.py; done
+
+simulate: setup ## Goodput of batching policies in virtual time, up to 512 backends
+	PYTHONPATH=tests $(BIN)/python -m bench.simulator
+
+fuzz: setup ## A million mutated photos, and a million tensor messages (COUNT=...)
+	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_images.py --count $(COUNT)
+	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_infer.py $(COUNT)
+
+soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
+	PYTHONPATH=tests $(BIN)/python tests/bench/soak.py --seconds $(SECONDS)
+	PYTHONPATH=tests $(BIN)/python tests/bench/soak_photos.py
+
+privacy-proof: setup ## Prove the promises on a running service, promise by promise (as root)
+	PYTHONPATH=tests $(BIN)/python -m privacy_proof
+
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test setup lint proto clean
+.PHONY: help run test setup lint proto bench simulate fuzz soak privacy-proof clean

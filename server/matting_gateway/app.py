@@ -79,6 +79,7 @@ class Gateway:
             metrics=metrics,
             settings=settings.batching,
             stand_in=self._stand_in,
+            tenant_weight=self.tenants.share_of,
         )
         self.doors = self._make_doors()
         self.exposition = Exposition(

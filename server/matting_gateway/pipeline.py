@@ -84,7 +84,7 @@ class Pipeline:
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
-                self._scheduler.check(grid, 1, deadline_s, request.priority)
+                self._scheduler.check(grid, 1, deadline_s, request.priority, tenant)
             with self._stage("decode"):
                 prepared = await self._imaging.prepare(request.photo, header, model.matting, outputs)
             self._check_deadline(deadline_s, "it was decoded")

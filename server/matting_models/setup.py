@@ -19,16 +19,15 @@ DEFAULT_MODEL = "u2net"
 
 
 def set_up(repository: Repository, places: Places, say: Say, *, with_int8: bool = True) -> None:
-    """Leaves the default model, in f32 and int8 too, and the sample photos in place. What is there stays.
+    """Leaves the default model, its int8 form and the sample photos in place. What is there stays.
 
     Raises:
         ModelsError: a step failed; those before it stay done.
     """
     photos = tuple(ensure_samples(places.cache, say))
     say(f"sample photos: {photos[0].parent}")
-    for name, variant in ((DEFAULT_MODEL, Variant()), (f"{DEFAULT_MODEL}-f32", Variant(precision="f32"))):
-        if not _is_there(repository, name):
-            add(AddRequest(DEFAULT_MODEL, name=name, variant=variant, replace=True), repository, places, say)
+    if not _is_there(repository, DEFAULT_MODEL):
+        add(AddRequest(DEFAULT_MODEL, name=DEFAULT_MODEL, variant=Variant(), replace=True), repository, places, say)
     if with_int8 and not _is_there(repository, f"{DEFAULT_MODEL}-int8"):
         quantize(QuantizeRequest(DEFAULT_MODEL, photos, replace=True), repository, places.cache, say)
 

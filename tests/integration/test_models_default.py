@@ -33,7 +33,7 @@ def photos() -> list[npt.NDArray[np.uint8]]:
 def test_f32_gives_the_numbers_of_rembg_and_int8_stays_near(photos: list[npt.NDArray[np.uint8]]) -> None:
     original, origin = original_file(REPOSITORY, DEFAULT_MODEL, CACHE, print)
     reference = Reference(original, origin.recipe, origin.output_name)
-    exact = OpenVinoRunner(REPOSITORY.model_path(f"{DEFAULT_MODEL}-f32"), REST_IN_F32)
+    exact = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL), REST_IN_F32)
     reduced = OpenVinoRunner(REPOSITORY.model_path(f"{DEFAULT_MODEL}-int8"), REST_IN_F32)
     for photo in photos[:2]:
         expected, _ = reference.answer(photo)
@@ -43,7 +43,7 @@ def test_f32_gives_the_numbers_of_rembg_and_int8_stays_near(photos: list[npt.NDA
         assert mean_difference(reduced.run(photo[None])[0], expected) <= 0.03
 
 
-@pytest.mark.parametrize("suffix", ["-f32", "-int8"])
+@pytest.mark.parametrize("suffix", ["", "-int8"])
 def test_a_photo_is_answered_the_same_in_any_company(suffix: str, photos: list[npt.NDArray[np.uint8]]) -> None:
     runner = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL + suffix), REST_IN_F32)
     alone = runner.run(photos[0][None])[0]
@@ -52,7 +52,7 @@ def test_a_photo_is_answered_the_same_in_any_company(suffix: str, photos: list[n
 
 
 def test_the_committed_entries_are_whole() -> None:
-    for name in (DEFAULT_MODEL, f"{DEFAULT_MODEL}-f32", f"{DEFAULT_MODEL}-int8"):
+    for name in (DEFAULT_MODEL, f"{DEFAULT_MODEL}-int8"):
         config = read_config(REPOSITORY.config_path(name))
         assert config.name == name
         assert config.sides_px == (320, 320)
