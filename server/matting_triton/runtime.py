@@ -63,5 +63,7 @@ class Runtime:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
             **extra,
+            # onnxruntime would tell its maker of every session over the network, and keep a database for that.
+            "ORT_DISABLE_TELEMETRY": "1",
             "LD_LIBRARY_PATH": ":".join(libraries),
         }
