@@ -4,7 +4,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 from testkit.memory_scan import Canary, Found, scan
@@ -25,6 +25,17 @@ class LeftOver:
     pid: int
     scanned_bytes: int
     found: tuple[Found, ...]
+
+    def without_raw_alphas(self) -> "LeftOver":
+        """Return it less the one thing that is known to stay: what a model answered, in Triton's pool and stubs."""
+        return replace(self, found=tuple(f for f in self.found if not self._is_raw_alpha(f)))
+
+    def raw_alphas(self) -> tuple[Found, ...]:
+        """Return what of the models' own answers is in Triton's pool and stubs, until later ones take its place."""
+        return tuple(f for f in self.found if self._is_raw_alpha(f))
+
+    def _is_raw_alpha(self, found: Found) -> bool:
+        return found.kind in {"alpha", "result"} and "triton" in self.process
 
     @property
     def hit_count(self) -> int:

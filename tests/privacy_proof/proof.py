@@ -13,7 +13,7 @@ from matting_gateway.clock import SystemClock
 from testkit.memory_scan import ScanRefusedError
 
 from privacy_proof import system_calls
-from privacy_proof.findings import Finding, finding, not_shown
+from privacy_proof.findings import Finding, finding, limit, not_shown
 from privacy_proof.guards import Guards
 from privacy_proof.memory import LeftOver, MemoryReport, run_canaries
 from privacy_proof.network import interfaces
@@ -66,15 +66,20 @@ def memory_findings(report: MemoryReport) -> Iterator[Finding]:
         f"{report.receipt_count} of {ended} say released",
         kept=answered and not report.receipts_missing,
     )
-    limit = MAX_OPEN_BYTES * report.connection_count
-    for left in report.open:
-        yield finding(
-            f"connections open: {left.process} ({left.pid})", _said(left), kept=left.about_bytes <= limit and answered
-        )
+    most_bytes = MAX_OPEN_BYTES * report.connection_count
+    for left in (left.without_raw_alphas() for left in report.open):
+        promise = f"connections open: {left.process} ({left.pid})"
+        yield finding(promise, _said(left), kept=left.about_bytes <= most_bytes and answered)
     for left in report.closed:
+        rest = left.without_raw_alphas()
         yield finding(
-            f"connections closed: {left.process} ({left.pid})", _said(left), kept=not left.hit_count and answered
+            f"connections closed: {left.process} ({left.pid})", _said(rest), kept=not rest.hit_count and answered
         )
+        for found in left.raw_alphas():
+            yield limit(
+                f"raw alphas in {left.process} ({left.pid})",
+                f"{found.hit_count} pieces in {found.mapping} ({found.mapping_bytes >> 10} KiB)",
+            )
 
 
 def _said(left: LeftOver) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from testkit.local_triton import copy_models
+from testkit.first_channel import NAME, write_first_channel
 
 from privacy_proof import system_calls
 from privacy_proof.findings import Finding, Verdict, exit_code, finding, not_shown, table
@@ -26,13 +26,20 @@ def test_a_table_says_what_was_kept_broken_and_not_shown() -> None:
         "BROKEN     bb  2",
         "not shown  c   3",
         "",
-        "1 kept, 1 BROKEN, 1 not shown",
+        "1 kept, 1 BROKEN, 1 not shown, 0 limit",
     ]
 
 
 @pytest.mark.parametrize(
     ("verdicts", "code"),
-    [([Verdict.KEPT], 0), ([Verdict.KEPT, Verdict.BROKEN], 1), ([Verdict.NOT_SHOWN], 1), ([], 1)],
+    [
+        ([Verdict.KEPT], 0),
+        ([Verdict.KEPT, Verdict.LIMIT], 0),
+        ([Verdict.KEPT, Verdict.BROKEN], 1),
+        ([Verdict.KEPT, Verdict.NOT_SHOWN], 1),
+        ([Verdict.LIMIT], 1),
+        ([], 1),
+    ],
 )
 def test_only_what_was_shown_in_full_is_a_proof(verdicts: list[Verdict], code: int) -> None:
     assert exit_code([Finding("p", "m", verdict) for verdict in verdicts]) == code
@@ -42,8 +49,8 @@ def test_only_what_was_shown_in_full_is_a_proof(verdicts: list[Verdict], code: i
 @pytest.mark.usefixtures("triton_runtime")
 def test_every_promise_is_kept(tmp_path: Path) -> None:
     """Needs root or CAP_SYS_PTRACE and strace: without them this fails and says so, rather than pass."""
-    repository = copy_models(["nothing"], tmp_path)
-    options = ["--count", "24", "--", "--repository", str(repository), "--default-model", "nothing"]
+    repository = write_first_channel(tmp_path)
+    options = ["--count", "24", "--", "--repository", str(repository), "--default-model", NAME]
     result = subprocess.run(
         [sys.executable, "-m", "privacy_proof", *options],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
