@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may call, and how much: over the wire, on the real program and a real Triton."""
 
-import hashlib
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,18 +16,10 @@ from matting.v1 import matting_service_pb2 as pb
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
 from matting_triton.local import LocalTriton
 from privacy_proof.service import Service, started_service
-from testkit.certificates import Authority, replace
+from testkit.tenants import SIDE_PX, bearer, photo, table
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 pytestmark = pytest.mark.triton
-
-SIDE_PX = 320
-
-
-def table(name: str, *lines: str) -> str:
-    digest = hashlib.sha256(f"token-{name}".encode()).hexdigest()
-    return "\n".join([f'[[tenant]]\nname = "{name}"', f'token_sha256 = ["{digest}"]', *lines, ""])
-
 
 TENANTS = "".join(
     [
@@ -42,20 +32,6 @@ TENANTS = "".join(
         table("broken", "share = -1"),
     ]
 )
-
-
-def photo() -> pb.RemoveBackgroundRequest:
-    pixels = pb.PixelImage(
-        data=bytes(SIDE_PX * SIDE_PX * 3),
-        width_px=SIDE_PX,
-        height_px=SIDE_PX,
-        pixel_format=pb.PIXEL_FORMAT_RGB8,
-    )
-    return pb.RemoveBackgroundRequest(pixels=pixels, outputs=[pb.OutputSpec(raw=pb.RawEncoding())])
-
-
-def bearer(token: str | None) -> list[tuple[str, str]]:
-    return [] if token is None else [("authorization", f"Bearer {token}")]
 
 
 def reason_of(error: grpc.RpcError) -> str:
@@ -217,86 +193,3 @@ def test_the_broken_tenant_was_told_of_and_no_token_is_in_any_line(house: House)
     (line,) = [e for e in house.service.output.events() if e.get("event") == "tenant_refused"]
     assert "share must be a number over 0" in line["detail"]
     assert "token-" not in house.service.output.text()
-
-
-def test_certificates_and_tokens_are_rotated_under_load_without_a_failed_call(
-    triton_server: LocalTriton, tmp_path: Path
-) -> None:
-    """Callers with tokens and callers with certificates go on while both are renewed three times."""
-    servers, clients = Authority("servers"), Authority("clients")
-    certificate, key = servers.issue("localhost").write(tmp_path, "server")
-    ca = replace(tmp_path / "ca.crt", clients.certificate)
-    tenants = tmp_path / "tenants.toml"
-    tenants.write_text(table("first", 'certificate_names = ["first.internal"]'))
-    arguments = ["--triton", triton_server.grpc_address, "--default-model", "nothing", "--tenants", str(tenants)]
-    arguments += ["--tls-certificate", str(certificate), "--tls-key", str(key), "--tls-client-ca", str(ca)]
-    known = clients.issue_client("somebody")
-    credentials = grpc.ssl_channel_credentials(servers.certificate, known.key, known.certificate)
-    with started_service(*arguments, credentials=credentials) as service:
-        assert service.output is not None
-        load = RotatingLoad(service.address, servers, clients)
-        load.wait_calls(1)
-        for round_number in range(3):
-            # The old token stays until the new one is known, as any rotation must have it.
-            servers.issue("localhost").write(tmp_path, "server")
-            digests = [hashlib.sha256(f"token-{n}".encode()).hexdigest() for n in ("first", f"round-{round_number}")]
-            replace(
-                tenants,
-                f'[[tenant]]\nname = "first"\ntoken_sha256 = ["{digests[0]}", "{digests[1]}"]\n'
-                'certificate_names = ["first.internal"]\n'.encode(),
-            )
-            wanted = round_number + 1
-            service.output.wait_for(
-                lambda _, wanted=wanted: (
-                    service.output is not None
-                    and service.output.text().count('"file": "server.crt"') >= wanted
-                    and service.output.text().count('"file": "tenants.toml"') >= wanted
-                )
-            )
-            load.wait_calls(load.call_count + 10)
-        load.stop()
-    assert load.failures == []
-    assert load.call_count > 30
-
-
-class RotatingLoad:
-    """Two callers, one with a token and one with a certificate alone; each call on a connection of its own."""
-
-    def __init__(self, address: str, servers: Authority, clients: Authority) -> None:
-        self.call_count = 0
-        self.failures: list[str] = []
-        self._address = address
-        self._news = threading.Condition()
-        self._stopped = False
-        identities = [clients.issue_client("somebody"), clients.issue_client("first.internal")]
-        credentials = [
-            grpc.ssl_channel_credentials(servers.certificate, one.key, one.certificate) for one in identities
-        ]
-        self._threads = [
-            threading.Thread(target=self._call, args=(credential, metadata))
-            for credential, metadata in zip(credentials, (bearer("token-first"), []), strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _call(self, credentials: grpc.ChannelCredentials, metadata: list[tuple[str, str]]) -> None:
-        while not self._stopped:
-            options = (("grpc.use_local_subchannel_pool", 1),)
-            with grpc.secure_channel(self._address, credentials, options) as channel:
-                stub = pb_grpc.MattingServiceStub(channel)  # type: ignore[no-untyped-call]  # generated without types
-                try:
-                    stub.RemoveBackground(photo(), timeout=30, metadata=metadata, wait_for_ready=True)
-                except grpc.RpcError as exc:
-                    self.failures.append(str(exc))
-            with self._news:
-                self.call_count += 1
-                self._news.notify_all()
-
-    def wait_calls(self, count: int) -> None:
-        with self._news:
-            assert self._news.wait_for(lambda: self.call_count >= count, 60)
-
-    def stop(self) -> None:
-        self._stopped = True
-        for thread in self._threads:
-            thread.join()
