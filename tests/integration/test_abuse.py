@@ -50,13 +50,15 @@ async def test_slow_bodies_do_not_shut_honest_callers_out(service: Service) -> N
     bodies = [SlowBody(service.address) for _ in range(200)]
     await asyncio.gather(*(body.open() for body in bodies))
     drips = [asyncio.create_task(body.drip(0.1)) for body in bodies]
-    before = resident_bytes(service)
-    for _ in range(5):
-        await serve_one(service)
-    assert resident_bytes(service) - before < GROWTH_BYTES
-    for drip in drips:
-        drip.cancel()
-    await asyncio.gather(*drips, return_exceptions=True)
+    try:
+        before = resident_bytes(service)
+        for _ in range(5):
+            await serve_one(service)
+        assert resident_bytes(service) - before < GROWTH_BYTES
+    finally:
+        for drip in drips:
+            drip.cancel()
+        await asyncio.gather(*drips, return_exceptions=True)
 
 
 async def test_idle_streams_over_the_limit_are_refused_and_the_rest_cost_little(service: Service) -> None:
