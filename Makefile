@@ -61,7 +61,7 @@ soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak_photos.py
 
 privacy-proof: setup ## Prove the promises on a running service, promise by promise (as root)
-	PYTHONPATH=tests $(BIN)/python -m privacy_proof
+	PYTHONPATH=tests $(BIN)/python -m privacy_proof --count 500
 
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,7 +77,9 @@ async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, st
     scrub = scrub_environment(environ) if settings.hardening.scrub_memory else {"MATTING_SCRUB": "0"}
 
     def on_event(event: SupervisorEvent) -> None:
-        logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=event.detail)
+        # What Triton itself said begins with a quote, and stays out: it could quote what a model choked on.
+        detail = event.detail.partition('"')[0]
+        logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=detail)
 
     def on_line(line: str) -> None:
         if line[:1] in _WORTH_TELLING:

@@ -146,6 +146,7 @@ OPTIONS = (
     Option("--close-reflection", "close_reflection", bool, "No server reflection."),
     Option("--lock-memory", "hardening.lock_memory", bool, "Lock memory against swapping, where permitted."),
     Option("--scrub-memory", "hardening.scrub_memory", bool, "Overwrite freed memory."),
+    Option("--confine-files", "hardening.confine_files", bool, "Give up the right to write files (Landlock)."),
 )
 
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).

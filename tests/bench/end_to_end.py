@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import matting_load as load
 import psutil
 from testkit.default_model import ROOT, f32_repository
@@ -28,7 +30,6 @@ from testkit.program import Service, running_service
 
 REMBG = "rembg[cpu,cli]==2.0.86"
 REMBG_ENVIRONMENT = ROOT / ".cache" / "rembg-2.0.86"
-CALLERS = (4, 16)
 STAGES = ("receive", "inspect", "decode", "queue", "inference", "render")
 
 
@@ -171,51 +172,73 @@ def machine() -> str:
         "",
     )
     flags = Path("/proc/cpuinfo").read_text()
-    return f"{os.cpu_count()} cores of {model}, AMX {'yes' if 'amx_bf16' in flags else 'no'}, avx512_bf16 {'yes' if 'avx512_bf16' in flags else 'no'}"
+    amx, bf16 = ("yes" if name in flags else "no" for name in ("amx_bf16", "avx512_bf16"))
+    return f"{os.cpu_count()} cores of {model}, AMX {amx}, avx512_bf16 {bf16}"
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--callers", type=int, nargs="+", default=[4, 16])
     options = parser.parse_args()
     folder = repository()
     try:
         with rembg_server() as (url, rembg_pid):
             async with running_service("--repository", str(folder), "--default-model", "u2net") as service:
-                await compare(service, url, rembg_pid, folder, options)
+                rivals, rembg, stages = await compare(service, url, rembg_pid, folder, options)
+            alone = await peak_alone(max(options.callers), options.seconds)
+    finally:
+        remove(folder)
+    show(rivals, rembg, stages, options.callers)
+    print(
+        f"\nPeak memory with u2net-f32 as the only model: {alone / 1e9:.2f} GB, rembg {rembg.peak_bytes / 1e9:.2f} GB."
+    )
+
+
+async def peak_alone(callers: int, seconds: float) -> int:
+    """Return the peak memory of gateway, decoders and Triton with one model, as rembg has one."""
+    folder = f32_repository(ROOT / ".cache" / f"bench-alone-{os.getpid()}")
+    try:
+        async with running_service("--repository", str(folder), "--default-model", "u2net-f32") as service:
+            rival = Rival("alone", load.GatewayTarget(service.address), [service.process.pid])
+            await measure(rival, callers, seconds)
+            return rival.peak_bytes
     finally:
         remove(folder)
 
 
-async def compare(service: Service, url: str, rembg_pid: int, folder: Path, options: argparse.Namespace) -> None:
+async def compare(
+    service: Service, url: str, rembg_pid: int, folder: Path, options: argparse.Namespace
+) -> tuple[list[Rival], Rival, dict[str, float]]:
+    """Measure all in turn; returns the gateway's models, rembg, and where a photo's time went."""
     own = service.process.pid
     names = [name for name in ("u2net-f32", "u2net", "u2net-int8") if (folder / name).exists()]
     rivals = [Rival(f"gateway, {name}", load.GatewayTarget(service.address, model=name), [own]) for name in names]
     rembg = Rival("rembg s (f32)", load.RembgTarget(url), [rembg_pid])
     stages: dict[str, float] = {}
     for _ in range(options.rounds):
-        for callers in CALLERS:
+        for callers in options.callers:
             for rival in (*rivals, rembg):
                 before = await stage_seconds(service)
                 await measure(rival, callers, options.seconds)
                 after = await stage_seconds(service)
-                if rival is rivals[0] and callers == CALLERS[0]:
+                if rival is rivals[0] and callers == options.callers[0]:
                     for stage in STAGES:
                         count = after[stage][1] - before[stage][1]
                         stages[stage] = (after[stage][0] - before[stage][0]) / count if count else 0.0
-    show(rivals, rembg, stages)
+    return rivals, rembg, stages
 
 
-def show(rivals: list[Rival], rembg: Rival, stages: dict[str, float]) -> None:
+def show(rivals: list[Rival], rembg: Rival, stages: dict[str, float], counts: list[int]) -> None:
     print(f"\n1600x1600 JPEG in, alpha PNG out; {machine()}.\n")
     print(
-        "| server | " + " | ".join(f"{c} callers, photos/s | times rembg | p50 s" for c in CALLERS) + " | peak memory |"
+        "| server | " + " | ".join(f"{c} callers, photos/s | times rembg | p50 s" for c in counts) + " | peak memory |"
     )
-    print("|---|" + "---|" * (3 * len(CALLERS) + 1))
+    print("|---|" + "---|" * (3 * len(counts) + 1))
     for rival in (*rivals, rembg):
         cells = []
-        for callers in CALLERS:
+        for callers in counts:
             ratio = statistics.median(
                 ours / max(theirs, 1e-9)
                 for ours, theirs in zip(rival.rates[callers], rembg.rates[callers], strict=True)
@@ -227,7 +250,7 @@ def show(rivals: list[Rival], rembg: Rival, stages: dict[str, float]) -> None:
             ]
         print(f"| {rival.name} | {' | '.join(cells)} | {rival.peak_bytes / 1e9:.2f} GB |")
     outside = sum(seconds for stage, seconds in stages.items() if stage not in {"queue", "inference"})
-    print(f"\nWhere a photo's time goes ({rivals[0].name}, {CALLERS[0]} callers), ms:\n")
+    print(f"\nWhere a photo's time goes ({rivals[0].name}, {counts[0]} callers), ms:\n")
     print("| " + " | ".join(stages) + " | outside the model |")
     print("|" + "---|" * (len(stages) + 1))
     print("| " + " | ".join(f"{seconds * 1e3:.1f}" for seconds in stages.values()) + f" | {outside * 1e3:.1f} |")

@@ -20,9 +20,9 @@ def main() -> int:
     for done in range(0, count, _CHUNK):
         problem = fuzz(min(_CHUNK, count - done), seed + done)
         if problem is not None:
-            print(f"seed {seed + done}: {problem}")  # noqa: T201 - this is a program
+            print(f"seed {seed + done}: {problem}")
             return 1
-    print(f"{count} messages, fast reader and protobuf agree, {time.monotonic() - started_s:.0f} s, seed {seed}")  # noqa: T201
+    print(f"{count} messages, fast reader and protobuf agree, {time.monotonic() - started_s:.0f} s, seed {seed}")
     return 0
 
 

@@ -32,10 +32,11 @@ def make_server(
         ("grpc.http2.max_ping_strikes", 5),
         ("grpc.http2.max_frame_size", 1 << 20),
         ("grpc.server_handshake_timeout_ms", 10_000),
-        # Fewer, larger reads of photos and tensors from a socket: 17% less CPU time for messages of 300 kB.
-        ("grpc.experimental.tcp_read_chunk_size", 1 << 20),
-        ("grpc.experimental.tcp_min_read_chunk_size", 1 << 19),
-        ("grpc.experimental.tcp_max_read_chunk_size", 4 << 20),
+        # Larger reads than the default: less CPU time for photos and tensors. Still larger ones would save a little
+        # more, but each idle connection would hold a buffer of that size.
+        ("grpc.experimental.tcp_read_chunk_size", 1 << 17),
+        ("grpc.experimental.tcp_min_read_chunk_size", 1 << 16),
+        ("grpc.experimental.tcp_max_read_chunk_size", 1 << 20),
     )
     return grpc.aio.server(
         interceptors=tuple(interceptors), options=options, compression=grpc.Compression.NoCompression
