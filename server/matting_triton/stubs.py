@@ -16,11 +16,11 @@ _SETTLE_S = 1.0
 
 
 def children_of(parent_pid: int) -> list[int]:
-    """Return the process ids of a process's children that run."""
+    """Return the process ids of a process's children, those dead and not reaped among them."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        state, parent = _state_and_parent(stat)
-        if parent == parent_pid and state != "Z":
+        _, parent = _state_and_parent(stat)
+        if parent == parent_pid:
             found.append(int(stat.parent.name))
     return found
 

@@ -23,6 +23,7 @@ _QUICKER_STREAK = 3  # ... and so many quick ones a change for the better
 _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
 _WINDOW = 64  # residuals that the margin looks back on
 _QUANTILE = 0.95
+_TOLERABLE = 0.7  # what half of the largest batch must have of it at least, to be preferred to a smaller one
 _EFFICIENT = 0.98  # the preferred size is the smallest that has this share of the best throughput
 
 
@@ -175,7 +176,15 @@ class LatencyTable:
 
     def _preferred(self) -> int:
         best = max(rows / self._curve[rows] for rows in range(1, self.max_rows + 1))
-        return next(rows for rows in range(1, self.max_rows + 1) if rows / self._curve[rows] >= _EFFICIENT * best)
+        shares = {n: n / self._curve[n] / best for n in range(1, self.max_rows + 1)}
+        half = [n for n in shares if 2 * n >= self.max_rows]
+        # Not below half of the largest if that costs little: what a batch does not save the engine, it still saves
+        # the way there and back, and a belief that singles are quicker would never be tried again.
+        for enough, sizes in ((_EFFICIENT, half), (_TOLERABLE, half), (_EFFICIENT, list(shares))):
+            found = next((n for n in sizes if shares[n] >= enough), None)
+            if found is not None:
+                return found
+        return self.max_rows
 
     def __repr__(self) -> str:
         known = {n: round(s, 4) for n, s in enumerate(self._curve) if n in (1, self.max_rows)}
