@@ -20,6 +20,7 @@ from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_sent
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
+from matting_gateway.rpc.reception import Reception
 from matting_gateway.rpc.wire import answer_to, model_to, parse_request, request_from
 from matting_gateway.telemetry.metrics import Metrics
 
@@ -63,7 +64,7 @@ class MattingService:
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
-        self._receive_seconds = metrics.stage_seconds.labels("receive")
+        self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._stream_count = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -97,7 +98,9 @@ class MattingService:
         self._tenants.charge_request(call.tenant)
         permit = await self._acquire(promise, call.deadline_s)
         with call.holding(permit):
-            data = await self._receive(context)
+            data = await self._reception.read(
+                context, missing=OptionInvalidError("The call ended without a request message.", field="source")
+            )
             promise.check(len(data))
             message = parse_request(data)
             request_bytes = len(data)
@@ -153,20 +156,6 @@ class MattingService:
     async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
         byte_count = promise.byte_count(self._settings)
         return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept)
-
-    async def _receive(self, context: _Context) -> bytes:
-        since_s = self._clock.now()
-        try:
-            async with asyncio.timeout(self._settings.receive_timeout_s):
-                data = await context.read()
-        except TimeoutError as exc:
-            raise ResidencyExceededError(
-                f"The request did not arrive within {self._settings.receive_timeout_s:g} s; send it faster."
-            ) from exc
-        if data is grpc.aio.EOF:
-            raise OptionInvalidError("The call ended without a request message.", field="source")
-        self._receive_seconds.observe(self._clock.now() - since_s)
-        return bytes(data)
 
     async def _serve_item(
         self,

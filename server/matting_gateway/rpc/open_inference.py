@@ -12,7 +12,7 @@ from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
-from matting_gateway.errors import PermissionDeniedError, ResidencyExceededError, TensorInvalidError
+from matting_gateway.errors import PermissionDeniedError, TensorInvalidError
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_service import InferService, Queue
@@ -22,6 +22,7 @@ from matting_gateway.rpc.memory_rpcs import memory_handlers
 from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
 from matting_gateway.rpc.promise import DoorSettings, promise_of
+from matting_gateway.rpc.reception import Reception
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
 
@@ -61,7 +62,7 @@ class OpenInference:
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
-        self._receive_seconds = metrics.stage_seconds.labels("receive")
+        self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._memory = ClientMemory(allowed=client_shared_memory)
         self._statistics = ModelStatistics(pool.executions, clock=clock)
         self._models = ModelRpcs(
@@ -104,7 +105,9 @@ class OpenInference:
         call = current_call()
         self._tenants.charge_request(call.tenant)
         with call.holding(await self._acquire(call, call.deadline_s)) as permit:
-            message = await self._receive(context)
+            message = await self._reception.read(
+                context, missing=TensorInvalidError("The call ended without a request message.")
+            )
             permit.shrink(_COPIES_HELD * len(message))
             arrived = self._service.arrive(message, call)
             return join_and_release(await self._service.answer(arrived, call, call.deadline_s))
@@ -129,20 +132,6 @@ class OpenInference:
         return await self._gate.acquire(
             _COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
         )
-
-    async def _receive(self, context: _Context) -> bytes:
-        since_s = self._clock.now()
-        try:
-            async with asyncio.timeout(self._settings.receive_timeout_s):
-                message = await context.read()
-        except TimeoutError as exc:
-            raise ResidencyExceededError(
-                f"The request did not arrive within {self._settings.receive_timeout_s:g} s; send it faster."
-            ) from exc
-        if message is grpc.aio.EOF:
-            raise TensorInvalidError("The call ended without a request message.")
-        self._receive_seconds.observe(self._clock.now() - since_s)
-        return bytes(message)
 
 
 def _refusing(text: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
