@@ -62,6 +62,7 @@ class InferStream:
         self._settings = settings
         self._room = asyncio.Semaphore(settings.max_stream_item_count)
         self._writing = asyncio.Lock()
+        self._sending = asyncio.Lock()
         self._last_written: asyncio.Future[None] | None = None
         self._items: set[asyncio.Task[None]] = set()
         # By model and affinity: the stream behind, and the task that brings its answers.
@@ -166,7 +167,8 @@ class InferStream:
             arrived = self._service.arrive(message, self._call)
             request_id = arrived.header.id
             if arrived.contract.decoupled or arrived.only_the_model_understands:
-                await self._send_behind(arrived)
+                async with self._sending:  # a sequence is in order or it is nothing
+                    await self._send_behind(arrived)
                 return None
             pieces = await self._service.answer(arrived, self._call, self._deadline_s())
             return [wire.head(_RESPONSE_FIELD, sum(map(len, pieces))), *pieces]
