@@ -134,8 +134,9 @@ def test_a_reader_that_stands_still_costs_lines_and_never_time() -> None:
         stream.close()
         drain.join()
     told = [json.loads(line) for line in lines if Event.LINES_LOST.value in line]
-    assert [line["count"] for line in told] == [lost_count]
-    assert len(lines) == 12_000 - lost_count + 1
+    # One line tells of all that were lost since the last line taken, and the pipe takes some before it is full.
+    assert sum(line["count"] for line in told) == lost_count
+    assert len(lines) == 12_000 - lost_count + len(told)
 
 
 def test_a_reader_that_went_away_stops_nothing() -> None:
