@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 
@@ -115,7 +115,8 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _coroutine(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self._boundary(method, context):
+            async with self._boundary(method, context) as boundary:
+                boundary.admit()
                 result = behaviour(request, context)
                 return await result if inspect.isawaitable(result) else result
 
@@ -123,7 +124,8 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _generator(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with self._boundary(method, context):
+            async with self._boundary(method, context) as boundary:
+                boundary.admit()
                 async for response in behaviour(request, context):
                     yield response
 
@@ -148,48 +150,80 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         enter_call(call)
         return call
 
-    @asynccontextmanager
-    async def _boundary(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-        call = self._begin(method, context)
-        self._series[method].started.inc()
-        self._count(method, 1)
-        # Done means sent: a call is in progress until its answer has left.
-        when_sent(context, lambda: self._count(method, -1))
-        code, error = grpc.StatusCode.UNKNOWN, None
-        try:
-            try:
-                self._check_open(method)
-                self._admit(call, context)
-                yield
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
-                raise
-            except grpc.aio.AbortError:
-                code = _code_of(context)
-                raise
-            except GatewayError as exc:
-                error = without_frames(exc)
-            except Exception as exc:  # noqa: BLE001 - the last line of defence: told to the operator, hidden from the caller
-                self._on_bug(call, exc)
-                error = without_frames(unexpected(exc))
-            if error is not None:
-                code = to_grpc_code(error)
-                await self._abort(call, context, error)
-            code = _code_of(context)
-            context.set_trailing_metadata(call.trailing_metadata())
-        finally:
-            total_s = self._clock.now() - call.started_s
-            self._series[method].end(code, total_s)
-            self._on_end(CallEnd(call, code, error, total_s))
+    def _boundary(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Boundary:
+        return _Boundary(self, self._series[method], self._begin(method, context), context)
+
+    def enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Count a call in. Done means sent: it is in progress until its answer has left."""
+        self._count(call.method, 1)
+        when_sent(context, lambda: self._count(call.method, -1))
+
+    def admit(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Raise where a call may not go on."""
+        self._check_open(call.method)
+        self._admit(call, context)
+
+    def translate(self, call: Call, exc: Exception) -> GatewayError:
+        """Return what the caller is told of an exception. Other than our own ones are told to the operator only."""
+        if isinstance(exc, GatewayError):
+            return without_frames(exc)
+        self._on_bug(call, exc)
+        return without_frames(unexpected(exc))
+
+    def leave(self, call: Call, code: grpc.StatusCode, error: GatewayError | None) -> float:
+        """Tell of a call's end; returns the seconds that it took."""
+        total_s = self._clock.now() - call.started_s
+        self._on_end(CallEnd(call, code, error, total_s))
+        return total_s
 
     def _check_open(self, method: str) -> None:
         if self._lifecycle() is not Lifecycle.SERVING and not self._always_open(method):
             raise DrainingError("The gateway is shutting down or not up yet and takes nothing new; ask another one.")
 
-    @staticmethod
-    async def _abort(call: Call, context: grpc.aio.ServicerContext[Any, Any], error: GatewayError) -> None:
+
+class _Boundary:
+    """One call inside the boundary. A class and no generator: this is on the way of every call."""
+
+    __slots__ = ("_call", "_context", "_owner", "_series")
+
+    def __init__(
+        self, owner: CallBoundary, series: _Series, call: Call, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        self._owner = owner
+        self._series = series
+        self._call = call
+        self._context = context
+
+    def admit(self) -> None:
+        self._owner.admit(self._call, self._context)
+
+    async def __aenter__(self) -> Self:
+        self._series.started.inc()
+        self._owner.enter(self._call, self._context)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        code, error = grpc.StatusCode.UNKNOWN, None
+        try:
+            if exc is None:
+                code = _code_of(self._context)
+                self._context.set_trailing_metadata(self._call.trailing_metadata())
+            elif isinstance(exc, asyncio.CancelledError):
+                code = grpc.StatusCode.CANCELLED
+            elif isinstance(exc, grpc.aio.AbortError):
+                code = _code_of(self._context)
+            elif isinstance(exc, Exception):
+                error = self._owner.translate(self._call, exc)
+                code = to_grpc_code(error)
+                await self._abort(error)
+        finally:
+            self._series.end(code, self._owner.leave(self._call, code, error))
+
+    async def _abort(self, error: GatewayError) -> None:
         details = ("grpc-status-details-bin", to_status(error).SerializeToString())
-        await context.abort(to_grpc_code(error), error.message, (*call.trailing_metadata(), details))
+        await self._context.abort(to_grpc_code(error), error.message, (*self._call.trailing_metadata(), details))
 
 
 class _Series:

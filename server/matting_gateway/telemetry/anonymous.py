@@ -2,10 +2,12 @@
 """What may be told of a caller and a photo: a network, a bucket, an id that says nothing."""
 
 import ipaddress
+import os
 import re
-import secrets
 from urllib.parse import unquote
 
+# As grpc writes most peers; cheaper than to take the address apart and put it together again.
+_IPV4_PEER = re.compile(r"ipv4:(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}:\d{1,5}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MEGAPIXEL_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -15,6 +17,9 @@ def short_peer(peer: str) -> str:
 
     Shortened as the usual advice on logging is (RFC 6302 and what data protection made of it).
     """
+    usual = _IPV4_PEER.fullmatch(peer)
+    if usual is not None:
+        return f"{usual[1]}.0/24"
     scheme, _, rest = unquote(peer).partition(":")
     if scheme.startswith("unix"):
         return "unix"
@@ -44,4 +49,4 @@ def clean_request_id(value: str | None) -> str:
     """Return the caller's request id, or a random one if it has none or one that does not fit a log line."""
     if value is not None and _REQUEST_ID.fullmatch(value):
         return value
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
