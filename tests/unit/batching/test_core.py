@@ -3,10 +3,10 @@
 
 import pytest
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Reason, Refusal, Send
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 BIG = BatchKey("big", "1", ())

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal, Send
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 KEYS = (BatchKey("a", "1", ()), BatchKey("a", "1", (), ("alpha",)), BatchKey("b", "1", ()), BatchKey("small", "1", ()))
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         assert order == sorted(order)
         # Who waits on in the same lane, and could have gone there, comes later.
         lane = self.core._groups[(flight.key.model, flight.key.version)].lanes[flight.key]
-        first = next((e for e in lane.entries() if e.avoid is None and e.rows == 1), None)
+        first = next((e for e in lane if e.avoid is None and e.rows == 1), None)
         assert first is None or (first.priority, first.due_s) >= order[0]
         assert flight.patience_s > 0
 

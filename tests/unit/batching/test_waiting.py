@@ -6,8 +6,9 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.shares import Shares, max_min_fair
-from matting_gateway.batching.waiting import DeadlineProfile, Entry, Lane
+from matting_gateway.batching.waiting import DeadlineProfile, Lane
 from matting_gateway.domain import BatchKey, Job, Priority
 
 KEY = BatchKey("model", "1", ())
@@ -32,12 +33,14 @@ def test_a_lane_gives_by_priority_then_deadline_then_arrival(
         lane.push(one)
     gone = {one for one in entries if draw.random() < 0.6}
     for one in gone:
-        lane.remove(one)
+        lane.take((one,))
     expected = sorted((e for e in entries if e not in gone), key=lambda e: (e.priority, e.due_s, e.seq))
-    assert lane.entries() == expected
+    assert list(lane) == expected
     assert (lane.count, lane.rows) == (len(expected), sum(e.rows for e in expected))
-    assert [lane.pop() for _ in expected] == expected
-    assert lane.pop() is None
+    for one in expected:
+        assert lane.head() is one
+        assert lane.head_of(one.priority) is one
+        lane.take((one,))
     assert lane.head() is None
 
 
