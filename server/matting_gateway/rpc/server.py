@@ -32,6 +32,7 @@ def make_server(
         ("grpc.http2.max_ping_strikes", 5),
         ("grpc.http2.max_frame_size", 1 << 20),
         ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.http2.bdp_probe", 0),
         # Larger reads than the default: less CPU time for photos and tensors. Still larger ones would save a little
         # more, but each idle connection would hold a buffer of that size.
         ("grpc.experimental.tcp_read_chunk_size", 1 << 17),
