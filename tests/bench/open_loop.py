@@ -104,7 +104,8 @@ async def _one(call: Callable[[float, float], Awaitable[bool]], arrival: Arrival
         now_s = time.monotonic()
         run.codes[error.code().name] += 1
         details = error.details() or ""
-        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED or "allows" in details:
+        displaced = details.startswith("Others")
+        if (error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not displaced) or "allows" in details:
             run.refused_s.append(now_s - intended_s)
         elif details == _OWN_TIMER:
             run.silent_after_s.append(now_s - deadline_s)

@@ -134,8 +134,9 @@ class Fleet:
         if len(server.running) < server.instance_count:
             return 0.0
         last = server.queued[-1] if server.queued else server.running[-1]
-        if not server.tables[last.key].observation_count:
-            return float("inf")  # nothing is known of when it ends
+        table = server.tables.get(last.key)
+        if table is None or not table.observation_count:
+            return float("inf")  # nothing is known, or nothing any more, of when it ends
         share_s = self._settings.prefetch_lead_share * last.expected_s
         return server.free_at(now_s) - min(self._settings.prefetch_lead_s, share_s)
 

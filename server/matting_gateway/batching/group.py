@@ -69,9 +69,11 @@ class Group:
         if not entries:
             return
         lane.take(entries)
+        profiles = self._profiles
         for entry in entries:
-            self._profiles[entry.priority].remove(entry.bucket, entry.rows)
-            entry.flow.rows -= entry.rows
+            rows = entry.rows
+            profiles[entry.priority].remove(entry.bucket, rows)
+            entry.flow.rows -= rows
         self._note_heads(lane)
 
     def _lane(self, key: BatchKey) -> Lane:
