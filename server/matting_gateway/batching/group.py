@@ -68,13 +68,18 @@ class Group:
         """Take waiting entries of one lane out, given in their order, from wherever they stand."""
         if not entries:
             return
-        lane.take(entries)
-        profiles = self._profiles
-        for entry in entries:
-            rows = entry.rows
-            profiles[entry.priority].remove(entry.bucket, rows)
-            entry.flow.rows -= rows
+        if entries[0].priority == entries[-1].priority:
+            self._leave(lane, entries)
+        else:
+            for entry in entries:
+                self._leave(lane, (entry,))
         self._note_heads(lane)
+
+    def _leave(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        lane.take(entries)
+        self._profiles[entries[0].priority].remove(entries)
+        for entry in entries:
+            entry.flow.rows -= entry.rows
 
     def _lane(self, key: BatchKey) -> Lane:
         lane = self.lanes.get(key)

@@ -50,12 +50,8 @@ class Lane:
         return chain.from_iterable(self._orders)
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Take entries out, given in their order, from wherever they stand."""
-        if entries[0].priority == entries[-1].priority:
-            self._orders[entries[0].priority].take(entries)
-        else:
-            for entry in entries:
-                self._orders[entry.priority].take((entry,))
+        """Take entries of one priority out, given in their order, from wherever they stand."""
+        self._orders[entries[0].priority].take(entries)
         self.count -= len(entries)
         for entry in entries:
             entry.waiting = False
@@ -83,7 +79,7 @@ class DeadlineProfile:
         self.total_rows = 0
 
     def add(self, due_s: float, now_s: float, rows: int) -> int:
-        """Count rows in; returns the bucket, which `remove` wants back."""
+        """Count rows in; returns the bucket, which the entry keeps for `remove`."""
         first = int(now_s / self._quantum_s)
         ahead = min(max(int(due_s / self._quantum_s) - first, 0), self._size - 1)
         bucket = (first + ahead) % self._size
@@ -92,10 +88,15 @@ class DeadlineProfile:
         self.total_rows += rows
         return bucket
 
-    def remove(self, bucket: int, rows: int) -> None:
-        self._buckets[bucket] -= rows
-        self._blocks[bucket // _BLOCK] -= rows
-        self.total_rows -= rows
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Count the rows of entries out, each from its bucket."""
+        buckets, blocks, total = self._buckets, self._blocks, 0
+        for entry in entries:
+            rows = entry.rows
+            buckets[entry.bucket] -= rows
+            blocks[entry.bucket // _BLOCK] -= rows
+            total += rows
+        self.total_rows -= total
 
     def rows_due_until(self, due_s: float, now_s: float) -> int:
         """Return the rows due between now and `due_s`, both ends included."""

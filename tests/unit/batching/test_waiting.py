@@ -51,12 +51,13 @@ def test_rows_due_until_a_time_are_counted_to_the_bucket(
     jobs: list[tuple[float, int]], asked_s: float, now_s: float
 ) -> None:
     profile = DeadlineProfile(quantum_s=0.01, bucket_count=8192)
-    buckets = [profile.add(now_s + due_s, now_s, rows) for due_s, rows in jobs]
+    entries = [entry(now_s + due_s, number, rows=rows) for number, (due_s, rows) in enumerate(jobs)]
+    for one in entries:
+        one.bucket = profile.add(one.due_s, now_s, one.rows)
     counted = profile.rows_due_until(now_s + asked_s, now_s)
     assert sum(rows for due_s, rows in jobs if due_s <= asked_s - 0.011) <= counted
     assert counted <= sum(rows for due_s, rows in jobs if due_s <= asked_s + 0.011)
-    for bucket, (_, rows) in zip(buckets, jobs, strict=True):
-        profile.remove(bucket, rows)
+    profile.remove(entries)
     assert profile.rows_due_until(now_s + 1e9, now_s) == profile.total_rows == 0
 
 
