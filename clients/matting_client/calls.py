@@ -90,10 +90,16 @@ def call_metadata(
     connection: Connection, request_id: str, request: Message | None = None
 ) -> tuple[tuple[str, str], ...]:
     """Return the metadata of one call; of a stream, which has no one request, without its size."""
-    size: tuple[tuple[str, str], ...] = () if request is None else ((REQUEST_BYTES_KEY, str(request.ByteSize())),)
+    size = () if request is None else size_promises(request)
+    return ((REQUEST_ID_KEY, request_id), *size, *connection.credential_metadata())
+
+
+def size_promises(request: Message) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tells a request's size before it is sent, so that it is admitted sooner."""
+    size: tuple[tuple[str, str], ...] = ((REQUEST_BYTES_KEY, str(request.ByteSize())),)
     if isinstance(request, pb.RemoveBackgroundRequest):
         size += _pixel_promise(request)
-    return ((REQUEST_ID_KEY, request_id), *size, *connection.credential_metadata())
+    return size
 
 
 def _pixel_promise(request: pb.RemoveBackgroundRequest) -> tuple[tuple[str, str], ...]:

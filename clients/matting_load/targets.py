@@ -4,14 +4,14 @@
 A sender returns the name of the outcome, and never raises for a failed call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 import aiohttp
 import grpc
 import grpc.aio
-from matting_client.calls import REMOVE_BACKGROUND, REQUEST_BYTES_KEY
+from matting_client.calls import REMOVE_BACKGROUND, size_promises
 from matting_client.connection import Connection, channel_options, channel_target
 from matting_client.errors import NoAnswerInTimeError
 from matting_client.failures import error_of_call
@@ -58,7 +58,7 @@ class GrpcSender:
     """Sends serialised messages over several connections in turn.
 
     Owns the channels. `check` tells whether an answer's bytes hold a result; `suffix` adds what
-    depends on the call's own deadline.
+    depends on the call's own deadline; `promises` is the metadata that tells each payload's size.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class GrpcSender:
         connections: int,
         check: Callable[[bytes], bool],
         suffix: Callable[[float | None], bytes],
-        sized: bool,
+        promises: Sequence[tuple[tuple[str, str], ...]] = (),
     ) -> None:
         self.payloads = payloads
         self._connection = connection
@@ -79,11 +79,8 @@ class GrpcSender:
         self._check = check
         self._suffix = suffix
         self._metadata = [
-            grpc.aio.Metadata(
-                *(((REQUEST_BYTES_KEY, str(len(payload.content))),) if sized else ()),
-                *connection.credential_metadata(),
-            )
-            for payload in payloads
+            grpc.aio.Metadata(*promised, *connection.credential_metadata())
+            for promised in promises or ((),) * len(payloads)
         ]
         self._channels: list[grpc.aio.Channel] = []
         self._calls: list[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = []
@@ -167,9 +164,11 @@ class RembgSender:
 def _gateway_sender(plan: Plan, target: GatewayTarget) -> GrpcSender:
     encoding = target.mime_type.removeprefix("image/")
     spec = OutputSpec(kind=target.output, encoding=encoding)  # type: ignore[arg-type]  # the server checks the name
+    photos = photo_payloads(plan.photos, plan.seed)
+    requests = [build_request(photo.content, [spec], model=target.model) for photo in photos]
     payloads = tuple(
-        Payload(each.name, build_request(each.content, [spec], model=target.model).SerializeToString(), each.share)
-        for each in photo_payloads(plan.photos, plan.seed)
+        Payload(photo.name, request.SerializeToString(), photo.share)
+        for photo, request in zip(photos, requests, strict=True)
     )
     return GrpcSender(
         Connection((target.address,), target.tls, target.token or None, max_message_bytes=plan.max_message_bytes),
@@ -178,7 +177,7 @@ def _gateway_sender(plan: Plan, target: GatewayTarget) -> GrpcSender:
         connections=plan.connections,
         check=bool,
         suffix=lambda _: b"",
-        sized=True,
+        promises=[size_promises(request) for request in requests],
     )
 
 
@@ -199,7 +198,6 @@ def _tensor_sender(plan: Plan, target: TensorTarget) -> GrpcSender:
         connections=plan.connections,
         check=lambda answer: raw_output_bytes(answer) > 0,
         suffix=suffix,
-        sized=False,
     )
 
 

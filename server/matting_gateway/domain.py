@@ -268,6 +268,14 @@ class BatchKey:
     version: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[str, ...] = ()
+    # Looked up many times for each job, and made of many parts.
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.model, self.version, self.inputs, self.outputs)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

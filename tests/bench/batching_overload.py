@@ -80,9 +80,10 @@ def milliseconds(values: Sequence[float], share: float) -> str:
 async def one_deadline(systems: Systems, loads: Sequence[float], rounds: int, duration_s: float) -> None:
     say("\n## One deadline of 300 ms, Poisson arrivals\n")
     say(
-        "| load | system | goodput, 1/s | of offered | of capacity | refused at arrival, p50 / p99 ms | dropped later |"
+        "| load | system | goodput, 1/s | of offered | of capacity | refused at arrival: share, after p50 / p99 ms | "
+        "dropped later: share, of them told after the deadline | told nothing until then |"
     )
-    say("|---|---|---|---|---|---|---|")
+    say("|---|---|---|---|---|---|---|---|")
     names = ["gateway", "Triton as it comes", "Triton tuned to 300 ms"]
     for load in loads:
         runs = await compare(
@@ -99,18 +100,25 @@ async def one_deadline(systems: Systems, loads: Sequence[float], rounds: int, du
 def row(runs: Sequence[Run]) -> str:
     """Write one system's columns."""
     refused = [value for run in runs for value in run.refused_s]
-    dropped = sum(len(run.dropped_s) for run in runs)
+    dropped = [value for run in runs for value in run.dropped_after_s]
+    silent = [value for run in runs for value in run.silent_after_s]
     offered = sum(run.offered.total() for run in runs)
-    late = sum(run.dropped_late for run in runs)
     return " | ".join(
         [
             f"{statistics.median(run.goodput for run in runs):.1f}",
             spread([run.in_time.total() / run.offered.total() for run in runs]),
             spread([run.goodput / CAPACITY for run in runs]),
             f"{len(refused) / offered:.1%}, {milliseconds(refused, 0.5)} / {milliseconds(refused, 0.99)}",
-            f"{dropped / offered:.1%}, {late} after the deadline",
+            f"{len(dropped) / offered:.1%}, {lateness(dropped)}",
+            f"{len(silent) / offered:.1%}, {lateness(silent)}",
         ]
     )
+
+
+def lateness(after_s: Sequence[float]) -> str:
+    """Say how many callers heard after their deadline, and by how much at most."""
+    late = [value for value in after_s if value > 0.0]
+    return f"{len(late)} of {len(after_s)}" + (f" (by {1000 * max(late):.0f} ms at most)" if late else "")
 
 
 async def mixed_deadlines(systems: Systems, loads: Sequence[float], rounds: int, duration_s: float) -> None:

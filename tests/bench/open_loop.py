@@ -12,6 +12,8 @@ from bench.simulator.arrivals import Arrival
 from tritonclient.grpc import service_pb2 as pb
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
+# What gRPC itself says in the caller when nothing was heard until the deadline.
+_OWN_TIMER = "Deadline Exceeded"
 
 
 @dataclass(slots=True)
@@ -24,8 +26,10 @@ class Run:
     answered_s: list[float] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     refused_s: list[float] = field(default_factory=list)
-    dropped_s: list[float] = field(default_factory=list)
-    dropped_late: int = 0
+    # Of calls given up later: seconds from the deadline until their callers heard so, negative before it.
+    dropped_after_s: list[float] = field(default_factory=list)
+    # Of calls that nothing was heard of: the same, by the caller's own timer.
+    silent_after_s: list[float] = field(default_factory=list)
     wrong: int = 0
     in_window: int = 0
     send_lag_s: list[float] = field(default_factory=list)
@@ -99,11 +103,14 @@ async def _one(call: Callable[[float, float], Awaitable[bool]], arrival: Arrival
     except grpc.aio.AioRpcError as error:
         now_s = time.monotonic()
         run.codes[error.code().name] += 1
-        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED or "allows" in (error.details() or ""):
+        details = error.details() or ""
+        displaced = details.startswith("Others")
+        if (error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and not displaced) or "allows" in details:
             run.refused_s.append(now_s - intended_s)
+        elif details == _OWN_TIMER:
+            run.silent_after_s.append(now_s - deadline_s)
         else:
-            run.dropped_s.append(now_s - intended_s)
-            run.dropped_late += now_s > deadline_s + 0.005
+            run.dropped_after_s.append(now_s - deadline_s)
     else:
         now_s = time.monotonic()
         run.codes["OK"] += 1

@@ -69,6 +69,7 @@ async def test_a_gateway_is_asked_as_its_clients_ask(gateway: FakeGateway) -> No
     assert seen.request.outputs[0].encoded.mime_type == "image/webp"
     assert seen.metadata["authorization"] == "Bearer mine"
     assert seen.metadata["x-matting-request-bytes"] == str(seen.request.ByteSize())
+    assert seen.metadata["x-matting-pixels"] == str(SMALL.sizes[0].width_px * SMALL.sizes[0].height_px)
     assert all(call.timeout_s is not None and call.timeout_s <= 5.1 for call in gateway.calls)
     assert "mine" not in report.to_json()
 

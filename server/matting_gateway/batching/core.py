@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from matting_gateway.batching import policy
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.group import Group, Wish
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
 from matting_gateway.batching.server import Flight, Server
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
+from matting_gateway.batching.waiting import Lane
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 Endpoints: TypeAlias = Callable[[BatchKey], Sequence[EndpointState]]
@@ -128,7 +129,8 @@ class SchedulerCore:
         if not entry.waiting:
             entry.abandoned = True
             return False
-        self._groups[(entry.key.model, entry.key.version)].remove(entry)
+        group = self._groups[(entry.key.model, entry.key.version)]
+        group.leave(group.lanes[entry.key], (entry,))
         self.waiting_count -= 1
         return True
 
@@ -166,7 +168,7 @@ class SchedulerCore:
 
     def waiting_entries(self) -> list[Entry]:
         """Return every job that waits: for closing, and for tests."""
-        return [entry for group in self._groups.values() for lane in group.lanes.values() for entry in lane.entries()]
+        return [entry for group in self._groups.values() for lane in group.lanes.values() for entry in lane]
 
     # --- what to do now -------------------------------------------------------------------
 
@@ -178,30 +180,27 @@ class SchedulerCore:
             self._expire(group, now_s, actions)
         for group in list(self._groups.values()):
             group.stuck = False
-            while group.first_lane() is not None and not group.stuck:
-                server = group.fleet.take_ready(now_s)
-                if server is None:
+            while group.fleet.may_be_ready(now_s) and not group.stuck:
+                lane = group.first_lane()
+                server = None if lane is None else group.fleet.take_ready(now_s)
+                if lane is None or server is None:
                     break
-                if not self._send(group, server, now_s, actions):
+                if not self._send(group, lane, server, now_s, actions):
                     group.fleet.put_back(server, now_s)
                     group.stuck = group.first_lane() is not None
         return actions
 
-    def _send(self, group: Group, server: Server, now_s: float, actions: list[Action]) -> bool:
-        lane = group.first_lane()
-        if lane is None:
-            return False
+    def _send(self, group: Group, lane: Lane, server: Server, now_s: float, actions: list[Action]) -> bool:
         table = group.fleet.table(server, lane.key)
         plan = policy.form_batch(lane, table, server.endpoint, server.free_at(now_s), server.max_rows)
-        for entry in plan.batch + plan.hopeless:
-            group.leave(entry)
-            self.waiting_count -= 1
+        self.waiting_count -= len(plan.batch) + len(plan.hopeless)
+        group.leave(lane, plan.hopeless)
+        group.leave(lane, plan.batch)
         for entry in plan.hopeless:
             self._settle(entry, Reason.EXPIRED, now_s, actions)
-        group.note_heads(lane)
         if not plan.batch:
             return False
-        flight = group.fleet.send(server, lane.key, plan.batch, now_s)
+        flight = group.fleet.send(server, lane.key, table, plan.batch, now_s)
         self.flights.add(flight)
         actions.append(Send(flight))
         return True
@@ -227,15 +226,17 @@ class SchedulerCore:
 
     def wake_at(self) -> float | None:
         """Return when `pump` is to be called next if no event comes before."""
-        times: list[float] = []
+        soonest_s: float | None = None
         for group in self._groups.values():
             entry = group.first_due()
             if entry is not None:
-                times.append(group.hopeless_at(entry))
+                wake_s = group.hopeless_at(entry)
                 ready_s = None if group.stuck else group.fleet.next_ready_s()
-                if ready_s is not None:
-                    times.append(ready_s)
-        return min(times, default=None)
+                if ready_s is not None and ready_s < wake_s:
+                    wake_s = ready_s
+                if soonest_s is None or wake_s < soonest_s:
+                    soonest_s = wake_s
+        return soonest_s
 
     def __repr__(self) -> str:
         return f"<SchedulerCore: {self.waiting_count} jobs wait, {len(self.flights)} batches in flight>"

@@ -10,10 +10,10 @@ import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.latency import LatencyTable
 from matting_gateway.batching.server import IDLE, Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState
 
 _COLD_GUESS_S = 0.05  # how long a batch of an unknown model is thought to take, until it is overdue
@@ -91,6 +91,11 @@ class Fleet:
 
     # --- which server wants a batch -------------------------------------------------------
 
+    def may_be_ready(self, now_s: float) -> bool:
+        """Whether `take_ready` is worth asking."""
+        ready_s = self.next_ready_s()
+        return ready_s is not None and ready_s <= now_s
+
     def take_ready(self, now_s: float) -> Server | None:
         """Take the server that should get the next batch now: idle before busy, quick before slow."""
         while self._ready and self._ready[0][0] <= now_s:
@@ -116,8 +121,7 @@ class Fleet:
     def _offer(self, server: Server, now_s: float) -> None:
         server.version += 1
         if server.healthy and server.inflight_count < server.slot_count:
-            hint = min((table.predict(1) for table in server.tables.values()), default=0.0)
-            item = (self._ready_at(server, now_s), hint, next(self._serial), server.version, server)
+            item = (self._ready_at(server, now_s), server.quickest_s, next(self._serial), server.version, server)
             heapq.heappush(self._ready, item)
 
     def _ready_at(self, server: Server, now_s: float) -> float:
@@ -130,17 +134,19 @@ class Fleet:
         if len(server.running) < server.instance_count:
             return 0.0
         last = server.queued[-1] if server.queued else server.running[-1]
-        if not server.tables[last.key].observation_count:
-            return float("inf")  # nothing is known of when it ends
+        table = server.tables.get(last.key)
+        if table is None or not table.observation_count:
+            return float("inf")  # nothing is known, or nothing any more, of when it ends
         share_s = self._settings.prefetch_lead_share * last.expected_s
         return server.free_at(now_s) - min(self._settings.prefetch_lead_s, share_s)
 
     # --- flights --------------------------------------------------------------------------
 
-    def send(self, server: Server, key: BatchKey, entries: tuple[Entry, ...], now_s: float) -> Flight:
-        """Put a batch on a server that was taken."""
+    def send(
+        self, server: Server, key: BatchKey, table: LatencyTable, entries: tuple[Entry, ...], now_s: float
+    ) -> Flight:
+        """Put a batch on a server that was taken; `table` is the server's for the key."""
         flight = Flight(server, key, entries, now_s)
-        table = self.table(server, key)
         flight.expected_s = table.predict(flight.rows) or _COLD_GUESS_S
         wait_s = server.free_at(now_s) - now_s
         settings = self._settings
@@ -162,6 +168,7 @@ class Fleet:
         # One that overtook those before it says nothing of how long it was computed.
         if server.remove(flight, now_s) and succeeded:
             self.table(server, flight.key).observe(flight.rows, now_s - flight.started_s)
+            server.quickest_s = min(table.predict(1) for table in server.tables.values())
             self.common_table(flight.key).observe(flight.rows, now_s - flight.started_s)
         self._update(server, before)
         self._offer(server, now_s)

@@ -2,16 +2,17 @@
 """Everything that waits for one model, and who of it is let in. Pure: no clock, no asyncio."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matting_gateway.batching import policy
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.fleet import Fleet
 from matting_gateway.batching.latency import LatencyTable
 from matting_gateway.batching.outcomes import Admission, Reason, Refusal, Verdict
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.shares import Flow, Shares
-from matting_gateway.batching.waiting import DeadlineProfile, Entry, Lane
+from matting_gateway.batching.waiting import DeadlineProfile, Lane
 from matting_gateway.domain import BatchKey, Priority
 
 _MAX_LANES = 256  # keys of one model that are remembered while nothing of them waits
@@ -32,8 +33,9 @@ class Group:
     """Owns the lanes, the fleet and the shares of one model.
 
     Invariants: an entry waits in exactly one lane and is counted in exactly one profile and one
-    flow; all three sums agree. `_heads` and `_dues` name the head of every lane and priority that
-    has one, by urgency and by deadline; items that no longer name a head are skipped.
+    flow; all three sums agree. Every lane has its heads noted. `_heads` and `_dues` name the head of
+    every lane and priority that has one, by urgency and by deadline; items that name what is noted
+    no more are skipped.
     """
 
     def __init__(self, example: BatchKey, settings: BatchingSettings, weight: Callable[[str], float]) -> None:
@@ -46,7 +48,7 @@ class Group:
         # Whether the next server found nothing that it may take; another event must come first.
         self.stuck = False
         self._heads: list[tuple[int, float, int, Lane]] = []
-        self._dues: list[tuple[float, int, int, Lane]] = []
+        self._dues: list[tuple[float, int, Lane, Entry]] = []
         self._profiles = [DeadlineProfile() for _ in Priority]
         self._probed_s = float("-inf")
 
@@ -55,23 +57,29 @@ class Group:
     def join(self, entry: Entry, flow: Flow, now_s: float) -> None:
         """Let an entry wait."""
         lane = self._lane(entry.key)
+        entry.key = lane.key  # one object for all, which is found sooner than an equal one
         lane.push(entry)
-        self.note_heads(lane)
-        entry.bucket = self._profiles[entry.job.priority].add(entry.due_s, now_s, entry.rows)
+        self._note_heads(lane)
+        entry.bucket = self._profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
         entry.flow = flow
         flow.join(entry)
 
-    def leave(self, entry: Entry) -> None:
-        """Count out an entry that is in its lane no more."""
-        self._profiles[entry.job.priority].remove(entry.bucket, entry.rows)
-        entry.flow.leave(entry)
+    def leave(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """Take waiting entries of one lane out, given in their order, from wherever they stand."""
+        if not entries:
+            return
+        if entries[0].priority == entries[-1].priority:
+            self._leave(lane, entries)
+        else:
+            for entry in entries:
+                self._leave(lane, (entry,))
+        self._note_heads(lane)
 
-    def remove(self, entry: Entry) -> None:
-        """Take a waiting entry out from wherever it stands."""
-        lane = self.lanes[entry.key]
-        lane.remove(entry)
-        self.note_heads(lane)
-        self.leave(entry)
+    def _leave(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        lane.take(entries)
+        self._profiles[entries[0].priority].remove(entries)
+        for entry in entries:
+            entry.flow.rows -= entry.rows
 
     def _lane(self, key: BatchKey) -> Lane:
         lane = self.lanes.get(key)
@@ -83,22 +91,23 @@ class Group:
             lane = self.lanes[key] = Lane(key)
         return lane
 
-    def note_heads(self, lane: Lane) -> None:
+    def _note_heads(self, lane: Lane) -> None:
         """Take up the heads of a lane that changed."""
         for priority, noted in enumerate(lane.noted):
             entry = lane.head_of(priority)
-            if entry is not None and entry.seq != noted:
+            if entry is None:
+                lane.noted[priority] = 0
+            elif entry.seq != noted:
                 lane.noted[priority] = entry.seq
                 heapq.heappush(self._heads, (priority, entry.due_s, entry.seq, lane))
-                heapq.heappush(self._dues, (entry.due_s, entry.seq, priority, lane))
+                heapq.heappush(self._dues, (entry.due_s, entry.seq, lane, entry))
 
     def first_lane(self) -> Lane | None:
         """Return the lane whose head is the most urgent of all."""
         heads = self._heads
         while heads:
             priority, _, seq, lane = heads[0]
-            head = lane.head_of(priority)
-            if head is not None and head.seq == seq:
+            if lane.noted[priority] == seq:
                 return lane
             heapq.heappop(heads)
         return None
@@ -107,10 +116,9 @@ class Group:
         """Return the entry with the earliest deadline, of whatever priority."""
         dues = self._dues
         while dues:
-            _, seq, priority, lane = dues[0]
-            head = lane.head_of(priority)
-            if head is not None and head.seq == seq:
-                return head
+            _, seq, lane, entry = dues[0]
+            if lane.noted[entry.priority] == seq:
+                return entry
             heapq.heappop(dues)
         return None
 

@@ -37,6 +37,7 @@ class LatencyTable:
     def __init__(self, max_rows: int, prior: "LatencyTable | None" = None) -> None:
         self.max_rows = max(1, max_rows)
         self.observation_count = 0
+        self.warm = False
         self._entries = [0.0] * (self.max_rows + 1)
         self._weights = [0.0] * (self.max_rows + 1)
         self._curve = [0.0] * (self.max_rows + 1)
@@ -49,11 +50,6 @@ class LatencyTable:
             for rows in range(1, self.max_rows + 1):
                 self._curve[rows] = prior.predict(rows)
             self.preferred_rows = self._preferred()
-
-    @property
-    def warm(self) -> bool:
-        """Whether enough was seen for the predictions to be acted on."""
-        return self.observation_count >= _COLD_COUNT
 
     def predict(self, row_count: int) -> float:
         """Return the expected seconds of a batch; 0.0 while nothing is known."""
@@ -74,6 +70,7 @@ class LatencyTable:
         rows = min(max(row_count, 1), self.max_rows)
         seconds = max(seconds, 1e-6)
         self.observation_count += 1
+        self.warm = self.observation_count >= _COLD_COUNT
         if self.observation_count <= _COLD_COUNT:
             self._observe_cold(rows, seconds)
         else:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.server import Flight
-from matting_gateway.batching.waiting import Entry
 
 
 class Reason(Enum):

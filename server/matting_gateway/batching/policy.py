@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decisions, as functions of what waits, what is learned, and now. Pure: no clock, no asyncio."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.fleet import Fleet
 from matting_gateway.batching.latency import LatencyTable
-from matting_gateway.batching.waiting import Entry, Lane
+from matting_gateway.batching.waiting import Lane
 
 
 def predicted_end(fleet: Fleet, table: LatencyTable, rows_ahead: int, rows: int, now_s: float) -> float:
@@ -22,8 +23,7 @@ def predicted_end(fleet: Fleet, table: LatencyTable, rows_ahead: int, rows: int,
     return fleet.start_of(place, now_s) + rounds * table.predict(capacity) + table.predict_high(own_rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do with the head of a lane: send `batch`, give `hopeless` up."""
 
     batch: tuple[Entry, ...]
@@ -31,7 +31,7 @@ class Plan:
 
 
 def form_batch(lane: Lane, table: LatencyTable, endpoint: str, start_s: float, max_rows: int) -> Plan:
-    """Take the next batch out of a lane, in its order.
+    """Choose the next batch of a lane, in its order; the lane stays as it is.
 
     Nexus's sliding window: with a backlog, heads that a full batch would make late are given
     up, since a small batch to save one head costs many behind it their time. Without one, the
@@ -42,34 +42,30 @@ def form_batch(lane: Lane, table: LatencyTable, endpoint: str, start_s: float, m
     backlog = lane.rows >= 2 * capacity
     full_end_s = start_s + table.predict_high(capacity) if table.warm else 0.0
     batch: list[Entry] = []
-    kept: list[Entry] = []
     hopeless: list[Entry] = []
-    rows = 0
-    while rows < capacity and len(kept) < 2 * capacity:
-        entry = lane.pop()
-        if entry is None:
+    rows = kept_count = 0
+    rows_behind = lane.rows
+    for entry in lane:
+        if (rows and rows + entry.rows > capacity) or kept_count >= 2 * capacity:
             break
-        budget_s = entry.due_s - start_s
-        if batch and rows + entry.rows > capacity:
-            kept.append(entry)
-            break
+        rows_behind -= entry.rows
         if entry.avoid == endpoint or entry.rows > max_rows:
-            kept.append(entry)
+            kept_count += 1
         elif entry.due_s >= full_end_s:
             batch.append(entry)
             rows += entry.rows
-        elif backlog and lane.rows >= capacity - rows:
+        elif backlog and rows_behind >= capacity - rows:
             hopeless.append(entry)
-        elif table.predict_high(rows + entry.rows) <= budget_s:
-            capacity = largest_in_time(table, rows + entry.rows, capacity, budget_s)
+        elif table.predict_high(rows + entry.rows) <= entry.due_s - start_s:
+            capacity = largest_in_time(table, rows + entry.rows, capacity, entry.due_s - start_s)
             full_end_s = start_s + table.predict_high(capacity)
             batch.append(entry)
             rows += entry.rows
+        elif table.predict_high(entry.rows) <= entry.due_s - start_s:
+            # Beside those before it, it would be late; alone it might be in time.
+            kept_count += 1
         else:
-            # Beside those before it, it would be late; alone it might have been in time.
-            (kept if table.predict_high(entry.rows) <= budget_s else hopeless).append(entry)
-    for entry in kept:
-        lane.push(entry)
+            hopeless.append(entry)
     return Plan(tuple(batch), tuple(hopeless))
 
 

@@ -5,11 +5,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerStatistics, Send
 from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority, Tensor
 from matting_gateway.errors import GatewayError, InternalError

@@ -4,8 +4,8 @@
 from bisect import insort
 from collections import deque
 
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.latency import LatencyTable
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState
 
 IDLE = 0.0
@@ -20,7 +20,7 @@ class Flight:
         self.server = server
         self.key = key
         self.entries = entries
-        self.rows = sum(entry.rows for entry in entries)
+        self.rows = sum([entry.rows for entry in entries])
         self.sent_s = sent_s
         self.started_s = sent_s
         self.expected_s = 0.0
@@ -34,8 +34,9 @@ class Server:
     """One endpoint: its slots, its latency tables, and what its instances do.
 
     Modelled as what Triton is: one queue, first come first served, before `instance_count`
-    instances. Invariants: `running` has at most `instance_count` flights, `queued` is empty while
-    it has fewer; `ends` has one predicted end for each instance, sorted, 0.0 for an idle one.
+    instances. `quickest_s` is what its quickest single call is thought to take. Invariants:
+    `running` has at most `instance_count` flights, `queued` is empty while it has fewer; `ends`
+    has one predicted end for each instance, sorted, 0.0 for an idle one.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Server:
         "instance_count",
         "max_rows",
         "queued",
+        "quickest_s",
         "running",
         "slot_count",
         "tables",
@@ -62,6 +64,7 @@ class Server:
         self.ends = [IDLE] * self.instance_count
         self.version = 0
         self.tables: dict[BatchKey, LatencyTable] = {}
+        self.quickest_s = 0.0
 
     def matches(self, state: EndpointState) -> bool:
         described = (state.slot_count, max(1, state.instance_count), max(1, state.max_batch_size))
@@ -73,6 +76,11 @@ class Server:
 
     def free_at(self, now_s: float) -> float:
         """Return when the next batch sent would be started."""
+        soonest_s = self.ends[0]
+        if soonest_s == IDLE:
+            return now_s
+        if soonest_s >= now_s:
+            return soonest_s
         return min(expected_end(end_s, now_s) for end_s in self.ends)
 
     def add(self, flight: Flight, now_s: float) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from matting_gateway.batching.waiting import Entry
+from matting_gateway.batching.entry import Entry
 
 _REFRESH_S = 0.05
 _FADED = 0.01  # rows a second, under which an idle flow is forgotten
@@ -83,9 +83,6 @@ class Flow:
         self.recent.append((entry.seq, entry))
         if len(self.recent) > 64 and len(self.recent) > 2 * self.rows:
             self.recent = deque(item for item in self.recent if item[1].waiting_as(item[0]))
-
-    def leave(self, entry: Entry) -> None:
-        self.rows -= entry.rows
 
     def displaceable(self, due_s: float, *, entitled_too: bool) -> Iterator[Entry]:
         """Yield waiting jobs that stand before `due_s`: the newest first, else the oldest first."""

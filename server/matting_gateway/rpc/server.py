@@ -32,6 +32,9 @@ def make_server(
         ("grpc.http2.max_ping_strikes", 5),
         ("grpc.http2.max_frame_size", 1 << 20),
         ("grpc.server_handshake_timeout_ms", 10_000),
+        # Else windows grow with a quick connection, and each caller who waits to be admitted leaves megabytes in
+        # gRPC's buffers, which no permit counts. A message that is being read gets all the room it needs anyway.
+        ("grpc.http2.bdp_probe", 0),
         # Larger reads than the default: less CPU time for photos and tensors. Still larger ones would save a little
         # more, but each idle connection would hold a buffer of that size.
         ("grpc.experimental.tcp_read_chunk_size", 1 << 17),

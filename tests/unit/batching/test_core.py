@@ -3,10 +3,10 @@
 
 import pytest
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Reason, Refusal, Send
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 BIG = BatchKey("big", "1", ())
@@ -245,3 +245,19 @@ def test_low_priority_is_told_by_its_deadline_though_others_always_go_first() ->
     assert isinstance(low, Entry)
     assert [drop.entry for drop in drops] == [low]
     assert bench.now_s <= low.job.deadline_s
+
+
+def test_a_key_that_is_forgotten_while_its_batch_is_in_flight_does_no_harm() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.1)
+    bench.arrive()
+    (first,) = bench.pump()
+    for number in range(300):  # more shapes than are remembered
+        entry = bench.arrive(key=BatchKey("big", "1", (), (str(number),)))
+        assert isinstance(entry, Entry)
+        assert bench.core.cancel(entry)
+    bench.arrive()
+    bench.now_s += 0.095
+    assert bench.pump() == []
+    bench.core.complete(first, bench.now_s + 0.005)
+    assert len(bench.pump()) == 1

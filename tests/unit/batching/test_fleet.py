@@ -3,17 +3,18 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.fleet import Fleet
-from matting_gateway.batching.server import expected_end
+from matting_gateway.batching.server import Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.waiting import Entry
 from matting_gateway.domain import BatchKey, EndpointState, Job
 
 KEY = BatchKey("model", "1", ())
 
 
-def batch() -> tuple[Entry, ...]:
-    return (Entry(Job(KEY, (), 1, 1e9), KEY, 1e9, 0.0, None),)
+def send(fleet: Fleet, server: Server, at_s: float) -> Flight:
+    batch = (Entry(Job(KEY, (), 1, 1e9), KEY, 1e9, 0.0, None),)
+    return fleet.send(server, KEY, fleet.table(server, KEY), batch, at_s)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0.0, 10.0)), min_size=1, max_size=12), st.floats(10.0, 10.2), st.data())
@@ -25,7 +26,7 @@ def test_the_order_of_instances_is_that_of_their_expected_ends(
     fleet.set_endpoints(states, 0.0)
     for state, at_s in zip(states, sent_s, strict=True):
         if at_s is not None:
-            fleet.send(fleet.servers[state.endpoint], KEY, batch(), at_s)
+            send(fleet, fleet.servers[state.endpoint], at_s)
     expected = sorted(expected_end(server.ends[0], now_s) for server in fleet.servers.values())
     assert [fleet.start_of(position, now_s) for position in range(len(states))] == expected
 
@@ -36,8 +37,8 @@ def test_batches_queued_behind_one_another_are_told_apart() -> None:
     server = fleet.servers["a"]
     now_s = 1.0
     for _ in range(10):
-        first = fleet.send(server, KEY, batch(), now_s)
-        second = fleet.send(server, KEY, batch(), now_s + 0.01)
+        first = send(fleet, server, now_s)
+        second = send(fleet, server, now_s + 0.01)
         fleet.finish(first, now_s + 0.1, succeeded=True)
         fleet.finish(second, now_s + 0.2, succeeded=True)
         now_s += 1.0
@@ -49,7 +50,7 @@ def test_batches_queued_behind_one_another_are_told_apart() -> None:
 def test_what_comes_back_from_an_endpoint_that_is_gone_is_harmless() -> None:
     fleet = Fleet(BatchingSettings())
     fleet.set_endpoints([EndpointState("a", True, 2, 1, 8)], 0.0)
-    flight = fleet.send(fleet.servers["a"], KEY, batch(), 1.0)
+    flight = send(fleet, fleet.servers["a"], 1.0)
     fleet.set_endpoints([EndpointState("a", False, 2, 1, 8)], 1.1)
     assert fleet.instance_count == 0
     fleet.finish(flight, 2.0, succeeded=True)

@@ -6,8 +6,9 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.shares import Shares, max_min_fair
-from matting_gateway.batching.waiting import DeadlineProfile, Entry, Lane
+from matting_gateway.batching.waiting import DeadlineProfile, Lane
 from matting_gateway.domain import BatchKey, Job, Priority
 
 KEY = BatchKey("model", "1", ())
@@ -32,12 +33,14 @@ def test_a_lane_gives_by_priority_then_deadline_then_arrival(
         lane.push(one)
     gone = {one for one in entries if draw.random() < 0.6}
     for one in gone:
-        lane.remove(one)
+        lane.take((one,))
     expected = sorted((e for e in entries if e not in gone), key=lambda e: (e.priority, e.due_s, e.seq))
-    assert lane.entries() == expected
+    assert list(lane) == expected
     assert (lane.count, lane.rows) == (len(expected), sum(e.rows for e in expected))
-    assert [lane.pop() for _ in expected] == expected
-    assert lane.pop() is None
+    for one in expected:
+        assert lane.head() is one
+        assert lane.head_of(one.priority) is one
+        lane.take((one,))
     assert lane.head() is None
 
 
@@ -48,12 +51,13 @@ def test_rows_due_until_a_time_are_counted_to_the_bucket(
     jobs: list[tuple[float, int]], asked_s: float, now_s: float
 ) -> None:
     profile = DeadlineProfile(quantum_s=0.01, bucket_count=8192)
-    buckets = [profile.add(now_s + due_s, now_s, rows) for due_s, rows in jobs]
+    entries = [entry(now_s + due_s, number, rows=rows) for number, (due_s, rows) in enumerate(jobs)]
+    for one in entries:
+        one.bucket = profile.add(one.due_s, now_s, one.rows)
     counted = profile.rows_due_until(now_s + asked_s, now_s)
     assert sum(rows for due_s, rows in jobs if due_s <= asked_s - 0.011) <= counted
     assert counted <= sum(rows for due_s, rows in jobs if due_s <= asked_s + 0.011)
-    for bucket, (_, rows) in zip(buckets, jobs, strict=True):
-        profile.remove(bucket, rows)
+    profile.remove(entries)
     assert profile.rows_due_until(now_s + 1e9, now_s) == profile.total_rows == 0
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job while the scheduler has it. Pure: no clock, no asyncio."""
+
+from dataclasses import replace
+from typing import Any
+
+from matting_gateway.domain import BatchKey, Job
+
+
+class Answered:
+    """Stands for the future of a job that was answered."""
+
+    def done(self) -> bool:
+        return True
+
+
+_ANSWERED = Answered()
+
+
+class Entry:
+    """A job that was accepted and is not yet answered.
+
+    `due_s` is when its batch must end. `avoid` names the endpoint that already failed it,
+    `abandoned` says that its caller went away while it was in flight.
+    `entitled` says that it was within its flow's share. `token` belongs to the shell: the job's future.
+    """
+
+    __slots__ = (
+        "abandoned",
+        "arrived_s",
+        "avoid",
+        "bucket",
+        "due_s",
+        "entitled",
+        "flow",
+        "job",
+        "key",
+        "priority",
+        "rows",
+        "seq",
+        "token",
+        "waiting",
+    )
+
+    def __init__(self, job: Job, key: BatchKey, due_s: float, arrived_s: float, token: Any) -> None:
+        self.job = job
+        self.key = key
+        self.rows = job.row_count
+        self.priority = job.priority
+        self.due_s = due_s
+        self.arrived_s = arrived_s
+        self.seq = 0
+        self.token = token
+        self.avoid: str | None = None
+        self.abandoned = False
+        self.bucket = 0
+        self.flow: Any = None
+        self.entitled = True
+        self.waiting = False
+
+    def waiting_as(self, seq: int) -> bool:
+        """Whether it waits, and still under this number: it gets a new one each time that it is put anywhere."""
+        return self.waiting and self.seq == seq
+
+    def forget(self) -> None:
+        """Let go of pixels and result once answered: a dead entry may stand in a heap for long."""
+        self.job = replace(self.job, inputs=())
+        self.token = _ANSWERED
+
+    def __repr__(self) -> str:
+        state = "waiting" if self.waiting else "gone"
+        return f"<Entry {self.seq} {state}, {self.rows} rows, due {self.due_s:.3f}>"

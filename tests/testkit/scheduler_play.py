@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays the shell of the scheduler's machine, and keeps a book of every job, for tests of random interleavings."""
+
+from collections import Counter
+
+from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.entry import Entry
+from matting_gateway.batching.outcomes import Drop, Fail, Refusal, Send
+from matting_gateway.batching.server import Flight
+from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+
+# The first two share a model; the third has one row to a batch; the last stands in for the first model.
+KEYS = (BatchKey("a", "1", ()), BatchKey("a", "1", (), ("alpha",)), BatchKey("b", "1", ()), BatchKey("small", "1", ()))
+STATES = {
+    "a": (EndpointState("x", True, 2, 1, 4), EndpointState("y", True, 4, 2, 8)),
+    "b": (EndpointState("x", True, 2, 2, 1),),
+    "small": (EndpointState("y", True, 2, 1, 8),),
+}
+
+
+class SchedulerPlay:
+    """Events happen to a machine, which is held to its promises after each.
+
+    `eager` fills second slots at once, where the machine would wait until just before they are needed.
+    """
+
+    def __init__(self, *, eager: bool) -> None:
+        settings = BatchingSettings(max_waiting_count=30)
+        if eager:
+            settings = BatchingSettings(max_waiting_count=30, prefetch_lead_s=100.0, prefetch_lead_share=100.0)
+        self.now_s = 100.0
+        self.healthy = {"x", "y"}
+        self.core = SchedulerCore(self._endpoints, settings, stand_in=lambda key: KEYS[3] if key.model == "a" else None)
+        self.flying: list[Flight] = []
+        self.accepted: list[Entry] = []
+        self.answers: Counter[Entry] = Counter()
+        self._failed_at: dict[Entry, str] = {}
+
+    def _endpoints(self, key: BatchKey) -> tuple[EndpointState, ...]:
+        return tuple(state for state in STATES[key.model] if state.endpoint in self.healthy)
+
+    # --- events ---------------------------------------------------------------------------
+
+    def arrive(self, key: BatchKey, rows: int, allowed_s: float, priority: Priority, tenant: str) -> Entry | None:
+        job = Job(key, (), rows, self.now_s + allowed_s, priority, tenant)
+        outcome = self.core.arrive(job, None, self.now_s)
+        if isinstance(outcome, Refusal):
+            assert outcome.retry_after_s >= 0.0
+            return None
+        self.accepted.append(outcome)
+        return outcome
+
+    def crowd(self, allowed_s: float) -> None:
+        for number in range(10):
+            self.arrive(KEYS[0], 1, allowed_s * (1 + number % 4), Priority.NORMAL, "")
+
+    def cancel(self, entry: Entry) -> None:
+        if self.core.cancel(entry):
+            self.answers[entry] += 1
+
+    def complete(self, flight: Flight, after_s: float) -> list[Flight]:
+        self.now_s += after_s
+        self.flying.remove(flight)
+        self.core.complete(flight, self.now_s)
+        self.answers.update(flight.entries)
+        return self.pump()
+
+    def fail(self, flight: Flight, *, retry: bool) -> list[Flight]:
+        self.flying.remove(flight)
+        self._failed_at.update(dict.fromkeys(flight.entries, flight.server.endpoint))
+        failures = self.core.fail(flight, self.now_s, retry=retry)
+        self.answers.update(failure.entry for failure in failures)
+        if not retry:
+            assert len(failures) == len(flight.entries)
+        return self.pump()
+
+    def expire(self, after_s: float) -> list[Flight]:
+        self.now_s += after_s
+        sent = self.pump()
+        for entry in self.core.waiting_entries():
+            assert entry.due_s >= self.now_s
+        return sent
+
+    def flap(self, endpoint: str) -> list[Flight]:
+        self.healthy ^= {endpoint}
+        self.core.endpoints_changed(self.now_s)
+        return self.pump()
+
+    def pump(self) -> list[Flight]:
+        sent: list[Flight] = []
+        newest = self.core._seq
+        for action in self.core.pump(self.now_s):
+            if isinstance(action, Send):
+                self._check_batch(action.flight, newest)
+                sent.append(action.flight)
+            else:
+                assert isinstance(action, Drop | Fail)
+                self.answers[action.entry] += 1
+        self.flying += sent
+        return sent
+
+    # --- promises -------------------------------------------------------------------------
+
+    def _check_batch(self, flight: Flight, newest: int) -> None:
+        entries = flight.entries
+        assert flight.server.endpoint in self.healthy
+        assert 0 < sum(entry.rows for entry in entries) <= flight.server.max_rows
+        assert all(entry.key == flight.key and not entry.waiting for entry in entries)
+        assert all(self._failed_at.get(entry) != flight.server.endpoint for entry in entries)
+        order = [(entry.priority, entry.due_s) for entry in entries]
+        assert order == sorted(order)
+        # Who waits on in the same lane, and could have gone there, comes later; one given up elsewhere
+        # may have come to this lane, as to its stand-in, after the batch was formed.
+        lane = self.core._groups[(flight.key.model, flight.key.version)].lanes[flight.key]
+        first = next((e for e in lane if e.avoid is None and e.rows == 1 and e.seq <= newest), None)
+        assert first is None or (first.priority, first.due_s) >= order[0]
+        assert flight.patience_s > 0
+
+    def check(self) -> None:
+        """Every job that was taken is in exactly one place: it waits, flies, or was answered once."""
+        waiting = self.core.waiting_entries()
+        assert len(waiting) == self.core.waiting_count
+        assert len(self.flying) == len(self.core.flights)
+        assert self.core.flights.issuperset(self.flying)
+        open_entries = [*waiting, *(entry for flight in self.flying for entry in flight.entries)]
+        assert len(set(open_entries)) == len(open_entries)
+        assert not self.answers or max(self.answers.values()) == 1
+        assert len(open_entries) + len(self.answers) == len(self.accepted)
+        assert {*open_entries, *self.answers} == set(self.accepted)
+
+    def end(self) -> None:
+        """Let everything come to its end: nobody is left without an answer, and no slot, row or share is still held."""
+        for seconds in (0.01, 1000.0):
+            self.now_s += seconds
+            self.pump()
+            while self.flying:  # also those that are tried although their deadlines seem hopeless
+                self.complete(self.flying[-1], 0.0)
+        self.check()
+        assert self.core.waiting_count == 0
+        assert len(self.answers) == len(self.accepted)
+        for name, group in self.core._groups.items():
+            assert all(profile.total_rows == 0 for profile in group._profiles), name
+            assert all(flow.rows == 0 for flow in group.shares.flows.values())
+            assert all(not server.inflight_count for server in group.fleet.servers.values())
+            assert group.fleet._free == [0.0] * group.fleet.instance_count
