@@ -1,112 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of one 12-megapixel photo in flight, gateway and decoder process together.
+"""Peak memory of one 12-megapixel photo in flight, gateway and decoder process together, shared pages once.
 
-Run: python tests/bench/imaging_memory.py. Reads the kernel's high-water mark of either process (VmHWM, reset before),
-beyond what it holds when idle after a first photo.
+Run: python tests/bench/imaging_memory.py [--plain-allocator]. Every kind of result of a baseline JPEG, and a cutout
+PNG of every other format, in the allocator's settings that the gateway runs with. Prints Markdown; sizes are beyond
+what both processes hold when idle after a first small photo, as a multiple of the photo's decoded size.
 """
 
+import argparse
 import asyncio
-import io
-import pathlib
-from typing import Self
+import ctypes
+import os
+import sys
 
 import psutil
 from matting_gateway.clock import SystemClock
 from matting_gateway.domain import (
+    ColorBackground,
     Decontamination,
     EncodedPhoto,
     FileEncoding,
     ModelInput,
     OutputKind,
     OutputSpec,
+    RawEncoding,
     Refinement,
 )
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.privacy.environment import required_environment, start_over_with
 from matting_gateway.telemetry.metrics import Metrics
-from PIL import Image
 from prometheus_client import CollectorRegistry
-from testkit.photos import ellipse, sample_photo
+from testkit.peak_memory import PeakMemory
+from testkit.photos import ellipse, photo_files
 
 WIDTH, HEIGHT = 4000, 3000
+DECODED_BYTES = 3 * WIDTH * HEIGHT
 MODEL = ModelInput(320, 320)
+CUTOUT = OutputSpec(kind=OutputKind.CUTOUT)
+FINE = {"refinement": Refinement.GUIDED, "decontamination": Decontamination.BLUR_FUSION}
 OUTPUTS = {
     "alpha PNG": OutputSpec(),
     "alpha PNG, guided": OutputSpec(refinement=Refinement.GUIDED),
-    "cutout PNG": OutputSpec(kind=OutputKind.CUTOUT),
-    "cutout PNG, guided, decontaminated": OutputSpec(
-        kind=OutputKind.CUTOUT, refinement=Refinement.GUIDED, decontamination=Decontamination.BLUR_FUSION
-    ),
+    "cutout PNG": CUTOUT,
+    "cutout PNG, guided, decontaminated": OutputSpec(kind=OutputKind.CUTOUT, **FINE),
     "cutout WebP": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp")),
+    "cutout WebP lossless": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp", lossless=True)),
+    "cutout AVIF": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/avif")),
+    "cutout raw": OutputSpec(kind=OutputKind.CUTOUT, encoding=RawEncoding()),
+    "composite PNG": OutputSpec(kind=OutputKind.COMPOSITE, background=ColorBackground(0, 99, 0)),
+    "composite JPEG": OutputSpec(
+        kind=OutputKind.COMPOSITE, background=ColorBackground(0, 99, 0), encoding=FileEncoding("image/jpeg")
+    ),
 }
 
 
-class Peak:
-    """The most that both processes held while the block ran, beyond what they hold when idle.
-
-    An upper bound: the two peaks need not coincide.
-    """
-
-    def __init__(self, pids: list[int], idle: list[int]) -> None:
-        self._pids = pids
-        self._idle = idle
-        self.byte_count = 0
-
-    def __enter__(self) -> Self:
-        for pid in self._pids:
-            pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.byte_count = sum(_status_bytes(pid, "VmHWM") for pid in self._pids) - sum(self._idle)
-
-
-def _status_bytes(pid: int, field: str) -> int:
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"{field} is not in the status of a process")
-
-
 async def main() -> None:
-    color = sample_photo(WIDTH, HEIGHT)
-    files = {}
-    for name, options in (("baseline", {}), ("progressive", {"progressive": True})):
-        buffer = io.BytesIO()
-        Image.fromarray(color).save(buffer, "JPEG", quality=90, **options)
-        files[name] = EncodedPhoto(buffer.getvalue())
-    del color
-    decoded_bytes = WIDTH * HEIGHT * 3
-    alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
     room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
     await room.start()
-    pids = [psutil.Process().pid, *(child.pid for child in psutil.Process().children())]
+    libc = ctypes.CDLL(None)
+    peak = PeakMemory([psutil.Process().pid, *(child.pid for child in psutil.Process().children())])
+    alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
 
     async def one(photo: EncodedPhoto, output: OutputSpec) -> tuple[int, int, int]:
+        libc.malloc_trim(0)
         header = room.inspect(photo, (output,))
-        with Peak(pids, idle) as decoding:
+        with peak:
             prepared = await room.prepare(photo, header, MODEL, (output,))
-        with Peak(pids, idle) as rendering:
+        decoding = peak.grown_bytes
+        with peak:
             await room.render(prepared, alpha, (output,))
-        return decoding.byte_count, rendering.byte_count, header.working_bytes((output,), MODEL)
+        return decoding, peak.grown_bytes, header.working_bytes((output,), MODEL)
 
-    idle = [0, 0]
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(buffer, "JPEG")
-    for output in OUTPUTS.values():
-        await one(EncodedPhoto(buffer.getvalue()), output)
-    idle = [_status_bytes(pid, "VmRSS") for pid in pids]
-    print(f"idle: gateway {idle[0] / 1e6:.0f} MB, a decoder {idle[1] / 1e6:.0f} MB")
-    for file_name, photo in files.items():
-        for name, output in OUTPUTS.items():
-            decoding, rendering, reserved = map(max, zip(*[await one(photo, output) for _ in range(3)], strict=True))
-            peak = max(decoding, rendering)
-            print(
-                f"{file_name:12s} {name:36s} {peak / decoded_bytes:5.2f} x decoded (decoding {decoding / 1e6:4.0f} MB, "
-                f"rendering {rendering / 1e6:4.0f} MB, reserved {reserved / 1e6:4.0f} MB)"
-            )
+    files = photo_files(WIDTH, HEIGHT)
+    for content in photo_files(64, 64).values():
+        for output in OUTPUTS.values():
+            await one(EncodedPhoto(content), output)
+    libc.malloc_trim(0)
+    peak.settle()
+    print("| photo | result | x decoded | decoding MB | rendering MB | reserved MB |")
+    print("|---|---|---|---|---|---|")
+    runs = [("JPEG", name) for name in OUTPUTS] + [(name, "cutout PNG") for name in files if name != "JPEG"]
+    for name, result in runs:
+        photo = EncodedPhoto(files[name])
+        decoding, rendering, reserved = map(
+            max, zip(*[await one(photo, OUTPUTS[result]) for _ in range(3)], strict=True)
+        )
+        most = max(decoding, rendering)
+        print(
+            f"| {name} | {result} | {most / DECODED_BYTES:.2f} | {decoding / 1e6:.0f} | {rendering / 1e6:.0f} "
+            f"| {reserved / 1e6:.0f} |{' OVER WHAT IS RESERVED' if most > reserved else ''}",
+            flush=True,
+        )
+    peak.close()
     await room.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plain-allocator", action="store_true", help="glibc's own settings, not the gateway's")
+    if not parser.parse_args().plain_allocator and "MALLOC_PERTURB_" not in os.environ:
+        start_over_with(required_environment(os.environ, scrub_memory=True))
+    sys.exit(asyncio.run(main()))
