@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The most memory that some processes hold together while a block runs, shared pages counted once."""
+"""What processes hold in memory, as the kernel says."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Self
+
+import psutil
 
 # Looks again and again between "start" and "stop" on its standard input, and then says what was most. In a process
 # of its own: a thread of the process that is looked at would wait for its interpreter lock just when it matters.
@@ -30,9 +32,9 @@ for line in iter(sys.stdin.buffer.raw.readline, b""):
 
 
 class PeakMemory:
-    """Measures, over `with` blocks, by how much processes grow at most beyond what they held when it was made.
+    """Measures, over `with` blocks, by how much processes grow at most beyond what they held at the last `settle`.
 
-    A sample takes some milliseconds, so a shorter peak can be missed.
+    Pages that they share are counted once. A sample takes some milliseconds, so a shorter peak can be missed.
     """
 
     def __init__(self, pids: Sequence[int]) -> None:
@@ -67,9 +69,15 @@ class PeakMemory:
         return int(self._process.stdout.readline())
 
 
-def status_bytes(pid: int, field: str) -> int:
-    """Return a size from a process's status, such as VmHWM."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"{field} is not in the status of a process")
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory (VmRSS) of a gateway and its decoder processes; a Triton it started is left out."""
+    total = 0
+    todo = [psutil.Process(pid)]
+    while todo:
+        process = todo.pop()
+        with contextlib.suppress(psutil.Error):
+            if process.pid != pid and "matting_triton" in " ".join(process.cmdline()):
+                continue
+            total += process.memory_info().rss
+            todo += process.children()
+    return total
