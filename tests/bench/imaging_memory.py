@@ -9,8 +9,11 @@ what both processes hold when idle after a first small photo, as a multiple of t
 import argparse
 import asyncio
 import ctypes
+import json
 import os
+import subprocess
 import sys
+from dataclasses import astuple, dataclass
 
 import psutil
 from matting_gateway.clock import SystemClock
@@ -54,14 +57,24 @@ OUTPUTS = {
 }
 
 
-async def main() -> None:
+@dataclass(frozen=True)
+class Reading:
+    """The most that one photo took, in bytes: while decoded, while rendered, and what was reserved for it."""
+
+    decoding: int
+    rendering: int
+    reserved: int
+
+
+async def measure(content: bytes, output: OutputSpec) -> Reading:
+    """Send a photo through a room of this process three times, after a small one."""
     room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
     await room.start()
     libc = ctypes.CDLL(None)
     peak = PeakMemory([psutil.Process().pid, *(child.pid for child in psutil.Process().children())])
     alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
 
-    async def one(photo: EncodedPhoto, output: OutputSpec) -> tuple[int, int, int]:
+    async def one(photo: EncodedPhoto) -> Reading:
         await asyncio.sleep(0.05)  # the loop and the worker let go of the photo before
         libc.malloc_trim(0)
         header = room.inspect(photo, (output,))
@@ -70,35 +83,47 @@ async def main() -> None:
         decoding = peak.grown_bytes
         with peak:
             await room.render(prepared, alpha, (output,))
-        return decoding, peak.grown_bytes, header.working_bytes((output,), MODEL)
+        return Reading(decoding, peak.grown_bytes, header.working_bytes((output,), MODEL))
 
-    files = photo_files(WIDTH, HEIGHT)
-    for content in photo_files(64, 64).values():
-        for output in OUTPUTS.values():
-            await one(EncodedPhoto(content), output)
+    for small in photo_files(64, 64).values():
+        await one(EncodedPhoto(small))
     libc.malloc_trim(0)
     peak.settle()
-    print("| photo | result | x decoded | decoding MB | rendering MB | reserved MB |")
-    print("|---|---|---|---|---|---|")
-    runs = [("JPEG", name) for name in OUTPUTS] + [(name, "cutout PNG") for name in files if name != "JPEG"]
-    for name, result in runs:
-        photo = EncodedPhoto(files[name])
-        decoding, rendering, reserved = map(
-            max, zip(*[await one(photo, OUTPUTS[result]) for _ in range(3)], strict=True)
-        )
-        most = max(decoding, rendering)
-        print(
-            f"| {name} | {result} | {most / DECODED_BYTES:.2f} | {decoding / 1e6:.0f} | {rendering / 1e6:.0f} "
-            f"| {reserved / 1e6:.0f} |{' OVER WHAT IS RESERVED' if most > reserved else ''}",
-            flush=True,
-        )
+    readings = [await one(EncodedPhoto(content)) for _ in range(3)]
     peak.close()
     await room.close()
+    return Reading(
+        max(reading.decoding for reading in readings),
+        max(reading.rendering for reading in readings),
+        readings[0].reserved,
+    )
+
+
+def main() -> None:
+    print("| photo | result | x decoded | decoding MB | rendering MB | reserved MB |")
+    print("|---|---|---|---|---|---|")
+    files = photo_files(WIDTH, HEIGHT)
+    rows = [("JPEG", name) for name in OUTPUTS] + [(name, "cutout PNG") for name in files if name != "JPEG"]
+    for name, result in rows:
+        # A process each: what one kind of photo leaves to the allocator is not the next one's.
+        command = [sys.executable, __file__, "--result", result]
+        answer = subprocess.run(command, input=files[name], capture_output=True, check=True)
+        reading = Reading(*json.loads(answer.stdout))
+        most = max(reading.decoding, reading.rendering)
+        sizes = " | ".join(f"{size / 1e6:.0f}" for size in (reading.decoding, reading.rendering, reading.reserved))
+        verdict = " OVER WHAT IS RESERVED" if most > reading.reserved else ""
+        print(f"| {name} | {result} | {most / DECODED_BYTES:.2f} | {sizes} |{verdict}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plain-allocator", action="store_true", help="glibc's own settings, not the gateway's")
-    if not parser.parse_args().plain_allocator and "MALLOC_PERTURB_" not in os.environ:
+    parser.add_argument("--result", choices=OUTPUTS, help="measure one photo, read from standard input")
+    arguments = parser.parse_args()
+    if not arguments.plain_allocator and "MALLOC_PERTURB_" not in os.environ:
         start_over_with(required_environment(os.environ, scrub_memory=True))
-    sys.exit(asyncio.run(main()))
+    if arguments.result is None:
+        main()
+    else:
+        reading = asyncio.run(measure(sys.stdin.buffer.read(), OUTPUTS[arguments.result]))
+        print(json.dumps(astuple(reading)))

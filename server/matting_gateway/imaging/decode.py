@@ -17,7 +17,7 @@ from PIL import AvifImagePlugin, Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
-from matting_gateway.imaging.canvas import Canvas, PrivateCanvas, consume
+from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.deep_profile import deep_profile_to_srgb
 from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.headers.model import FileHeader
@@ -113,11 +113,10 @@ def _decode_with_opencv(content: Buffer, plan: DecodePlan, canvas: Canvas) -> De
     height, width, sample_count = pixels.shape
     color = canvas.color(height, width, pixels.dtype)
     alpha = canvas.alpha(height, width, pixels.dtype) if sample_count == 4 else None
-    for rows, strip in consume(pixels):
-        if alpha is None:
-            cv2.cvtColor(strip, cv2.COLOR_BGR2RGB, color[rows])
-        else:
-            cv2.mixChannels([strip], [color[rows], alpha[rows]], [0, 2, 1, 1, 2, 0, 3, 3])
+    if alpha is None:
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, color)
+    else:
+        cv2.mixChannels([pixels], [color, alpha], [0, 2, 1, 1, 2, 0, 3, 3])
     profile = extract_profile(content, header, plan.max_profile_bytes)
     if is_convertible(profile, "RGB"):
         _to_srgb(color, profile)

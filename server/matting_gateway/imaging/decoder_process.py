@@ -65,7 +65,6 @@ def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int
     layout = Layout.of(plan)
     try:
         content = mmap.mmap(content_fd, request.content_bytes, access=mmap.ACCESS_READ)
-        # Its pages come into being as they are filled, while those of a decoder's own array go.
         room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED)
         memory.allow(request.memory_bytes)
         canvas = SharedCanvas(layout, room) if plan.keep_color else PrivateCanvas()
