@@ -17,7 +17,7 @@ from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size,
 _FIXED_BYTES = 16 << 20
 # What a decoder takes for each pixel of 8-bit samples besides the result: (without alpha, with alpha).
 _DECODER_BYTES = {ImageFormat.JPEG: (3, 3), ImageFormat.PNG: (4, 5), ImageFormat.WEBP: (5, 9)}
-_OTHER_DECODER_BYTES = (8, 11)
+_OTHER_DECODER_BYTES = (9, 12)
 _CMYK_DECODER_BYTES = 6
 # What a writer takes for each pixel besides photo and alpha, its own file and the pixels that it is handed included.
 _WRITER_BYTES = {JPEG: 6, WEBP: 30, AVIF: 40}
