@@ -21,7 +21,7 @@ _WIDE_PX = 32
 _NARROW_PX = 7
 _HALO_PX = _NARROW_PX // 2
 _TILE_PX = 256
-_STRIP_ROWS = 16
+_STRIP_ROWS = 4
 _TINY = np.float32(1e-5)
 
 

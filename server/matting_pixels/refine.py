@@ -11,7 +11,7 @@ import numpy as np
 
 from matting_pixels.arrays import Floats, Pixels
 
-_STRIP_ROWS = 128
+_STRIP_ROWS = 32
 _RADIUS_PX = 2
 _EPSILON = 1e-5
 
@@ -64,7 +64,6 @@ def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: floa
 def apply_linear_model(photo: Pixels, coefficients: Floats, width: int, height: int) -> Pixels:
     """Apply smoothed coefficients [h, w, 4] to the photo, strip by strip."""
     grid_height = coefficients.shape[0]
-    wide = cv2.resize(coefficients, (width, grid_height), interpolation=cv2.INTER_LINEAR)
     out = np.empty((height, width), np.uint8)
     centres = np.clip((np.arange(height) + 0.5) * grid_height / height - 0.5, 0, grid_height - 1)
     upper = centres.astype(np.intp)
@@ -72,8 +71,11 @@ def apply_linear_model(photo: Pixels, coefficients: Floats, width: int, height: 
     weight = (centres - upper).astype(np.float32)[:, None, None]
     for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, min(height, top + _STRIP_ROWS))
-        model = wide[upper[rows]]
-        model += weight[rows] * (wide[lower[rows]] - model)
+        first, last = int(upper[rows.start]), int(lower[rows.stop - 1])
+        near = coefficients[first : last + 1]
+        wide = cv2.resize(near, (width, len(near)), interpolation=cv2.INTER_LINEAR)
+        model = wide[upper[rows] - first]
+        model += weight[rows] * (wide[lower[rows] - first] - model)
         value = np.einsum("hwc,hwc->hw", model[..., :3], photo[rows].astype(np.float32)) + 255.0 * model[..., 3]
         out[rows] = np.clip(np.rint(value), 0, 255).astype(np.uint8)
     return out

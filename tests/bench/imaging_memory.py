@@ -1,112 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of one 12-megapixel photo in flight, gateway and decoder process together.
+"""Peak memory of one 12-megapixel photo in flight, gateway and decoder process together, shared pages once.
 
-Run: python tests/bench/imaging_memory.py. Reads the kernel's high-water mark of either process (VmHWM, reset before),
-beyond what it holds when idle after a first photo.
+Run: python tests/bench/imaging_memory.py [--plain-allocator]. Every kind of result of a baseline JPEG, and a cutout
+PNG of every other format, in the allocator's settings that the gateway runs with. Prints Markdown; sizes are beyond
+what both processes hold when idle after a first small photo, as a multiple of the photo's decoded size.
 """
 
+import argparse
 import asyncio
-import io
-import pathlib
-from typing import Self
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from dataclasses import astuple, dataclass
 
 import psutil
 from matting_gateway.clock import SystemClock
 from matting_gateway.domain import (
+    ColorBackground,
     Decontamination,
     EncodedPhoto,
     FileEncoding,
     ModelInput,
     OutputKind,
     OutputSpec,
+    RawEncoding,
     Refinement,
 )
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.privacy.environment import required_environment, start_over_with
 from matting_gateway.telemetry.metrics import Metrics
-from PIL import Image
 from prometheus_client import CollectorRegistry
-from testkit.photos import ellipse, sample_photo
+from testkit.photos import ellipse, photo_files
+from testkit.process_memory import PeakMemory
 
 WIDTH, HEIGHT = 4000, 3000
+DECODED_BYTES = 3 * WIDTH * HEIGHT
 MODEL = ModelInput(320, 320)
+CUTOUT = OutputSpec(kind=OutputKind.CUTOUT)
+FINE = {"refinement": Refinement.GUIDED, "decontamination": Decontamination.BLUR_FUSION}
 OUTPUTS = {
     "alpha PNG": OutputSpec(),
     "alpha PNG, guided": OutputSpec(refinement=Refinement.GUIDED),
-    "cutout PNG": OutputSpec(kind=OutputKind.CUTOUT),
-    "cutout PNG, guided, decontaminated": OutputSpec(
-        kind=OutputKind.CUTOUT, refinement=Refinement.GUIDED, decontamination=Decontamination.BLUR_FUSION
-    ),
+    "cutout PNG": CUTOUT,
+    "cutout PNG, guided, decontaminated": OutputSpec(kind=OutputKind.CUTOUT, **FINE),
     "cutout WebP": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp")),
+    "cutout WebP lossless": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp", lossless=True)),
+    "cutout AVIF": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/avif")),
+    "cutout raw": OutputSpec(kind=OutputKind.CUTOUT, encoding=RawEncoding()),
+    "composite PNG": OutputSpec(kind=OutputKind.COMPOSITE, background=ColorBackground(0, 99, 0)),
+    "composite JPEG": OutputSpec(
+        kind=OutputKind.COMPOSITE, background=ColorBackground(0, 99, 0), encoding=FileEncoding("image/jpeg")
+    ),
 }
 
 
-class Peak:
-    """The most that both processes held while the block ran, beyond what they hold when idle.
+@dataclass(frozen=True)
+class Reading:
+    """The most that one photo took, in bytes: while decoded, while rendered, and what was reserved for it."""
 
-    An upper bound: the two peaks need not coincide.
-    """
-
-    def __init__(self, pids: list[int], idle: list[int]) -> None:
-        self._pids = pids
-        self._idle = idle
-        self.byte_count = 0
-
-    def __enter__(self) -> Self:
-        for pid in self._pids:
-            pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.byte_count = sum(_status_bytes(pid, "VmHWM") for pid in self._pids) - sum(self._idle)
+    decoding: int
+    rendering: int
+    reserved: int
 
 
-def _status_bytes(pid: int, field: str) -> int:
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"{field} is not in the status of a process")
-
-
-async def main() -> None:
-    color = sample_photo(WIDTH, HEIGHT)
-    files = {}
-    for name, options in (("baseline", {}), ("progressive", {"progressive": True})):
-        buffer = io.BytesIO()
-        Image.fromarray(color).save(buffer, "JPEG", quality=90, **options)
-        files[name] = EncodedPhoto(buffer.getvalue())
-    del color
-    decoded_bytes = WIDTH * HEIGHT * 3
-    alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
+async def measure(content: bytes, output: OutputSpec) -> Reading:
+    """Send a photo through a room of this process three times, after a small one."""
     room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
     await room.start()
-    pids = [psutil.Process().pid, *(child.pid for child in psutil.Process().children())]
+    libc = ctypes.CDLL(None)
+    peak = PeakMemory([psutil.Process().pid, *(child.pid for child in psutil.Process().children())])
+    alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
 
-    async def one(photo: EncodedPhoto, output: OutputSpec) -> tuple[int, int, int]:
+    async def one(photo: EncodedPhoto) -> Reading:
+        await asyncio.sleep(0.05)  # the loop and the worker let go of the photo before
+        libc.malloc_trim(0)
         header = room.inspect(photo, (output,))
-        with Peak(pids, idle) as decoding:
+        with peak:
             prepared = await room.prepare(photo, header, MODEL, (output,))
-        with Peak(pids, idle) as rendering:
+        decoding = peak.grown_bytes
+        with peak:
             await room.render(prepared, alpha, (output,))
-        return decoding.byte_count, rendering.byte_count, header.working_bytes((output,), MODEL)
+        return Reading(decoding, peak.grown_bytes, header.working_bytes((output,), MODEL))
 
-    idle = [0, 0]
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(buffer, "JPEG")
-    for output in OUTPUTS.values():
-        await one(EncodedPhoto(buffer.getvalue()), output)
-    idle = [_status_bytes(pid, "VmRSS") for pid in pids]
-    print(f"idle: gateway {idle[0] / 1e6:.0f} MB, a decoder {idle[1] / 1e6:.0f} MB")
-    for file_name, photo in files.items():
-        for name, output in OUTPUTS.items():
-            decoding, rendering, reserved = map(max, zip(*[await one(photo, output) for _ in range(3)], strict=True))
-            peak = max(decoding, rendering)
-            print(
-                f"{file_name:12s} {name:36s} {peak / decoded_bytes:5.2f} x decoded (decoding {decoding / 1e6:4.0f} MB, "
-                f"rendering {rendering / 1e6:4.0f} MB, reserved {reserved / 1e6:4.0f} MB)"
-            )
+    for small in photo_files(64, 64).values():
+        await one(EncodedPhoto(small))
+    libc.malloc_trim(0)
+    peak.settle()
+    readings = [await one(EncodedPhoto(content)) for _ in range(3)]
+    peak.close()
     await room.close()
+    return Reading(
+        max(reading.decoding for reading in readings),
+        max(reading.rendering for reading in readings),
+        readings[0].reserved,
+    )
+
+
+def main() -> None:
+    print("| photo | result | x decoded | decoding MB | rendering MB | reserved MB |")
+    print("|---|---|---|---|---|---|")
+    files = photo_files(WIDTH, HEIGHT)
+    rows = [("JPEG", name) for name in OUTPUTS] + [(name, "cutout PNG") for name in files if name != "JPEG"]
+    for name, result in rows:
+        # A process each: what one kind of photo leaves to the allocator is not the next one's.
+        command = [sys.executable, __file__, "--result", result]
+        answer = subprocess.run(command, input=files[name], capture_output=True, check=True)
+        reading = Reading(*json.loads(answer.stdout))
+        most = max(reading.decoding, reading.rendering)
+        sizes = " | ".join(f"{size / 1e6:.0f}" for size in (reading.decoding, reading.rendering, reading.reserved))
+        verdict = " OVER WHAT IS RESERVED" if most > reading.reserved else ""
+        print(f"| {name} | {result} | {most / DECODED_BYTES:.2f} | {sizes} |{verdict}", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plain-allocator", action="store_true", help="glibc's own settings, not the gateway's")
+    parser.add_argument("--result", choices=OUTPUTS, help="measure one photo, read from standard input")
+    arguments = parser.parse_args()
+    if not arguments.plain_allocator and "MALLOC_PERTURB_" not in os.environ:
+        start_over_with(required_environment(os.environ, scrub_memory=True))
+    if arguments.result is None:
+        main()
+    else:
+        reading = asyncio.run(measure(sys.stdin.buffer.read(), OUTPUTS[arguments.result]))
+        print(json.dumps(astuple(reading)))

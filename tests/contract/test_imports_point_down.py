@@ -36,6 +36,7 @@ FENCES = {
     "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol
     "PIL": {"imaging"},
     "cv2": {"imaging"},
+    "simplejpeg": {"imaging"},
     "prometheus_client": {"telemetry"},
     "time": {"clock"},
 }

@@ -85,3 +85,31 @@ async def test_sixty_four_at_once_travel_in_batches_and_each_equals_its_answer_a
             assert np.array_equal(alpha, alone[n % len(photos)]), PHOTOS[n % len(photos)]
         await running.gateway.doors.boundary.wait_idle()
         assert running.metric("matting_resident_bytes") == 0
+
+
+def empty_photos() -> dict[str, NDArray[np.uint8]]:
+    """Return photos of nothing: one colour, two that blend, noise."""
+    blend = np.linspace((40, 90, 200), (230, 200, 150), 400).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(128, 40, (300, 400, 3)).clip(0, 255).astype(np.uint8)
+    return {
+        **{f"colour {value}": np.full((300, 400, 3), value, np.uint8) for value in (0, 128, 255)},
+        "blend": np.tile(blend, (300, 1, 1)),
+        "noise": noise,
+    }
+
+
+async def test_photos_with_a_subject_are_told_from_photos_without_one(triton_f32: LocalTriton) -> None:
+    files = {
+        name: content_of(name) for name in (*PHOTOS, "camera.png", "rocket.jpg", "moon.png", "hubble_deep_field.jpg")
+    }
+    for name, pixels in empty_photos().items():
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        files[name] = stream.getvalue()
+    found = set()
+    async with running_gateway(triton_f32.grpc_address, default_model=MODEL) as running:
+        for name, content in files.items():
+            request = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content))
+            if (await running.stub.RemoveBackground(request, timeout=120)).subject.found:
+                found.add(name)
+    assert found == {*PHOTOS, "camera.png", "rocket.jpg"}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos for tests and measurements: a real sample where there is one, else a synthetic picture like one."""
 
+import io
 import pathlib
 
 import cv2
@@ -32,3 +33,31 @@ def ellipse(width_px: int, height_px: int, area_share: float) -> NDArray[np.uint
     distance = np.hypot((columns + 0.5) / width_px - 0.5, (rows + 0.5) / height_px - 0.5) / radius
     alpha: NDArray[np.uint8] = np.rint(np.clip((1 - distance) * 30 + 0.5, 0, 1) * 255).astype(np.uint8)
     return alpha
+
+
+def photo_files(width_px: int, height_px: int) -> dict[str, bytes]:
+    """Return the sample photo as a file of every format whose way through a decoder differs, by name."""
+    color = Image.fromarray(sample_photo(width_px, height_px))
+    clear = color.copy()
+    clear.putalpha(Image.fromarray(ellipse(width_px, height_px, 0.7)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = {}
+    for name, image, image_format, options in (
+        ("JPEG", color, "JPEG", {"quality": 90}),
+        ("JPEG, turned", color, "JPEG", {"quality": 90, "exif": turned}),
+        ("JPEG, progressive", color, "JPEG", {"quality": 90, "progressive": True}),
+        ("JPEG, progressive, 4:4:4", color, "JPEG", {"quality": 90, "progressive": True, "subsampling": 0}),
+        ("JPEG, CMYK", color.convert("CMYK"), "JPEG", {"quality": 90}),
+        ("PNG", color, "PNG", {"compress_level": 1}),
+        ("PNG, alpha", clear, "PNG", {"compress_level": 1}),
+        ("WebP", color, "WEBP", {"method": 0}),
+        ("WebP, alpha", clear, "WEBP", {"method": 0}),
+        ("WebP, lossless", color, "WEBP", {"method": 0, "lossless": True, "quality": 0}),
+        ("AVIF", color, "AVIF", {"speed": 10}),
+        ("AVIF, alpha", clear, "AVIF", {"speed": 10}),
+    ):
+        out = io.BytesIO()
+        image.save(out, image_format, **options)
+        files[name] = out.getvalue()
+    return files

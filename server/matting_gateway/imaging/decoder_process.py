@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from matting_gateway.errors import GatewayError, ImageUnreadableError
+from matting_gateway.imaging.canvas import PrivateCanvas, give_back_freed
 from matting_gateway.imaging.decode import set_up_decoders
-from matting_gateway.imaging.decoder_protocol import REQUEST_BYTES, Layout, Request
+from matting_gateway.imaging.decoder_protocol import REQUEST_BYTES, Layout, Request, SharedCanvas
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.prepare import Prepared, prepare_file
@@ -46,6 +47,8 @@ def serve(connection: socket.socket, memory: MemoryLimit) -> None:
                 os.close(descriptor)
         signal.alarm(0)
         connection.send(json.dumps(answer).encode())
+        # The libraries' own tables of a large photo; an idle process holds nothing of it.
+        give_back_freed()
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
@@ -58,11 +61,14 @@ def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int) -> dict[str, object]:
-    layout = Layout.of(request.plan)
+    plan = request.plan
+    layout = Layout.of(plan)
     try:
         content = mmap.mmap(content_fd, request.content_bytes, access=mmap.ACCESS_READ)
-        memory.allow(request.memory_bytes + layout.total_bytes)
-        return _store(prepare_file(memoryview(content), request.plan), request.plan, layout, room_fd)
+        room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED)
+        memory.allow(request.memory_bytes)
+        canvas = SharedCanvas(layout, room) if plan.keep_color else PrivateCanvas()
+        return _store(prepare_file(memoryview(content), plan, canvas), plan, layout, room)
     except GatewayError as error:
         return {"reason": error.reason, "message": error.message}
     except MemoryError:
@@ -71,19 +77,19 @@ def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int
         return {"reason": ImageUnreadableError.reason}
 
 
-def _store(prepared: Prepared, plan: DecodePlan, layout: Layout, room_fd: int) -> dict[str, object]:
+def _store(prepared: Prepared, plan: DecodePlan, layout: Layout, room: mmap.mmap) -> dict[str, object]:
+    """Copy into the shared memory what does not lie there yet."""
     kept = prepared.color if prepared.color is not None else prepared.alpha
     deep = kept is not None and kept.dtype == np.uint16
-    # All pages in one call: a fault for each of them costs more than filling it.
-    room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     target = layout.parts(room, plan, deep=deep, alpha=prepared.alpha is not None)
     for source, destination in (
         (prepared.model_pixels, target.model_pixels),
         (prepared.color, target.color),
         (prepared.alpha, target.alpha),
     ):
-        if source is not None and destination is not None:
-            np.copyto(destination, source, casting="no")
+        if source is None or destination is None or np.may_share_memory(source, destination):
+            continue
+        np.copyto(destination, source, casting="no")
     return {"deep": deep, "alpha": prepared.alpha is not None}
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the bytes of a photo to what it is, with every limit checked and no decoder run."""
 
+from dataclasses import replace
+
 from matting_gateway.domain import Buffer, EncodedPhoto, Photo, RawPhoto
 from matting_gateway.errors import (
     ImageFormatUnsupportedError,
@@ -68,7 +70,7 @@ def _parse(photo: EncodedPhoto, limits: ImageLimits, formats: frozenset[ImageFor
         raise ImageUnreadableError(f"The bytes are no image of a known format. Accepted are {accepted}.")
     if image_format not in formats:
         raise ImageFormatUnsupportedError(f"{image_format.title} is not accepted here. Accepted are {accepted}.")
-    return _READERS[image_format](content)
+    return replace(_READERS[image_format](content), file_bytes=len(content))
 
 
 def _check_limits(header: FileHeader, limits: ImageLimits, *, allow_animated: bool) -> None:

@@ -21,16 +21,20 @@ class Decoded:
     alpha: Pixels | None
 
 
-def orient(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply an EXIF orientation, 1 to 8, to [H, W] or [H, W, C]."""
+def orient(pixels: Pixels, orientation: int, out: Pixels | None = None) -> Pixels:
+    """Apply an EXIF orientation, 1 to 8, to [H, W] or [H, W, C], into `out` where it is given.
+
+    Without `out` pixels that are the right way up already pass as they are.
+    """
     if orientation in _ROTATIONS:
-        return cv2.rotate(pixels, _ROTATIONS[orientation])
+        return cv2.rotate(pixels, _ROTATIONS[orientation], out)
     if orientation in _FLIPS:
-        return cv2.flip(pixels, _FLIPS[orientation])
+        return cv2.flip(pixels, _FLIPS[orientation], out)
     if orientation == 5:
-        return cv2.transpose(pixels)
+        return cv2.transpose(pixels, out)
     if orientation == 7:
-        return cv2.flip(cv2.transpose(pixels), -1)
+        turned = cv2.transpose(pixels, out)
+        return cv2.flip(turned, -1, turned)
     return pixels
 
 

@@ -10,9 +10,12 @@ from matting_pixels.fit import Placement, into_grid, resize
 from PIL import Image
 
 from matting_gateway.domain import Buffer
+from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.decode import decode
 from matting_gateway.imaging.pixels import Decoded, orient, to_8_bit
 from matting_gateway.imaging.plan import DecodePlan
+
+_PRIVATE = PrivateCanvas()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -30,9 +33,26 @@ class Prepared:
     alpha: Pixels | None
 
 
-def prepare_file(content: Buffer, plan: DecodePlan) -> Prepared:
-    """Decode a file as planned. Raises what `decode` raises."""
-    return prepare_pixels(decode(content, plan), plan.placement, plan.header.orientation, plan.keep_color, plan.exact)
+def prepare_file(content: Buffer, plan: DecodePlan, canvas: Canvas = _PRIVATE) -> Prepared:
+    """Decode a file as planned, and make the model's input.
+
+    What is kept of the picture is put, oriented, into what the canvas makes room for. Raises what `decode` raises.
+    """
+    orientation = plan.header.orientation
+    if not plan.keep_color or orientation == 1:
+        decoded = decode(content, plan, canvas if plan.keep_color else _PRIVATE)
+    else:
+        decoded = _oriented(decode(content, plan), plan, canvas)
+        orientation = 1
+    return prepare_pixels(decoded, plan.placement, orientation, plan.keep_color, plan.exact)
+
+
+def _oriented(decoded: Decoded, plan: DecodePlan, canvas: Canvas) -> Decoded:
+    orientation, dtype = plan.header.orientation, decoded.color.dtype
+    color = orient(decoded.color, orientation, canvas.color(plan.height_px, plan.width_px, dtype))
+    if decoded.alpha is None:
+        return Decoded(color, None)
+    return Decoded(color, orient(decoded.alpha, orientation, canvas.alpha(plan.height_px, plan.width_px, dtype)))
 
 
 def prepare_pixels(

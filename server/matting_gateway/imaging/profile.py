@@ -53,19 +53,15 @@ def is_convertible(profile: bytes, mode: str) -> bool:
     return mode != "RGB" or not any(mark in profile[:4096] for mark in _SRGB_MARKS)
 
 
-def profile_to_srgb(pixels: Pixels, profile: bytes, mode: str) -> Pixels:
-    """Convert uint8 [H, W] (mode L), [H, W, 3] (RGB) or [H, W, 4] (CMYK) to sRGB uint8 [H, W, 3].
+def profile_to_srgb(pixels: Pixels, profile: bytes, mode: str, out: Pixels) -> Pixels:
+    """Convert uint8 [H, W] (mode L), [H, W, 3] (RGB) or [H, W, 4] (CMYK) to sRGB, into `out` uint8 [H, W, 3].
 
-    A profile that the colour engine refuses is taken as sRGB: RGB comes back as it is, the others by
-    Pillow's own conversion. Works in strips, in place where the shape stays.
+    A profile that the colour engine refuses is taken as sRGB: RGB stays as it is, the others are converted by
+    Pillow. Works in strips; `out` may lie where `pixels` does. Returns `out`.
     """
     transform = _transform(profile, mode)
-    height, width = pixels.shape[:2]
-    out = pixels if mode == "RGB" else np.empty((height, width, 3), np.uint8)
-    if transform is None and mode == "RGB":
-        return pixels
-    for top in range(0, height, _STRIP_ROWS):
-        strip = Image.fromarray(pixels[top : top + _STRIP_ROWS], mode)
+    for top in range(0, pixels.shape[0], _STRIP_ROWS):
+        strip = Image.fromarray(np.ascontiguousarray(pixels[top : top + _STRIP_ROWS]), mode)
         converted = strip.convert("RGB") if transform is None else ImageCms.applyTransform(strip, transform)
         out[top : top + _STRIP_ROWS] = np.asarray(converted)
     return out

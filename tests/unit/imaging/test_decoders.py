@@ -66,7 +66,7 @@ def test_no_descriptor_is_left_behind(process: DecoderProcess) -> None:
 
 
 def test_a_decoder_is_refused_more_memory_than_a_photo_may_need(process: DecoderProcess) -> None:
-    content = write_png(np.zeros((2000, 3000, 3), np.uint16), 2, 8)
+    content = write_png(np.zeros((4000, 5000, 3), np.uint16), 2, 8)
     # Some decoders say that memory is short, others that the file is broken.
     with pytest.raises((ImageTooLargeError, ImageUnreadableError)):
         process.decode(content, plan_of(content), 0, 10.0)

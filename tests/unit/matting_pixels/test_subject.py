@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_pixels.subject import Region, decidedness, find_subject, scale_region, widen
+from matting_pixels.subject import Region, decidedness, edge_sharpness, find_subject, scale_region, widen
 
 
 def matte(*boxes: tuple[int, int, int, int], side: int = 100, value: int = 255) -> np.ndarray:
@@ -49,6 +49,35 @@ def test_noise_stretched_to_the_full_range_is_no_subject() -> None:
     haze = (haze - haze.min()) / (haze.max() - haze.min())
     finding = find_subject((haze * 255).astype(np.uint8))
     assert finding.box is None
+
+
+def cone(radius_px: int) -> np.ndarray:
+    """Return an alpha that fades from its middle on, decided by a half."""
+    rows, columns = np.mgrid[:320, :320]
+    return np.clip(255 - 255 * np.hypot(rows - 160, columns - 160) / radius_px, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "found"),
+    [
+        (matte((100, 100, 60, 60), side=320, value=140), True),
+        (cone(100), False),
+        (matte((100, 100, 12, 12), side=320, value=140), False),
+    ],
+    ids=["subject", "haze", "speck"],
+)
+def test_what_a_model_is_unsure_of_is_a_subject_if_it_has_a_core_and_an_edge(alpha: np.ndarray, found: bool) -> None:
+    assert 0.45 < decidedness(alpha) < 0.6
+    assert (find_subject(alpha).box is not None) is found
+
+
+def test_sharpness_is_the_change_of_alpha_over_a_320th_of_the_side() -> None:
+    steps = np.clip(np.arange(-160, 160) * 20 + 128, 0, 255).astype(np.uint8)
+    alpha = np.tile(steps, (320, 1))
+    assert edge_sharpness(alpha, alpha >= 128) == pytest.approx(20 / 255, rel=0.1)
+    large = cv2.resize(alpha, (640, 640), interpolation=cv2.INTER_LINEAR)
+    assert edge_sharpness(large, large >= 128) == pytest.approx(20 / 255, rel=0.1)
+    assert edge_sharpness(np.full((9, 9), 255, np.uint8), np.ones((9, 9), bool)) == 0.0
 
 
 def test_decidedness_is_the_mean_of_alpha_weighted_by_itself() -> None:

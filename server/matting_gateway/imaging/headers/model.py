@@ -18,6 +18,7 @@ class FileHeader:
     file that turns out opaque, never the other way. `coefficient_bytes` is what a decoder must
     hold besides the pixels (progressive JPEG). `profile_spans` are the byte ranges of an embedded
     ICC profile, in order. `transparent_gray` is the one gray (PNG, in the file's own bits) that is transparent.
+    `file_bytes` is the length of the whole file.
     """
 
     format: ImageFormat
@@ -34,6 +35,7 @@ class FileHeader:
     metadata_bytes: int = 0
     profile_spans: tuple[tuple[int, int], ...] = ()
     transparent_gray: int | None = None
+    file_bytes: int = 0
 
 
 # More parts (segments, chunks, boxes) than any honest file has; reading the header of a file made of

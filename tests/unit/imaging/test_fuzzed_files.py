@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A minute of `make fuzz`, and every file that it ever found."""
+
+import pathlib
+import time
+from collections.abc import Iterator
+
+import pytest
+from testkit.image_fuzzing import Fuzzer
+from testkit.image_seeds import seeds
+
+CORPUS = pathlib.Path(__file__).parents[2] / "corpus" / "images"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def fuzzer() -> Iterator[Fuzzer]:
+    fuzzer = Fuzzer(dict(seeds()), seed=1)
+    yield fuzzer
+    fuzzer.close()
+
+
+def test_mutated_files_neither_crash_nor_hang_nor_fail_without_a_reason(fuzzer: Fuzzer) -> None:
+    end_s = time.monotonic() + SECONDS
+    while time.monotonic() < end_s:
+        fuzzer.step()
+    assert [why for why, _ in fuzzer.outcome.bad] == []
+    # Mutations that never got as far as a picture would show little.
+    assert fuzzer.outcome.decoded > fuzzer.outcome.count // 50
+
+
+def test_files_that_once_broke_the_rule_keep_it_now(fuzzer: Fuzzer) -> None:
+    for path in sorted(CORPUS.glob("*.bin")):
+        fuzzer.run(path.read_bytes())
+    assert [why for why, _ in fuzzer.outcome.bad] == []

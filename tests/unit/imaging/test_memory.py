@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is reserved for a photo covers what it takes, measured over the gateway's and the decoder's process."""
+
+import ctypes
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from matting_gateway.clock import SystemClock
+from matting_gateway.domain import (
+    ColorBackground,
+    CropSpec,
+    Decontamination,
+    EncodedPhoto,
+    FileEncoding,
+    ModelInput,
+    OutputKind,
+    OutputSpec,
+    RawEncoding,
+    Refinement,
+)
+from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.telemetry.metrics import Metrics
+from prometheus_client import CollectorRegistry
+from testkit.photos import ellipse, photo_files
+from testkit.process_memory import PeakMemory
+
+WIDTH, HEIGHT = 2000, 1500
+MODEL = ModelInput(64, 64)
+FILES = photo_files(WIDTH, HEIGHT)
+GREEN = ColorBackground(0, 99, 0)
+
+
+def spec(kind: OutputKind, mime_type: str = "image/png", **options: Any) -> OutputSpec:
+    return OutputSpec(kind=kind, encoding=options.pop("encoding", FileEncoding(mime_type)), **options)
+
+
+CUTOUT = spec(OutputKind.CUTOUT)
+OUTPUTS = {
+    "alpha": spec(OutputKind.ALPHA),
+    "alpha guided": spec(OutputKind.ALPHA, refinement=Refinement.GUIDED),
+    "alpha WebP": spec(OutputKind.ALPHA, "image/webp"),
+    "cutout fine": spec(
+        OutputKind.CUTOUT, refinement=Refinement.GUIDED, decontamination=Decontamination.BLUR_FUSION, crop=CropSpec()
+    ),
+    "cutout small": spec(OutputKind.CUTOUT, max_side_px=900),
+    "cutout raw": spec(OutputKind.CUTOUT, encoding=RawEncoding()),
+    "cutout WebP": spec(OutputKind.CUTOUT, "image/webp"),
+    "cutout WebP lossless": spec(OutputKind.CUTOUT, encoding=FileEncoding("image/webp", lossless=True)),
+    "cutout AVIF": spec(OutputKind.CUTOUT, "image/avif"),
+    "composite": spec(OutputKind.COMPOSITE, background=GREEN),
+    "composite JPEG": spec(OutputKind.COMPOSITE, "image/jpeg", background=GREEN),
+}
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Imaging]:
+    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+    await room.start()
+    await take(room, EncodedPhoto(photo_files(64, 64)["JPEG"]), CUTOUT)
+    yield room
+    await room.close()
+
+
+@pytest.fixture
+def peak(room: Imaging) -> Iterator[PeakMemory]:
+    decoders = [child.pid for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
+    peak = PeakMemory([os.getpid(), *decoders])
+    yield peak
+    peak.close()
+
+
+async def take(room: Imaging, photo: EncodedPhoto, output: OutputSpec) -> None:
+    prepared = await room.prepare(photo, room.inspect(photo, (output,)), MODEL, (output,))
+    await room.render(prepared, ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes(), (output,))
+
+
+@pytest.mark.parametrize(
+    ("name", "output"), [(name, CUTOUT) for name in FILES] + [("JPEG", o) for o in OUTPUTS.values()]
+)
+async def test_the_bytes_reserved_cover_what_a_photo_takes(
+    room: Imaging, peak: PeakMemory, name: str, output: OutputSpec
+) -> None:
+    photo = EncodedPhoto(FILES[name])
+    reserved = room.inspect(photo, (output,)).working_bytes((output,), MODEL)
+    ctypes.CDLL(None).malloc_trim(0)
+    peak.settle()
+    with peak:
+        await take(room, photo, output)
+    assert peak.grown_bytes <= reserved, f"{peak.grown_bytes / 1e6:.0f} MB of {reserved / 1e6:.0f}"
+    # What is reserved keeps other photos out: far too much would be wrong as well.
+    assert reserved <= 4 * peak.grown_bytes + (40 << 20)
