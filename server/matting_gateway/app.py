@@ -168,7 +168,8 @@ class Gateway:
     def _make_pool(self) -> Pool:
         settings = self.settings
         addresses = settings.triton if self._own_backend is None else (self._own_backend,)
-        pool = replace(settings.pool, scrub=settings.hardening.scrub_memory)
+        scrub = settings.hardening.scrub_memory
+        pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and self._own_backend is not None)
         if settings.triton_tls is not None:
             channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
             pool = replace(pool, channel_factory=channels)
@@ -206,7 +207,6 @@ class Gateway:
             lifecycle=lambda: self._lifecycle,
             draining=self._draining,
             policy=self._policy,
-            on_idle=self.pool.scrub if self._own_backend is not None and settings.hardening.scrub_memory else None,
         )
 
     # --- what rooms ask of one another ----------------------------------------------------

@@ -4,8 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 
 import grpc
 
@@ -17,31 +16,13 @@ from matting_gateway.triton import failures
 from matting_gateway.triton.addresses import Address
 from matting_gateway.triton.caretaker import Caretaker
 from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonError
-from matting_gateway.triton.exchange import Exchange
+from matting_gateway.triton.endpoint_statistics import EndpointStatistics
+from matting_gateway.triton.exchange import INFER_METHOD, Exchange
 from matting_gateway.triton.executions import Executions
+from matting_gateway.triton.scrubbing import Scrubber
 from matting_gateway.triton.settings import PoolSettings, channel_options
-from matting_gateway.triton.shared_memory import SharedMemoryStatistics
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointStatistics:
-    """What is known of one backend.
-
-    `state` is "up", or why it is not used. `suspects` are models whose last answer broke their contract.
-    """
-
-    backend: str
-    healthy: bool
-    state: str
-    server_version: str
-    models: tuple[str, ...]
-    suspects: tuple[str, ...]
-    batches_in_flight: int
-    batch_count: int
-    failure_count: int
-    shared_memory: SharedMemoryStatistics
 
 
 class Endpoint:
@@ -77,6 +58,7 @@ class Endpoint:
         self._idle = asyncio.Event()
         self._idle.set()
         self._executions = executions
+        self._scrubber = Scrubber(self._send, self._contract) if settings.scrub_backends else None
         self._batch_count = 0
         self._failure_count = 0
 
@@ -106,6 +88,8 @@ class Endpoint:
         """Stop looking after it, fail what is in flight, and take its series away."""
         self._set_health(healthy=False, state="closed")
         await self._caretaker.close()
+        if self._scrubber is not None:
+            await self._scrubber.close()
         await self._exchange.close()
         await self._channel.close()
         self._metrics.backend_up.remove(self.address.label)
@@ -131,7 +115,7 @@ class Endpoint:
             )
         started_s = self._clock.now()
         self._batch_count += 1
-        with self._in_use():
+        with self._in_use(batch.key.model):
             try:
                 result = await self._exchange.run(batch, contract, patience_s)
             except grpc.aio.AioRpcError as exc:
@@ -150,8 +134,8 @@ class Endpoint:
         self._executions.add(batch.key.model, result.version, batch.row_count, self._clock.now() - started_s)
         return result
 
-    async def forward(self, method: str, request: bytes, timeout_s: float) -> bytes:
-        """Pass a unary call on as it came.
+    async def forward(self, method: str, request: bytes, timeout_s: float, *, model: str = "") -> bytes:
+        """Pass a unary call on as it came. `model` is the one whose tensors it carries, if any.
 
         Raises:
             BackendUnavailableError: The backend went away.
@@ -159,7 +143,7 @@ class Endpoint:
             ModelFailedError: Its own refusal.
         """
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
-        with self._in_use():
+        with self._in_use(model):
             try:
                 return await call(request, timeout=max(0.0, timeout_s))
             except grpc.aio.AioRpcError as exc:
@@ -167,10 +151,13 @@ class Endpoint:
                     self._note_failure(exc)
                 raise failures.translate_forwarded(exc, backend=self.address.label) from exc
 
-    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
-        """Open a stream of messages as they come."""
-        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method)
-        return stream()
+    def open_stream(self, method: str, *, model: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Open a stream of messages as they come, with tensors of `model`."""
+        streams: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method)
+        stream, scrubber = streams(), self._scrubber
+        if scrubber is not None:
+            stream.add_done_callback(lambda _: scrubber.used(model))
+        return stream
 
     def statistics(self) -> EndpointStatistics:
         now_s = self._clock.now()
@@ -190,12 +177,19 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.address.label}: {self._state}, {self.in_flight} batches in flight>"
 
+    def _contract(self, model: str) -> ModelContract | None:
+        return self.models.get(model)
+
+    async def _send(self, request: bytes, timeout_s: float) -> None:
+        await self.forward(INFER_METHOD, request, timeout_s)
+
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def _in_use(self, model: str) -> Iterator[None]:
         self.in_flight += 1
         self._idle.clear()
         try:
-            yield
+            with self._scrubber.using(model) if self._scrubber is not None and model else nullcontext():
+                yield
         finally:
             self.in_flight -= 1
             if self.in_flight == 0:

@@ -12,10 +12,10 @@ from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.addresses import Address, ConfiguredAddress
 from matting_gateway.triton.contract import accepts, instance_count, merge, newest_first
-from matting_gateway.triton.endpoint import Endpoint, EndpointStatistics
+from matting_gateway.triton.endpoint import Endpoint
+from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.passage import Passage
-from matting_gateway.triton.scrubbing import scrub
 from matting_gateway.triton.settings import PoolSettings
 from matting_gateway.triton.shared_memory import remove_left_segments
 
@@ -104,10 +104,6 @@ class Pool:
         if chosen is None:
             raise BackendUnavailableError(f"Backend {endpoint} is gone; try again.")
         return await chosen.run_batch(batch, patience_s)
-
-    async def scrub(self) -> None:
-        """Overwrite what the backends keep of the batches so far; when nothing is in flight."""
-        await scrub(tuple(self._endpoints.values()))
 
     def models(self) -> tuple[ModelContract, ...]:
         """Return every model that some backend can serve now, by name."""

@@ -44,6 +44,8 @@ class PoolSettings:
         shared_memory: Whether to use shared memory where backend and gateway share a host.
         shared_memory_bytes: The most shared memory held for each backend.
         scrub: Whether pixels are overwritten when a slab comes back.
+        scrub_backends: Whether backends are asked to overwrite what they keep of a model's batches when it
+            rests; for those that serve nobody else.
     """
 
     channel_factory: ChannelFactory = plaintext_channel
@@ -58,6 +60,7 @@ class PoolSettings:
     shared_memory: SharedMemoryUse = SharedMemoryUse.AUTO
     shared_memory_bytes: int = 256 << 20
     scrub: bool = True
+    scrub_backends: bool = False
 
 
 def channel_options(settings: PoolSettings) -> ChannelOptions:
