@@ -168,8 +168,8 @@ class Gateway:
     def _make_pool(self) -> Pool:
         settings = self.settings
         addresses = settings.triton if self._own_backend is None else (self._own_backend,)
-        scrub = settings.hardening.scrub_memory
-        pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and self._own_backend is not None)
+        scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
+        pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
             channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
             pool = replace(pool, channel_factory=channels)
@@ -227,7 +227,8 @@ class Gateway:
         return None
 
     def _policy(self) -> DataPolicy:
-        return data_policy(policy_facts(self.settings, self._hardening, own_backend=self._own_backend))
+        practices = self.pool.practices()
+        return data_policy(policy_facts(self.settings, self._hardening, practices, own_backend=self._own_backend))
 
     def _may_read_metrics(self, authorization: str) -> bool:
         try:

@@ -4,6 +4,7 @@
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -82,10 +83,15 @@ def memory_findings(report: MemoryReport) -> Iterator[Finding]:
 
 def _unprotected(report: MemoryReport) -> Finding:
     """The same scan finds photos where nothing is overwritten: what it does not find is not there."""
-    hits = sum(left.hit_count for left in report.closed)
+    hits = Counter[str]()
+    for left in report.closed:
+        for found in left.found:
+            hits[found.kind] += found.hit_count
     about_bytes = sum(left.about_bytes for left in report.closed)
-    measured = f"{hits} pieces, about {about_bytes >> 10} KiB, after {sum(report.codes.values())} photos"
-    return finding("protection off: the same scan finds photos", measured, kept=hits > 0)
+    measured = (
+        f"about {about_bytes >> 10} KiB: {', '.join(f'{count} pieces of {kind}' for kind, count in hits.items())}"
+    )
+    return finding("protection off: the same scan finds photos", measured, kept=hits.total() > 0)
 
 
 def _said(left: LeftOver) -> str:

@@ -116,13 +116,18 @@ def _storage(facts: PolicyFacts) -> Iterator[Statement]:
 
 def _memory(facts: PolicyFacts) -> Iterator[Statement]:
     hardening = facts.hardening
+    ours = all(backend.ours for backend in facts.backends)
     yield Statement(
         "memory.scrubbing",
-        "Memory that held an image is overwritten, or given back to the operating system, when it is freed."
+        "Memory that held an image is overwritten, or given back to the operating system, when it is freed"
+        f"{'.' if ours else '; what inference servers run by others do with theirs is not known.'}"
         if hardening.freed_memory_scrubbed
         else "Memory that held an image is freed, but not overwritten.",
         hardening.freed_memory_scrubbed,
-        _words(freed_memory_scrubbed=hardening.freed_memory_scrubbed),
+        _words(
+            freed_memory_scrubbed=hardening.freed_memory_scrubbed,
+            backends_scrubbed=hardening.freed_memory_scrubbed and ours,
+        ),
     )
     unswapped = hardening.swap_off or hardening.memory_locked
     yield Statement(

@@ -19,6 +19,7 @@ from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonEr
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.exchange import INFER_METHOD, Exchange
 from matting_gateway.triton.executions import Executions
+from matting_gateway.triton.practice import Practice
 from matting_gateway.triton.scrubbing import Scrubber
 from matting_gateway.triton.settings import PoolSettings, channel_options
 
@@ -172,6 +173,7 @@ class Endpoint:
             batch_count=self._batch_count,
             failure_count=self._failure_count,
             shared_memory=self._exchange.memory.statistics(),
+            practice=self._known.practice if self._known is not None else Practice(),
         )
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from matting_gateway.triton.practice import Practice
 from matting_gateway.triton.shared_memory import SharedMemoryStatistics
 
 
@@ -11,6 +12,7 @@ class EndpointStatistics:
     """What is known of one backend.
 
     `state` is "up", or why it is not used. `suspects` are models whose last answer broke their contract.
+    `practice` is what it said when last seen well.
     """
 
     backend: str
@@ -23,3 +25,4 @@ class EndpointStatistics:
     batch_count: int
     failure_count: int
     shared_memory: SharedMemoryStatistics
+    practice: Practice

@@ -16,6 +16,7 @@ from matting_gateway.triton.endpoint import Endpoint
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.passage import Passage
+from matting_gateway.triton.practice import Practice, together
 from matting_gateway.triton.settings import PoolSettings
 from matting_gateway.triton.shared_memory import remove_left_segments
 
@@ -151,6 +152,14 @@ class Pool:
     def can_serve(self, name: str) -> bool:
         """Whether a batch of the model could be sent somewhere now."""
         return any(endpoint.serves(name) for endpoint in self._endpoints.values())
+
+    def practices(self) -> dict[str, Practice]:
+        """Return what the backends behind each configured address do with tensors, as they say themselves."""
+        told = {label: endpoint.statistics().practice for label, endpoint in self._endpoints.items()}
+        return {
+            configured.text: together(told.get(place.label, Practice()) for place in self._places.get(configured, ()))
+            for configured in self._configured
+        }
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(tuple(endpoint.statistics() for endpoint in self._endpoints.values()))
