@@ -99,7 +99,10 @@ class MattingService:
         permit = await self._acquire(promise, call.deadline_s)
         with call.holding(permit):
             data = await self._reception.read(
-                context, missing=OptionInvalidError("The call ended without a request message.", field="source")
+                context,
+                permit,
+                most_bytes=promise.request_bytes,
+                missing=OptionInvalidError("The call ended without a request message.", field="source"),
             )
             promise.check(len(data))
             message = parse_request(data)
@@ -126,6 +129,7 @@ class MattingService:
                 context,
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
+                most_bytes=promise.request_bytes,
                 check=promise.check,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
