@@ -27,7 +27,7 @@ from matting_gateway.telemetry.exposition import Exposition
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
-from matting_gateway.triton.tls_channels import tls_channels
+from matting_gateway.triton.tls_channels import TlsChannels
 from matting_gateway.watched_files import ReloadReport
 
 
@@ -171,8 +171,8 @@ class Gateway:
         scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
         pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
-            channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
-            pool = replace(pool, channel_factory=channels)
+            channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
+            pool = replace(pool, channel_factory=channels.open, channel_generation=channels.generation)
         return Pool(
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
