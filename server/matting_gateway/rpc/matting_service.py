@@ -117,13 +117,13 @@ class MattingService:
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
         call = current_call()
-        await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         if self._stream_count >= self._settings.max_stream_count:
             raise OverloadedError(
                 f"{self._stream_count} streams are open already; close one or try again.", retry_after_s=1.0
             )
         self._stream_count += 1
         try:
+            await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
             promise = promise_of(call.metadata, self._settings)
             stream = ItemStream(
                 context,
