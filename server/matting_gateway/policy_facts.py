@@ -40,6 +40,7 @@ def policy_facts(
         tenants_required=settings.tenants_file is not None,
         metrics_closed=settings.close_metrics,
         reflection_closed=settings.close_reflection,
+        client_shared_memory=settings.tensor_door and settings.client_shared_memory,
     )
 
 

@@ -45,6 +45,7 @@ class PolicyFacts:
     tenants_required: bool
     metrics_closed: bool
     reflection_closed: bool
+    client_shared_memory: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def _transport(facts: PolicyFacts) -> Iterator[Statement]:
         if protected
         else "Photos reach the service over a network in the clear, because its operator allowed it by name.",
         protected,
-        {f"listener_{i}": _hop_text(hop) for i, hop in enumerate(facts.listeners)},
+        {f"listener_{i}": _hop_text(hop) for i, hop in enumerate(facts.listeners)}
+        | _words(client_shared_memory=facts.client_shared_memory),
     )
     protected = all(backend.hop.protected for backend in facts.backends)
     yield Statement(
