@@ -62,7 +62,7 @@ class Doors:
         policy: Callable[[], DataPolicy],
     ) -> None:
         self._log_end = log_end(rooms.logs)
-        self._sweeper = Sweeper()
+        self._sweeper = Sweeper(now=rooms.clock.now)
         keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
         self.boundary = CallBoundary(

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -98,7 +98,8 @@ class CallRecord:
     inference_s: float = 0.0
 
 
-CALL_FIELDS: tuple[str, ...] = ("time", "event", *(field.name for field in fields(CallRecord)))
+_RECORD_FIELDS = tuple(field.name for field in fields(CallRecord))
+CALL_FIELDS: tuple[str, ...] = ("time", "event", *_RECORD_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Logs:
 
     def call(self, record: CallRecord) -> None:
         """Log one call."""
-        line: dict[str, Value] = asdict(record)
+        line: dict[str, Value] = {name: getattr(record, name) for name in _RECORD_FIELDS}
         for name in ("duration_s", "queue_s", "inference_s"):
             line[name] = round(float(line[name]), 4)
         self._put("call", line)
