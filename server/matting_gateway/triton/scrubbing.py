@@ -73,6 +73,20 @@ class Scrubber:
             timer.cancel()
         self._timers[model] = asyncio.get_running_loop().call_later(self._rest_s, self._rested, model)
 
+    async def scrub(self, contract: ModelContract) -> None:
+        """Have one model overwrite what it keeps, now."""
+        # One batch fewer rows as well: a pool that holds batches of one size only in part overlaps what it held before.
+        requests = [scrub_request(contract), scrub_request(contract, fewer_rows=1)]
+        instance_count = sum(instances.instance_count for instances in contract.instances) or 1
+        for request in requests:
+            if request is None:
+                continue
+            calls = (self._send(request, _TIMEOUT_S) for _ in range(_BATCHES_PER_INSTANCE * instance_count))
+            for result in await asyncio.gather(*calls, return_exceptions=True):
+                # A backend that is away or refuses keeps nothing for us.
+                if isinstance(result, BaseException) and not isinstance(result, GatewayError):
+                    raise result
+
     async def close(self) -> None:
         """Give up what is planned and under way."""
         for timer in self._timers.values():
@@ -91,22 +105,9 @@ class Scrubber:
         if model in self._in_flight or contract is None:
             return
         self.scrub_count += 1
-        task = asyncio.create_task(self._scrub(contract))
+        task = asyncio.create_task(self.scrub(contract))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _scrub(self, contract: ModelContract) -> None:
-        # One batch fewer rows as well: a pool that holds batches of one size only in part overlaps what it held before.
-        requests = [scrub_request(contract), scrub_request(contract, fewer_rows=1)]
-        instance_count = sum(instances.instance_count for instances in contract.instances) or 1
-        for request in requests:
-            if request is None:
-                continue
-            calls = (self._send(request, _TIMEOUT_S) for _ in range(_BATCHES_PER_INSTANCE * instance_count))
-            for result in await asyncio.gather(*calls, return_exceptions=True):
-                # A backend that is away or refuses keeps nothing for us.
-                if isinstance(result, BaseException) and not isinstance(result, GatewayError):
-                    raise result
 
 
 def scrub_request(contract: ModelContract, *, fewer_rows: int = 0) -> bytes | None:
