@@ -27,7 +27,7 @@ from matting_gateway.telemetry.exposition import Exposition
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
-from matting_gateway.triton.tls_channels import tls_channels
+from matting_gateway.triton.tls_channels import TlsChannels
 from matting_gateway.watched_files import ReloadReport
 
 
@@ -168,10 +168,11 @@ class Gateway:
     def _make_pool(self) -> Pool:
         settings = self.settings
         addresses = settings.triton if self._own_backend is None else (self._own_backend,)
-        pool = replace(settings.pool, scrub=settings.hardening.scrub_memory)
+        scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
+        pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
-            channels = tls_channels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
-            pool = replace(pool, channel_factory=channels)
+            channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
+            pool = replace(pool, channel_factory=channels.open, channel_generation=channels.generation)
         return Pool(
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
@@ -206,7 +207,6 @@ class Gateway:
             lifecycle=lambda: self._lifecycle,
             draining=self._draining,
             policy=self._policy,
-            on_idle=self.pool.scrub if self._own_backend is not None and settings.hardening.scrub_memory else None,
         )
 
     # --- what rooms ask of one another ----------------------------------------------------
@@ -227,7 +227,8 @@ class Gateway:
         return None
 
     def _policy(self) -> DataPolicy:
-        return data_policy(policy_facts(self.settings, self._hardening, own_backend=self._own_backend))
+        practices = self.pool.practices()
+        return data_policy(policy_facts(self.settings, self._hardening, practices, own_backend=self._own_backend))
 
     def _may_read_metrics(self, authorization: str) -> bool:
         try:

@@ -360,7 +360,8 @@ class ModelContract:
 
     `max_batch_size` is Triton's: 0 where the model has no batch dimension. `matting` is set
     exactly if the model has the one interface `image` UINT8 [H, W, 3] -> `alpha` UINT8 [H, W].
-    `optional_inputs` names those of `inputs` that a request may leave out.
+    `optional_inputs` names those of `inputs` that a request may leave out. `response_cache`: its
+    server is asked to keep answers for equal requests.
     """
 
     name: str
@@ -374,3 +375,4 @@ class ModelContract:
     matting: ModelInput | None
     instances: tuple[ModelInstance, ...]
     optional_inputs: frozenset[str] = frozenset()
+    response_cache: bool = False

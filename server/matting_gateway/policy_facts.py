@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the data policy is made from: the settings in force, the hardening achieved, the backends as they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import BackendFact, PolicyFacts
 from matting_gateway.privacy.transport import check_backend, check_listen
 from matting_gateway.settings import Settings
+from matting_gateway.triton.practice import Practice
 
 
-def policy_facts(settings: Settings, hardening: Hardening, *, own_backend: str | None) -> PolicyFacts:
-    """Return the facts. `own_backend` is the address of the Triton that the gateway runs itself, if any."""
+def policy_facts(
+    settings: Settings, hardening: Hardening, practices: Mapping[str, Practice], *, own_backend: str | None
+) -> PolicyFacts:
+    """Return the facts.
+
+    Args:
+        settings: Those in force.
+        hardening: What of it was achieved.
+        practices: What the Tritons do with tensors, by configured address.
+        own_backend: The address of the Triton that the gateway runs itself, if any.
+    """
     tls = settings.tls is not None
     listeners = (
         check_listen(
@@ -24,18 +35,23 @@ def policy_facts(settings: Settings, hardening: Hardening, *, own_backend: str |
     return PolicyFacts(
         retention_ceiling_s=settings.door.max_residency_s,
         listeners=tuple(listeners),
-        backends=tuple(_backends(settings, own_backend)),
+        backends=tuple(_backends(settings, own_backend, practices)),
         hardening=hardening,
         tenants_required=settings.tenants_file is not None,
         metrics_closed=settings.close_metrics,
         reflection_closed=settings.close_reflection,
+        client_shared_memory=settings.tensor_door and settings.client_shared_memory,
     )
 
 
-def _backends(settings: Settings, own_backend: str | None) -> Iterable[BackendFact]:
-    tls = settings.triton_tls is not None
+def _backends(settings: Settings, own_backend: str | None, practices: Mapping[str, Practice]) -> Iterable[BackendFact]:
+    tls = settings.triton_tls
     for address in settings.triton if own_backend is None else (own_backend,):
-        hop = check_backend(address, tls=tls, plaintext_allowed=settings.allow_plaintext)
-        ours = own_backend is not None
-        off = True if ours else None
-        yield BackendFact(address, hop, ours=ours, trace_off=off, response_cache_off=off, tensor_logging_off=off)
+        hop = check_backend(
+            address,
+            tls=tls is not None,
+            mutual=tls is not None and tls.certificate_file is not None,
+            plaintext_allowed=settings.allow_plaintext,
+        )
+        practice = practices.get(address, Practice())
+        yield BackendFact(address, hop, ours=own_backend is not None, **asdict(practice))

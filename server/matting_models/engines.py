@@ -7,10 +7,10 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import openvino
 
 from matting_models.errors import EngineError
+from matting_models.quiet_onnxruntime import onnxruntime
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 

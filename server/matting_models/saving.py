@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import onnx
-import onnxruntime
 
 from matting_models.engines import ort_session
 from matting_models.errors import InterfaceError
 from matting_models.fetch import replacing
+from matting_models.quiet_onnxruntime import onnxruntime
 
 # protobuf ends at 2 GiB; beyond this the weights go into a file beside.
 _LARGEST_SINGLE_FILE_BYTES = 1_800_000_000

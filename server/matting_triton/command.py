@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of a local Triton: loopback only, and nothing that keeps or copies what passes through."""
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from matting_triton.errors import TritonStartError
 from matting_triton.ports import LOOPBACK
 from matting_triton.runtime import Runtime
+
+# By this name, whatever the environment says.
+_TEMPORARY_FOLDER = Path("/tmp")  # noqa: S108 -- see above; nothing is written there
 
 
 class ModelControl(Enum):
@@ -44,7 +49,14 @@ def command_line(
 
     No trace, no response cache, no verbose log (which can print tensors) and no control of tracing and logging from
     outside. Readiness means "answers calls": a broken model among good ones does not make the server useless.
+
+    Raises:
+        TritonStartError: Triton's Python backend could not make its folder in /tmp, and would end without a word on it.
     """
+    if not os.access(_TEMPORARY_FOLDER, os.W_OK):
+        raise TritonStartError(
+            "Triton's Python backend makes an empty folder in /tmp, which is read-only: let it lead to /dev/shm."
+        )
     command = [
         str(runtime.tritonserver),
         f"--model-repository={repository}",

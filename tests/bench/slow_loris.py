@@ -3,13 +3,15 @@
 
 Slow ones open a call, send headers and a few bytes of the body, and then a byte a second. Idle
 ones open a stream and say nothing; over 16 connections. Honest ones promise their sizes, as
-matting_client does. Interleaved: alone, beside them, alone.
+matting_client does, and call from a process of their own. Interleaved: alone, beside them, alone.
 """
 
 import argparse
 import asyncio
+import multiprocessing
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -62,19 +64,37 @@ async def idle_stream(channel: grpc.aio.Channel) -> None:
         await stub.StreamRemoveBackground().read()
 
 
-async def besieged(service: Service, given: argparse.Namespace) -> float:
-    """Return the honest goodput while the others are there."""
+async def attack(service: Service, given: argparse.Namespace) -> None:
+    """Open everything at once, and hold it until the end."""
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(service.channel()) for _ in range(STREAM_CONNECTION_COUNT)]
         streams = [asyncio.create_task(idle_stream(channels[i % len(channels)])) for i in range(given.streams)]
         bodies = [SlowBody(service.address, promised_bytes=given.promise) for _ in range(given.bodies)]
         await asyncio.gather(*(body.open() for body in bodies))
         drips = [asyncio.create_task(body.drip()) for body in bodies]
-        share = await honest(service, given.rate, given.seconds)
-        for task in (*streams, *drips):
-            task.cancel()
-        await asyncio.gather(*streams, *drips, return_exceptions=True)
-        return share
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for task in (*streams, *drips):
+                task.cancel()
+            await asyncio.gather(*streams, *drips, return_exceptions=True)
+
+
+def attack_in_process(service: Service, given: argparse.Namespace) -> None:
+    with suppress(KeyboardInterrupt):
+        asyncio.run(attack(service, given))
+
+
+async def besieged(service: Service, given: argparse.Namespace) -> float:
+    """Return the honest goodput from the moment on in which the others begin, in a process of their own."""
+    theirs = replace(service, output=None)
+    attacker = multiprocessing.get_context("spawn").Process(target=attack_in_process, args=(theirs, given))
+    attacker.start()
+    try:
+        return await honest(service, given.rate, given.seconds)
+    finally:
+        attacker.kill()
+        attacker.join()
 
 
 def main() -> None:
@@ -87,11 +107,12 @@ def main() -> None:
     given = parser.parse_args()
     with started_service("--repository", str(TEST_MODELS), "--default-model", "nothing") as service:
         process = psutil.Process(service.pid)
-        sys.stdout.write("| phase | honest in time | resident MiB |\n|---|---|---|\n")
+        sys.stdout.write("| phase | honest in time | resident MiB | peak MiB |\n|---|---|---|---|\n")
         for phase in ("alone", "besieged", "alone"):
             calls = honest(service, given.rate, given.seconds) if phase == "alone" else besieged(service, given)
             share = asyncio.run(calls)
-            sys.stdout.write(f"| {phase} | {share:.3f} | {process.memory_info().rss >> 20} |\n")
+            peak_kib = int(Path(f"/proc/{service.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+            sys.stdout.write(f"| {phase} | {share:.3f} | {process.memory_info().rss >> 20} | {peak_kib >> 10} |\n")
             sys.stdout.flush()
 
 

@@ -33,12 +33,12 @@ def service(triton_server: LocalTriton) -> Iterator[Service]:
         yield service
 
 
-async def serve_one(service: Service) -> None:
+async def serve_one(service: Service, deadline_s: float = 20) -> None:
     request = photo()
     metadata = (("x-matting-request-bytes", str(request.ByteSize())), ("x-matting-pixels", str(SIDE_PX * SIDE_PX)))
     async with service.channel() as channel:
         stub = pb_grpc.MattingServiceStub(channel)  # type: ignore[no-untyped-call]  # generated without types
-        answer = await stub.RemoveBackground(request, timeout=20, metadata=metadata)
+        answer = await stub.RemoveBackground(request, timeout=deadline_s, metadata=metadata)
     assert answer.outputs[0].width_px == SIDE_PX
 
 
@@ -55,6 +55,20 @@ async def test_slow_bodies_do_not_shut_honest_callers_out(service: Service) -> N
         for _ in range(5):
             await serve_one(service)
         assert resident_bytes(service) - before < GROWTH_BYTES
+    finally:
+        for drip in drips:
+            drip.cancel()
+        await asyncio.gather(*drips, return_exceptions=True)
+
+
+async def test_callers_who_promise_little_and_stay_silent_give_way_to_those_who_send(service: Service) -> None:
+    """They would hold all of the memory until their time to send is over, 20 s."""
+    bodies = [SlowBody(service.address, promised_bytes=1000, body_bytes=900) for _ in range(300)]
+    await asyncio.gather(*(body.open() for body in bodies))
+    drips = [asyncio.create_task(body.drip(1)) for body in bodies]
+    try:
+        for _ in range(3):
+            await serve_one(service, deadline_s=10)
     finally:
         for drip in drips:
             drip.cancel()

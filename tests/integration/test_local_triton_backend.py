@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python-based backend named `onnxruntime` serves ONNX files with both engines, on a real Triton."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tritonclient.grpc as triton_client
+from matting_gateway.triton.contract import read_contract
+from matting_gateway.triton.scrubbing import Scrubber
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit.local_triton import QUICK_START, segments
 from testkit.onnx_models import OPENVINO, expected_alpha, write_entry
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.triton
@@ -24,6 +29,7 @@ _WARM = """model_warmup [ { name: "two" batch_size: 2
 _REFUSED = OPENVINO.replace("INFERENCE_PRECISION_HINT", "NO_SUCH_PROPERTY")
 _UNKNOWN = OPENVINO.replace('"openvino"', '"abacus"')
 _CANARY_SIDE_PX = 64
+_TWO_INSTANCES = "instance_group [ { count: 2 kind: KIND_CPU } ]"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,7 @@ def server(triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) ->
     write_entry(repository, "plain", more=_WARM)
     write_entry(repository, "merging", more=_MERGING, any_size=True)
     write_entry(repository, "canary", more=OPENVINO, side_px=_CANARY_SIDE_PX)
+    write_entry(repository, "twins", more=OPENVINO + _TWO_INSTANCES, side_px=_CANARY_SIDE_PX)
     write_entry(repository, "refused", more=_REFUSED)
     write_entry(repository, "unknown", more=_UNKNOWN)
     write_entry(repository, "renamed")
@@ -135,12 +142,32 @@ def test_nothing_of_a_batch_is_left_in_the_pool_after_scrubbing(
     image = _photos(5, _CANARY_SIDE_PX, seed=99)
     alpha = _infer(client, "canary", image)
     np.testing.assert_array_equal(alpha, expected_alpha(image))
-    # Inputs are overwritten at once; the answer lies there until something takes its place.
+    # Inputs are overwritten at once, an answer as soon as the next request says that it was read.
     pools = _read_pools(server)
     assert _rows_found(image, pools) == 0
     assert _rows_found(alpha, pools) > 0
-    for row_count in (8, 7):
-        _infer(client, "canary", np.zeros((row_count, _CANARY_SIDE_PX, _CANARY_SIDE_PX, 3), np.uint8), "scrub")
+    _infer(client, "canary", np.zeros((1, _CANARY_SIDE_PX, _CANARY_SIDE_PX, 3), np.uint8), "scrub")
+    assert _rows_found(alpha, _read_pools(server)) == 0
+
+
+async def test_every_instance_of_a_model_is_scrubbed(server: LocalTriton) -> None:
+    """With the requests of the gateway; whoever is free gets the next one."""
+    image = _photos(4, _CANARY_SIDE_PX, seed=5)
+    async with grpc.aio.insecure_channel(server.grpc_address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answer = await stub.ModelConfig(service_pb2.ModelConfigRequest(name="twins"))
+        contract = read_contract(server.grpc_address, ["1"], answer.config)
+        request = service_pb2.ModelInferRequest(model_name="twins", raw_input_contents=[image.tobytes()])
+        request.inputs.add(name="image", datatype="UINT8", shape=image.shape)
+        alpha = expected_alpha(image)
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+        async def send(message: bytes, timeout_s: float) -> None:
+            await infer(message, timeout=timeout_s)
+
+        await asyncio.gather(*(stub.ModelInfer(request) for _ in range(20)))
+        assert _rows_found(alpha, _read_pools(server)) > 0
+        await Scrubber(send, lambda _: contract).scrub(contract)
     assert _rows_found(alpha, _read_pools(server)) == 0
 
 

@@ -25,7 +25,8 @@ class CanaryCall:
 
 def outputs() -> list[list[pb.OutputSpec]]:
     """Return every kind of output in every encoding, one or two a call."""
-    png, webp, jpeg = (pb.ImageEncoding(mime_type=f"image/{name}") for name in ("png", "webp", "jpeg"))
+    png, webp, jpeg, avif = (pb.ImageEncoding(mime_type=f"image/{name}") for name in ("png", "webp", "jpeg", "avif"))
+    lossless = pb.ImageEncoding(mime_type="image/webp", lossless=True)
     white = pb.Color(red=255, green=255, blue=255)
     spec = pb.OutputSpec
     alpha, cutout, composite = pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_CUTOUT, pb.OUTPUT_KIND_COMPOSITE
@@ -37,6 +38,8 @@ def outputs() -> list[list[pb.OutputSpec]]:
         [spec(kind=alpha, encoded=jpeg), spec(kind=composite, encoded=jpeg, color=white)],
         [spec(kind=cutout, encoded=webp, crop=pb.Crop(margin_share=0.1))],
         [spec(kind=alpha, encoded=png, refinement=pb.REFINEMENT_GUIDED, max_side_px=500)],
+        [spec(kind=alpha, encoded=avif, max_side_px=400)],
+        [spec(kind=cutout, encoded=lossless, max_side_px=400), spec(kind=alpha, encoded=webp)],
     ]
 
 
@@ -92,7 +95,7 @@ def _put_photo(request: pb.RemoveBackgroundRequest, pixels: NDArray[np.uint8], e
 def _ignore_formats(canary: Canary) -> None:
     """Standard tables and profiles are in any process that knows the formats."""
     canary.ignore(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for encoding in ("JPEG", "PNG", "WEBP"):
+    for encoding in ("JPEG", "PNG", "WEBP", "AVIF"):
         for mode in ("RGB", "L"):
             stream = io.BytesIO()
             Image.linear_gradient("L").convert(mode).save(stream, encoding)

@@ -9,14 +9,12 @@ from enum import Enum
 class Verdict(Enum):
     """What follows from a measurement.
 
-    KEPT: it holds. BROKEN: it does not. NOT_SHOWN: it could not be measured here. LIMIT: it does
-    not hold, in a place that the documentation names.
+    KEPT: it holds. BROKEN: it does not. NOT_SHOWN: it could not be measured here.
     """
 
     KEPT = "kept"
     BROKEN = "BROKEN"
     NOT_SHOWN = "not shown"
-    LIMIT = "limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +34,6 @@ def not_shown(promise: str, why: str) -> Finding:
     return Finding(promise, why, Verdict.NOT_SHOWN)
 
 
-def limit(promise: str, measured: str) -> Finding:
-    return Finding(promise, measured, Verdict.LIMIT)
-
-
 def table(findings: Sequence[Finding]) -> str:
     """Return the findings as a table for a terminal."""
     promise_width = max((len(f.promise) for f in findings), default=0)
@@ -49,6 +43,5 @@ def table(findings: Sequence[Finding]) -> str:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return 0 only if everything was shown to hold, named limits aside: what could not be measured is no proof."""
-    verdicts = {finding.verdict for finding in findings}
-    return 0 if Verdict.KEPT in verdicts and verdicts <= {Verdict.KEPT, Verdict.LIMIT} else 1
+    """Return 0 only if everything was shown to hold: what could not be measured is no proof."""
+    return 0 if {finding.verdict for finding in findings} == {Verdict.KEPT} else 1

@@ -16,7 +16,7 @@ from privacy_proof.service import Service
 
 RECEIPT_KEY = "matting-receipt-bin"
 _DEADLINE_S = 120.0
-_CONNECTION_COUNT = 4
+CONNECTION_COUNT = 4
 _CALLER_COUNT = 8
 # Every tenth caller goes away after so long, in turn: while sending, waiting, being served.
 _GIVE_UP_EVERY = 10
@@ -40,7 +40,7 @@ class Load:
         self.texts: list[str] = []
 
     async def __aenter__(self) -> Self:
-        self._channels = [self._service.channel() for _ in range(_CONNECTION_COUNT)]
+        self._channels = [self._service.channel() for _ in range(CONNECTION_COUNT)]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

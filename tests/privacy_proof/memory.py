@@ -4,13 +4,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psutil
 from testkit.memory_scan import Canary, Found, scan
 
 from privacy_proof.canaries import canary_calls
-from privacy_proof.load import Load
+from privacy_proof.load import CONNECTION_COUNT, Load
 from privacy_proof.service import Service
 
 _SETTLE_S = 1.0
@@ -25,17 +25,6 @@ class LeftOver:
     pid: int
     scanned_bytes: int
     found: tuple[Found, ...]
-
-    def without_raw_alphas(self) -> "LeftOver":
-        """Return it less the one thing that is known to stay: what a model answered, in Triton's pool and stubs."""
-        return replace(self, found=tuple(f for f in self.found if not self._is_raw_alpha(f)))
-
-    def raw_alphas(self) -> tuple[Found, ...]:
-        """Return what of the models' own answers is in Triton's pool and stubs, until later ones take its place."""
-        return tuple(f for f in self.found if self._is_raw_alpha(f))
-
-    def _is_raw_alpha(self, found: Found) -> bool:
-        return found.kind in {"alpha", "result"} and "triton" in self.process
 
     @property
     def hit_count(self) -> int:
@@ -61,18 +50,31 @@ class MemoryReport:
 
 
 async def run_canaries(service: Service, count: int) -> MemoryReport:
-    """Send canaries, and search the memory of all the service's processes for them."""
+    """Send canaries, and search the memory of all the service's processes for them.
+
+    Twice, for the promise is about a second after the last answer: `count` of them with the
+    connections closed in that second, then a fifth as many with the connections kept open.
+    """
     canary = Canary()
     calls = list(canary_calls(min(count, _DISTINCT_COUNT), canary))
     async with Load(service, canary) as load:
         await load.run(calls, count)
-        await asyncio.sleep(_SETTLE_S)  # the promise is about a second after the last answer
-        opened = await asyncio.to_thread(left_overs, service.pids(), canary)
         await load.close()
         await asyncio.sleep(_SETTLE_S)
         closed = await asyncio.to_thread(left_overs, service.pids(), canary)
+    async with Load(service, canary) as again:
+        await again.run(calls, max(_DISTINCT_COUNT, count // 5))
+        await asyncio.sleep(_SETTLE_S)
+        opened = await asyncio.to_thread(left_overs, service.pids(), canary)
     return MemoryReport(
-        load.codes, 4, opened, closed, load.receipt_count, tuple(load.receipts_missing), tuple(load.texts), canary
+        load.codes + again.codes,
+        CONNECTION_COUNT,
+        opened,
+        closed,
+        load.receipt_count + again.receipt_count,
+        (*load.receipts_missing, *again.receipts_missing),
+        (*load.texts, *again.texts),
+        canary,
     )
 
 

@@ -26,7 +26,7 @@ def test_a_table_says_what_was_kept_broken_and_not_shown() -> None:
         "BROKEN     bb  2",
         "not shown  c   3",
         "",
-        "1 kept, 1 BROKEN, 1 not shown, 0 limit",
+        "1 kept, 1 BROKEN, 1 not shown",
     ]
 
 
@@ -34,10 +34,8 @@ def test_a_table_says_what_was_kept_broken_and_not_shown() -> None:
     ("verdicts", "code"),
     [
         ([Verdict.KEPT], 0),
-        ([Verdict.KEPT, Verdict.LIMIT], 0),
         ([Verdict.KEPT, Verdict.BROKEN], 1),
         ([Verdict.KEPT, Verdict.NOT_SHOWN], 1),
-        ([Verdict.LIMIT], 1),
         ([], 1),
     ],
 )

@@ -53,16 +53,23 @@ class FakeModel:
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
-    """The server. `models` may be changed while it runs; `requests` are those that reached a model."""
+    """The server. `models` may be changed while it runs; `requests` are those that reached a model.
 
-    def __init__(self, *models: FakeModel, shared_memory: bool = False) -> None:
+    With `credentials` it speaks TLS; `callers` are the names in the certificates of those who sent requests.
+    """
+
+    def __init__(
+        self, *models: FakeModel, shared_memory: bool = False, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.models = {model.config.name: model for model in models}
         self.requests: list[service_pb2.ModelInferRequest] = []
         self.arrived = asyncio.Condition()
         self.live = True
         self.port = 0
         self.regions: list[str] = []
+        self.callers: list[str] = []
         self._shared_memory = shared_memory
+        self._credentials = credentials
         self._server: grpc.aio.Server | None = None
 
     @property
@@ -73,7 +80,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         """Listen; on the same port as before, if it was started before."""
         self._server = grpc.aio.server(options=_OPTIONS)
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(self.address)
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self._credentials)
         await self._server.start()
 
     async def stop(self) -> None:
@@ -126,6 +136,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             return None
         async with self.arrived:
             self.requests.append(request)
+            self.callers += [name.decode() for name in context.auth_context().get("x509_common_name", ())]
             self.arrived.notify_all()
         try:
             return await model.answer(request)

@@ -5,9 +5,12 @@ import asyncio
 import heapq
 import itertools
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.silence import Silence
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
@@ -69,6 +72,7 @@ class Gate:
         # Two heaps, so that callers who promise nothing cannot stand before those who do.
         self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
         self._sequence = itertools.count()
+        self._silence = Silence(clock=clock, waits=self._someone_waits)
         # Seconds from grant to answer, smoothed, by the order of magnitude of the bytes asked for.
         self._work_s: dict[int, float] = {}
         metrics.resident_images.set_function(lambda: self._permit_count)
@@ -111,6 +115,7 @@ class Gate:
             self._clamp(byte_count, promised=promised), promised, asyncio.get_running_loop().create_future()
         )
         heapq.heappush(heap, (priority, deadline_s, next(self._sequence), waiter))
+        self._silence.press()
         try:
             async with asyncio.timeout(None if deadline_s == math.inf else max(0.0, deadline_s - self._clock.now())):
                 return await waiter.future
@@ -156,6 +161,11 @@ class Gate:
             self._used_bytes -= permit.byte_count - byte_count
             permit.byte_count = byte_count
         self._wake()
+
+    def awaiting(
+        self, permit: Permit, message_bytes: int, give_way: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        return self._silence.of(permit, message_bytes, give_way)
 
     def settle(self, permit: Permit, byte_count: int) -> None:
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
@@ -216,3 +226,7 @@ class Gate:
                     waiter.future.set_exception(hopeless)
                     continue
                 waiter.future.set_result(self._grant(waiter.byte_count, promised=promised))
+        self._silence.press()
+
+    def _someone_waits(self, promised: bool) -> bool:
+        return any(not waiter.future.done() for *_, waiter in self._waiting[promised])

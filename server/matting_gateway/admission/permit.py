@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The right to hold so many bytes, as a value: without one nothing is read, and letting go of it frees them."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,6 +17,10 @@ class Ledger(Protocol):
     def learn(self, permit: "Permit") -> None: ...
 
     def release(self, permit: "Permit") -> None: ...
+
+    def awaiting(
+        self, permit: "Permit", message_bytes: int, give_way: Callable[[], None]
+    ) -> AbstractContextManager[None]: ...
 
 
 class Permit:
@@ -35,6 +41,14 @@ class Permit:
         """
         if self._gate is not None:
             self._gate.shrink(self, byte_count)
+
+    def awaiting(self, message_bytes: int, give_way: Callable[[], None]) -> AbstractContextManager[None]:
+        """Hold on within the block for a message of at most so many bytes.
+
+        `give_way` is called if it does not come in good time and others wait for the memory; the
+        permit must then be released soon.
+        """
+        return nullcontext() if self._gate is None else self._gate.awaiting(self, message_bytes, give_way)
 
     def settle(self, byte_count: int) -> None:
         """Hold just what is needed, now that it is known: less, as a rule.

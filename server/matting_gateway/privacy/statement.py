@@ -45,6 +45,7 @@ class PolicyFacts:
     tenants_required: bool
     metrics_closed: bool
     reflection_closed: bool
+    client_shared_memory: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def _transport(facts: PolicyFacts) -> Iterator[Statement]:
         if protected
         else "Photos reach the service over a network in the clear, because its operator allowed it by name.",
         protected,
-        {f"listener_{i}": _hop_text(hop) for i, hop in enumerate(facts.listeners)},
+        {f"listener_{i}": _hop_text(hop) for i, hop in enumerate(facts.listeners)}
+        | _words(client_shared_memory=facts.client_shared_memory),
     )
     protected = all(backend.hop.protected for backend in facts.backends)
     yield Statement(
@@ -116,13 +118,18 @@ def _storage(facts: PolicyFacts) -> Iterator[Statement]:
 
 def _memory(facts: PolicyFacts) -> Iterator[Statement]:
     hardening = facts.hardening
+    ours = all(backend.ours for backend in facts.backends)
     yield Statement(
         "memory.scrubbing",
-        "Memory that held an image is overwritten, or given back to the operating system, when it is freed."
+        "Memory that held an image is overwritten, or given back to the operating system, when it is freed"
+        f"{'.' if ours else '; what inference servers run by others do with theirs is not known.'}"
         if hardening.freed_memory_scrubbed
         else "Memory that held an image is freed, but not overwritten.",
         hardening.freed_memory_scrubbed,
-        _words(freed_memory_scrubbed=hardening.freed_memory_scrubbed),
+        _words(
+            freed_memory_scrubbed=hardening.freed_memory_scrubbed,
+            backends_scrubbed=hardening.freed_memory_scrubbed and ours,
+        ),
     )
     unswapped = hardening.swap_off or hardening.memory_locked
     yield Statement(

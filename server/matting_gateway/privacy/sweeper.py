@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drops what calls leave behind in reference cycles, and tells when there is nobody left to serve.
+"""Drops what calls leave behind in reference cycles.
 
 CPython frees most objects with their last reference, and glibc overwrites them then. What is in a
 cycle (an exception and the frames that it came through, which hold the request) waits for a
@@ -8,85 +8,71 @@ garbage collection, and on an idle server that may be for ever. So one follows c
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
+# A sweep looks at all that came into being since the start: with thousands of calls open it takes tens of milliseconds,
+# in which nobody is served, and must then come less often; but within the second that is promised.
 SWEEP_AFTER_S = 0.25
-IDLE_AFTER_S = 0.35
+LATEST_SWEEP_S = 0.75
+_LARGEST_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class SweeperStatistics:
-    """Sweeps made, cyclic objects they freed, and times that idleness was told of."""
+    """Sweeps made, and cyclic objects they freed."""
 
     sweep_count: int
     freed_count: int
-    idle_count: int
 
 
 class Sweeper:
-    """Sweeps soon after calls end, and calls `on_idle` once they have all ended for a while.
+    """Sweeps soon after calls end.
 
-    Owns two timers and the task of `on_idle`; touched on the event loop only. Invariants: after
-    the last call has ended, a sweep follows within 0.25 s and one call of `on_idle` within 0.35 s;
-    under load there are no more than four sweeps a second, and `on_idle` is not called.
+    Owns one timer; touched on the event loop only. Invariants: after a call has ended, a sweep
+    follows within 0.25 s, or within 0.75 s where sweeps would take more than 5% of the time; there
+    are no more than four sweeps a second.
 
     Args:
-        call_count: How many calls are in progress.
-        on_idle: What else to do when there is nobody to serve; None for nothing.
+        now: Tells the time, in seconds.
+        collect: Frees what is in cycles, and returns how many objects those were.
     """
 
-    def __init__(self, *, call_count: Callable[[], int], on_idle: Callable[[], Awaitable[None]] | None = None) -> None:
-        self._call_count = call_count
-        self._on_idle = on_idle
-        self._sweep_timer: asyncio.TimerHandle | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._statistics = SweeperStatistics(0, 0, 0)
+    def __init__(self, *, now: Callable[[], float], collect: Callable[[], int] = gc.collect) -> None:
+        self._now = now
+        self._collect = collect
+        self._after_s = SWEEP_AFTER_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._statistics = SweeperStatistics(0, 0)
 
     def start(self) -> None:
         """Take everything that exists now out of what later collections look at: they become short."""
         gc.collect()
         gc.freeze()
 
-    async def close(self) -> None:
-        """Stop, and give up on an `on_idle` in progress."""
-        for timer in (self._sweep_timer, self._idle_timer):
-            if timer is not None:
-                timer.cancel()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def close(self) -> None:
+        """Stop."""
+        if self._timer is not None:
+            self._timer.cancel()
         gc.unfreeze()
 
     def call_ended(self) -> None:
-        """Note that a call has ended. Cheap: it sets timers."""
-        loop = asyncio.get_running_loop()
-        if self._sweep_timer is None:
-            self._sweep_timer = loop.call_later(SWEEP_AFTER_S, self._sweep)
-        if self._on_idle is not None and self._call_count() == 0:
-            if self._idle_timer is not None:
-                self._idle_timer.cancel()
-            self._idle_timer = loop.call_later(IDLE_AFTER_S, self._check_idle)
+        """Note that a call has ended. Cheap: it sets a timer."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._sweep)
 
     def statistics(self) -> SweeperStatistics:
         return self._statistics
 
     def __repr__(self) -> str:
         s = self._statistics
-        return f"<Sweeper {s.sweep_count} sweeps, {s.freed_count} objects freed, {s.idle_count} times idle>"
+        return f"<Sweeper {s.sweep_count} sweeps, {s.freed_count} objects freed>"
 
     def _sweep(self) -> None:
-        self._sweep_timer = None
+        self._timer = None
+        since_s = self._now()
+        freed_count = self._collect()
+        took_s = self._now() - since_s
+        self._after_s = min(LATEST_SWEEP_S, max(SWEEP_AFTER_S, took_s / _LARGEST_SHARE))
         s = self._statistics
-        self._statistics = SweeperStatistics(s.sweep_count + 1, s.freed_count + gc.collect(), s.idle_count)
-
-    def _check_idle(self) -> None:
-        self._idle_timer = None
-        busy = self._task is not None and not self._task.done()
-        if self._on_idle is None or busy or self._call_count() > 0:
-            return
-        s = self._statistics
-        self._statistics = SweeperStatistics(s.sweep_count, s.freed_count, s.idle_count + 1)
-        self._task = asyncio.ensure_future(self._on_idle())
+        self._statistics = SweeperStatistics(s.sweep_count + 1, s.freed_count + freed_count)

@@ -2,7 +2,7 @@
 """The doors as one: boundary, services, health, reflection and ports on one grpc.aio server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -60,10 +60,9 @@ class Doors:
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
         policy: Callable[[], DataPolicy],
-        on_idle: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._log_end = log_end(rooms.logs)
-        self._sweeper = Sweeper(call_count=lambda: self.boundary.call_count, on_idle=on_idle)
+        self._sweeper = Sweeper(now=rooms.clock.now)
         keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
         self.boundary = CallBoundary(
@@ -137,7 +136,7 @@ class Doors:
     async def close(self) -> None:
         """Refuse new connections and end what is still in progress."""
         await self.server.stop(None)
-        await self._sweeper.close()
+        self._sweeper.close()
         if self._tensors is not None:
             self._tensors.close()
         await self.health.close()

@@ -15,12 +15,13 @@ from tritonclient.grpc import service_pb2
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
-from matting_gateway.errors import BackendUnavailableError, GatewayError, OverloadedError
+from matting_gateway.errors import BackendUnavailableError, DrainingError, GatewayError
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import Arrived, InferService
 from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.passed_on import affinity_of
-from matting_gateway.rpc.promise import DoorSettings
+from matting_gateway.rpc.promise import DoorSettings, promise_of
+from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import unexpected
 from matting_gateway.triton import wire
 from matting_gateway.triton.passage import Passage
@@ -56,7 +57,7 @@ class InferStream:
         self._passage = passage
         self._acquire = acquire
         self._charge = charge
-        self._draining = draining
+        self._reception = StreamReception(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
@@ -92,7 +93,7 @@ class InferStream:
         permit: Permit | None = None
         try:
             permit = await self._acquire(self._call, self._deadline_s())
-            message = await self._read()
+            message = await self._read(permit)
             if message is None:
                 return False
             permit.shrink(2 * len(message))
@@ -108,25 +109,16 @@ class InferStream:
         own_s = self._clock.now() + self._settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
 
-    async def _read(self) -> bytes | None:
+    async def _read(self, permit: Permit) -> bytes | None:
         """Wait for a message; None at the end, or when the gateway drains."""
-        reading = asyncio.ensure_future(self._context.read())
-        draining = asyncio.ensure_future(self._draining.wait())
-        patience_s = None if self._items or self._behind else self._settings.stream_idle_timeout_s
+        most_bytes = promise_of(self._call.metadata, self._settings).request_bytes
         try:
-            await asyncio.wait({reading, draining}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                message = reading.result()
-                return None if message is grpc.aio.EOF else bytes(message)
-        finally:
-            reading.cancel()
-            draining.cancel()
-        if self._draining.is_set():
+            message = await self._reception.read(
+                self._context, permit, most_bytes=most_bytes, in_work=self._items, may_idle=self._behind
+            )
+        except DrainingError:
             return None
-        raise OverloadedError(
-            f"The stream was idle for {self._settings.stream_idle_timeout_s:g} s; open another when there is work.",
-            retry_after_s=0.0,
-        )
+        return None if message is grpc.aio.EOF else bytes(message)
 
     def _start(self, item: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.ensure_future(item())

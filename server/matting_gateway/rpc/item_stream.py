@@ -14,13 +14,12 @@ from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.errors import (
     DeadlineUnreachableError,
-    DrainingError,
     GatewayError,
     OptionInvalidError,
-    OverloadedError,
     without_frames,
 )
 from matting_gateway.rpc.call import Call
+from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import to_status, unexpected
 
 MAX_ITEM_ID_LENGTH = 128
@@ -42,6 +41,7 @@ class ItemStream:
         call: Call,
         *,
         acquire: Callable[[], Awaitable[Permit]],
+        most_bytes: int,
         check: Callable[[int], None],
         serve: Serve,
         clock: Clock,
@@ -57,10 +57,10 @@ class ItemStream:
         self._check = check
         self._serve = serve
         self._clock = clock
-        self._draining = draining
         self._on_bug = on_bug
         self._room = asyncio.Semaphore(max_item_count)
-        self._idle_timeout_s = idle_timeout_s
+        self._reception = StreamReception(draining=draining, idle_timeout_s=idle_timeout_s)
+        self._most_bytes = most_bytes
         self._default_ttl_s = default_ttl_s
         self._items: dict[str, asyncio.Task[None]] = {}
         self._given_up: set[str] = set()
@@ -92,7 +92,9 @@ class ItemStream:
         permit: Permit | None = None
         try:
             permit = await self._acquire()
-            message = await self._read()
+            message = await self._reception.read(
+                self._context, permit, most_bytes=self._most_bytes, in_work=self._tasks
+            )
             if message is grpc.aio.EOF:
                 return False
             if message.WhichOneof("action") == "cancel":
@@ -109,25 +111,6 @@ class ItemStream:
             if permit is not None:
                 permit.release()
                 self._room.release()
-
-    async def _read(self) -> Any:
-        """Wait for a message; a stream on which nothing is in work may not stay silent for ever."""
-        reading = asyncio.ensure_future(self._context.read())
-        draining = asyncio.ensure_future(self._draining.wait())
-        try:
-            patience_s = None if self._items else self._idle_timeout_s
-            await asyncio.wait({reading, draining}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                return reading.result()
-        finally:
-            reading.cancel()
-            draining.cancel()
-        if self._draining.is_set():
-            raise DrainingError("The gateway is shutting down; what was accepted is answered. Ask another one.")
-        raise OverloadedError(
-            f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is work.",
-            retry_after_s=0.0,
-        )
 
     def _problem_of(self, message: pb.StreamRemoveBackgroundRequest) -> GatewayError | None:
         if not 1 <= len(message.item_id) <= MAX_ITEM_ID_LENGTH:

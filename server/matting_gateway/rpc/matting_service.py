@@ -99,7 +99,10 @@ class MattingService:
         permit = await self._acquire(promise, call.deadline_s)
         with call.holding(permit):
             data = await self._reception.read(
-                context, missing=OptionInvalidError("The call ended without a request message.", field="source")
+                context,
+                permit,
+                most_bytes=promise.request_bytes,
+                missing=OptionInvalidError("The call ended without a request message.", field="source"),
             )
             promise.check(len(data))
             message = parse_request(data)
@@ -114,18 +117,19 @@ class MattingService:
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
         call = current_call()
-        await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         if self._stream_count >= self._settings.max_stream_count:
             raise OverloadedError(
                 f"{self._stream_count} streams are open already; close one or try again.", retry_after_s=1.0
             )
         self._stream_count += 1
         try:
+            await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
             promise = promise_of(call.metadata, self._settings)
             stream = ItemStream(
                 context,
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
+                most_bytes=promise.request_bytes,
                 check=promise.check,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,

@@ -106,7 +106,10 @@ class OpenInference:
         self._tenants.charge_request(call.tenant)
         with call.holding(await self._acquire(call, call.deadline_s)) as permit:
             message = await self._reception.read(
-                context, missing=TensorInvalidError("The call ended without a request message.")
+                context,
+                permit,
+                most_bytes=promise_of(call.metadata, self._settings).request_bytes,
+                missing=TensorInvalidError("The call ended without a request message."),
             )
             permit.shrink(_COPIES_HELD * len(message))
             arrived = self._service.arrive(message, call)

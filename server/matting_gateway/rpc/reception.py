@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the body of an admitted call, in bounded time."""
+"""Reading the messages of admitted calls, in bounded time."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import grpc
 
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
-from matting_gateway.errors import GatewayError, ResidencyExceededError
+from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
 from matting_gateway.telemetry.metrics import Metrics
 
 
@@ -19,18 +21,41 @@ class Reception:
         self._clock = clock
         self._seconds = metrics.stage_seconds.labels("receive")
 
-    async def read(self, context: grpc.aio.ServicerContext[Any, Any], *, missing: GatewayError) -> bytes:
+    async def read(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        permit: Permit,
+        *,
+        most_bytes: int,
+        missing: GatewayError,
+    ) -> bytes:
         """Return the message.
+
+        Args:
+            context: gRPC's of the call.
+            permit: What the call holds meanwhile.
+            most_bytes: The most that the message may have, as far as is known.
+            missing: Raised where the call ends without a message.
 
         Raises:
             ResidencyExceededError: It did not arrive in time.
-            GatewayError: `missing`, where the call ended without one.
+            OverloadedError: It did not arrive in good time, and others wait for the memory.
         """
         since_s = self._clock.now()
+        in_the_way = False
+
+        def give_way() -> None:
+            nonlocal in_the_way
+            in_the_way = True
+            timeout.reschedule(0.0)
+
         try:
-            async with asyncio.timeout(self._timeout_s):
-                message = await context.read()
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                with permit.awaiting(most_bytes, give_way):
+                    message = await context.read()
         except TimeoutError as exc:
+            if in_the_way:
+                raise gave_way() from exc
             raise ResidencyExceededError(
                 f"The request did not arrive within {self._timeout_s:g} s; send it faster."
             ) from exc
@@ -38,3 +63,72 @@ class Reception:
             raise missing
         self._seconds.observe(self._clock.now() - since_s)
         return bytes(message)
+
+
+class StreamReception:
+    """Waits for the next message of a stream, without patience for streams that only hold memory.
+
+    Args:
+        draining: Set when the gateway shuts down.
+        idle_timeout_s: How long a stream on which nothing is in work may stay silent.
+    """
+
+    def __init__(self, *, draining: asyncio.Event, idle_timeout_s: float) -> None:
+        self._draining = draining
+        self._idle_timeout_s = idle_timeout_s
+
+    async def read(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        permit: Permit,
+        *,
+        most_bytes: int,
+        in_work: Collection[asyncio.Future[Any]],
+        may_idle: Collection[object] = (),
+    ) -> Any:
+        """Return the message, or gRPC's EOF.
+
+        Args:
+            context: gRPC's of the stream.
+            permit: What the stream holds for the message.
+            most_bytes: The most that the message may have, as far as is known.
+            in_work: The items that are being answered, as they are at any time: a stream that has some is not idle.
+            may_idle: Where it is not empty the stream may stay silent for as long as nobody else needs the memory.
+
+        Raises:
+            DrainingError: The gateway shuts down.
+            OverloadedError: The stream was idle for too long, or others wait for the memory.
+        """
+        reading = asyncio.ensure_future(context.read())
+        draining = asyncio.ensure_future(self._draining.wait())
+        in_the_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            while not reading.done():
+                if draining.done():
+                    raise DrainingError("The gateway is shutting down; what was accepted is answered. Ask another one.")
+                if in_the_way.done():
+                    raise gave_way()
+                if in_work:
+                    await asyncio.wait({reading, draining, *in_work}, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                with permit.awaiting(most_bytes, lambda: in_the_way.set_result(None)):
+                    patience_s = None if may_idle else self._idle_timeout_s
+                    some = {reading, draining, in_the_way}
+                    done, _ = await asyncio.wait(some, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    raise OverloadedError(
+                        f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is"
+                        " work.",
+                        retry_after_s=0.0,
+                    )
+            return reading.result()
+        finally:
+            reading.cancel()
+            draining.cancel()
+
+
+def gave_way() -> OverloadedError:
+    """Return what to tell a caller whose message did not come while others waited."""
+    return OverloadedError(
+        "The message came too slowly while others waited for the memory kept for it; send it faster.", retry_after_s=1.0
+    )

@@ -32,7 +32,9 @@ def short_peer(peer: str) -> str:
         return "unknown"
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
+    kept_bits = 24 if address.version == 4 else 48
+    hidden_bits = address.max_prefixlen - kept_bits
+    return f"{type(address)(int(address) >> hidden_bits << hidden_bits)}/{kept_bits}"
 
 
 def pixel_bucket(pixel_count: int) -> str:

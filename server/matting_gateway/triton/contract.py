@@ -34,6 +34,7 @@ def read_contract(backend: str, versions: Iterable[str], config: model_config_pb
         matting=None,
         instances=_instances(backend, config, parameters),
         optional_inputs=frozenset(i.name for i in config.input if i.optional),
+        response_cache=config.response_cache.enable,
     )
     return replace(contract, matting=_matting_input(contract))
 

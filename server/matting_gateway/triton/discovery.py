@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from matting_gateway.domain import ModelContract
 from matting_gateway.triton.contract import read_contract
+from matting_gateway.triton.practice import Practice, read_practice
 
 _READY = "READY"
 
@@ -19,11 +20,12 @@ class NotATritonError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What a Triton said: its version, protocol extensions, and every model that is ready."""
+    """What a Triton said: its version, protocol extensions, each model that is ready, what it does with tensors."""
 
     server_version: str
     extensions: frozenset[str]
     models: Mapping[str, ModelContract]
+    practice: Practice
 
 
 class Discoverer:
@@ -61,7 +63,11 @@ class Discoverer:
                 contract = await self._contract(name, versions)
             if contract is not None:
                 models[name] = contract
-        return Discovery(version, extensions, models)
+        if known is not None and known.models == models:
+            practice = known.practice
+        else:
+            practice = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
+        return Discovery(version, extensions, models, practice)
 
     async def _server(self) -> tuple[str, frozenset[str]]:
         metadata = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=self._timeout_s)

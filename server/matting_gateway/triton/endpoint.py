@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One Triton: its channel, its health, what it serves, and the batches in flight there."""
+"""One Triton: its health, what it serves, and the batches in flight there."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 
 import grpc
 
@@ -15,39 +14,23 @@ from matting_gateway.errors import BackendContractError, BackendUnavailableError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton import failures
 from matting_gateway.triton.addresses import Address
-from matting_gateway.triton.caretaker import Caretaker
-from matting_gateway.triton.discovery import Discoverer, Discovery, NotATritonError
-from matting_gateway.triton.exchange import Exchange
+from matting_gateway.triton.connection import Connection
+from matting_gateway.triton.discovery import Discovery, NotATritonError
+from matting_gateway.triton.endpoint_statistics import EndpointStatistics
+from matting_gateway.triton.exchange import INFER_METHOD
 from matting_gateway.triton.executions import Executions
-from matting_gateway.triton.settings import PoolSettings, channel_options
-from matting_gateway.triton.shared_memory import SharedMemoryStatistics
+from matting_gateway.triton.link import Link
+from matting_gateway.triton.practice import Practice
+from matting_gateway.triton.scrubbing import Scrubber
+from matting_gateway.triton.settings import PoolSettings
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointStatistics:
-    """What is known of one backend.
-
-    `state` is "up", or why it is not used. `suspects` are models whose last answer broke their contract.
-    """
-
-    backend: str
-    healthy: bool
-    state: str
-    server_version: str
-    models: tuple[str, ...]
-    suspects: tuple[str, ...]
-    batches_in_flight: int
-    batch_count: int
-    failure_count: int
-    shared_memory: SharedMemoryStatistics
 
 
 class Endpoint:
     """One Triton.
 
-    Owns the channel, the health and what was discovered; touched on the event loop only.
+    Owns the connection, the health and what was discovered; touched on the event loop only.
     Invariants: `healthy` turns true only by a successful look at the server, and false as soon as
     a call or a look fails for the server's sake.
     """
@@ -77,6 +60,7 @@ class Endpoint:
         self._idle = asyncio.Event()
         self._idle.set()
         self._executions = executions
+        self._scrubber = Scrubber(self._send, self._contract) if settings.scrub_backends else None
         self._batch_count = 0
         self._failure_count = 0
 
@@ -91,23 +75,16 @@ class Endpoint:
 
     def start(self) -> None:
         """Open the channel and begin to look after it."""
-        settings = self._settings
-        self._channel = settings.channel_factory(
-            self.address.target, self.address.server_name, channel_options(settings)
-        )
-        self._exchange = Exchange(self._channel, settings=settings)
-        self._discoverer = Discoverer(self._channel, backend=self.address.label, timeout_s=settings.probe_timeout_s)
         self._up = self._metrics.backend_up.labels(self.address.label)
         self._up.set(0)
-        self._caretaker = Caretaker(self._channel, self._look, settings)
-        self._caretaker.start()
+        self._connection = Connection(self.address, self._settings, self._look)
 
     async def close(self) -> None:
         """Stop looking after it, fail what is in flight, and take its series away."""
         self._set_health(healthy=False, state="closed")
-        await self._caretaker.close()
-        await self._exchange.close()
-        await self._channel.close()
+        if self._scrubber is not None:
+            await self._scrubber.close()
+        await self._connection.close()
         self._metrics.backend_up.remove(self.address.label)
 
     async def wait_idle(self) -> None:
@@ -116,7 +93,7 @@ class Endpoint:
 
     def look_again(self) -> None:
         """Ask the server now instead of at the next interval."""
-        self._caretaker.wake()
+        self._connection.wake()
 
     async def run_batch(self, batch: Batch, patience_s: float) -> BatchResult:
         """Send a batch and return its checked answer.
@@ -131,9 +108,9 @@ class Endpoint:
             )
         started_s = self._clock.now()
         self._batch_count += 1
-        with self._in_use():
+        with self._in_use(batch.key.model) as link:
             try:
-                result = await self._exchange.run(batch, contract, patience_s)
+                result = await link.exchange.run(batch, contract, patience_s)
             except grpc.aio.AioRpcError as exc:
                 self._note_failure(exc)
                 raise failures.translate(exc, backend=self.address.label, model=batch.key.model) from exc
@@ -150,16 +127,16 @@ class Endpoint:
         self._executions.add(batch.key.model, result.version, batch.row_count, self._clock.now() - started_s)
         return result
 
-    async def forward(self, method: str, request: bytes, timeout_s: float) -> bytes:
-        """Pass a unary call on as it came.
+    async def forward(self, method: str, request: bytes, timeout_s: float, *, model: str = "") -> bytes:
+        """Pass a unary call on as it came. `model` is the one whose tensors it carries, if any.
 
         Raises:
             BackendUnavailableError: The backend went away.
             DeadlineExpiredError: It did not answer within `timeout_s`.
             ModelFailedError: Its own refusal.
         """
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
-        with self._in_use():
+        with self._in_use(model) as link:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = link.channel.unary_unary(method)
             try:
                 return await call(request, timeout=max(0.0, timeout_s))
             except grpc.aio.AioRpcError as exc:
@@ -167,10 +144,12 @@ class Endpoint:
                     self._note_failure(exc)
                 raise failures.translate_forwarded(exc, backend=self.address.label) from exc
 
-    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
-        """Open a stream of messages as they come."""
-        stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method)
-        return stream()
+    def open_stream(self, method: str, *, model: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Open a stream of messages as they come, with tensors of `model`."""
+        stream, scrubber = self._connection.link.open_stream(method), self._scrubber
+        if scrubber is not None:
+            stream.add_done_callback(lambda _: scrubber.used(model))
+        return stream
 
     def statistics(self) -> EndpointStatistics:
         now_s = self._clock.now()
@@ -184,18 +163,27 @@ class Endpoint:
             batches_in_flight=self.in_flight,
             batch_count=self._batch_count,
             failure_count=self._failure_count,
-            shared_memory=self._exchange.memory.statistics(),
+            shared_memory=self._connection.link.exchange.memory.statistics(),
+            practice=self._known.practice if self._known is not None else Practice(),
         )
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.address.label}: {self._state}, {self.in_flight} batches in flight>"
 
+    def _contract(self, model: str) -> ModelContract | None:
+        return self.models.get(model)
+
+    async def _send(self, request: bytes, timeout_s: float) -> None:
+        await self.forward(INFER_METHOD, request, timeout_s)
+
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def _in_use(self, model: str) -> Iterator[Link]:
         self.in_flight += 1
         self._idle.clear()
+        scrubbed = self._scrubber.using(model) if self._scrubber is not None and model else nullcontext()
         try:
-            yield
+            with scrubbed, self._connection.link.in_use() as link:
+                yield link
         finally:
             self.in_flight -= 1
             if self.in_flight == 0:
@@ -225,7 +213,7 @@ class Endpoint:
             self._up.set(int(healthy))
             _logger.info("backend %s: %s", self.address.label, state)
             if healthy:  # perhaps it was started anew, and knows nothing of the slabs
-                self._exchange.memory.forget()
+                self._connection.link.exchange.memory.forget()
         if told:
             self._on_change()
 
@@ -233,7 +221,7 @@ class Endpoint:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
         try:
-            seen = await self._discoverer.look(None if stale else self._known)
+            seen = await self._connection.link.discoverer.look(None if stale else self._known)
         except (grpc.aio.AioRpcError, NotATritonError) as exc:
             self._set_health(healthy=False, state=failures.describe(exc))
             return False

@@ -39,12 +39,13 @@ class Passage:
             ModelFailedError: The backend's own refusal.
         """
         first, *others = self._candidates(model, affinity)
+        used = model if method == "ModelInfer" else ""
         try:
-            return await first.forward(SERVICE_PREFIX + method, request, timeout_s)
+            return await first.forward(SERVICE_PREFIX + method, request, timeout_s, model=used)
         except BackendUnavailableError:
             if affinity or not others:
                 raise
-        return await others[0].forward(SERVICE_PREFIX + method, request, timeout_s)
+        return await others[0].forward(SERVICE_PREFIX + method, request, timeout_s, model=used)
 
     async def forward_to_all(self, method: str, request: bytes, *, timeout_s: float) -> list[bytes]:
         """Return the answers of all backends that can be reached.
@@ -71,7 +72,7 @@ class Passage:
             ModelNotFoundError: No backend has it.
             BackendUnavailableError: None that has it can be reached.
         """
-        return self._candidates(model, affinity)[0].open_stream(SERVICE_PREFIX + "ModelStreamInfer")
+        return self._candidates(model, affinity)[0].open_stream(SERVICE_PREFIX + "ModelStreamInfer", model=model)
 
     def _candidates(self, model: str, affinity: str) -> list[Endpoint]:
         """Return the backends that serve the model, the best first: the least busy, or by rendezvous hashing."""

@@ -12,10 +12,11 @@ from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.addresses import Address, ConfiguredAddress
 from matting_gateway.triton.contract import accepts, instance_count, merge, newest_first
-from matting_gateway.triton.endpoint import Endpoint, EndpointStatistics
+from matting_gateway.triton.endpoint import Endpoint
+from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.executions import Executions
 from matting_gateway.triton.passage import Passage
-from matting_gateway.triton.scrubbing import scrub
+from matting_gateway.triton.practice import Practice, together
 from matting_gateway.triton.settings import PoolSettings
 from matting_gateway.triton.shared_memory import remove_left_segments
 
@@ -105,10 +106,6 @@ class Pool:
             raise BackendUnavailableError(f"Backend {endpoint} is gone; try again.")
         return await chosen.run_batch(batch, patience_s)
 
-    async def scrub(self) -> None:
-        """Overwrite what the backends keep of the batches so far; when nothing is in flight."""
-        await scrub(tuple(self._endpoints.values()))
-
     def models(self) -> tuple[ModelContract, ...]:
         """Return every model that some backend can serve now, by name."""
         if self._models is None:
@@ -155,6 +152,14 @@ class Pool:
     def can_serve(self, name: str) -> bool:
         """Whether a batch of the model could be sent somewhere now."""
         return any(endpoint.serves(name) for endpoint in self._endpoints.values())
+
+    def practices(self) -> dict[str, Practice]:
+        """Return what the backends behind each configured address do with tensors, as they say themselves."""
+        told = {label: endpoint.statistics().practice for label, endpoint in self._endpoints.items()}
+        return {
+            configured.text: together(told.get(place.label, Practice()) for place in self._places.get(configured, ()))
+            for configured in self._configured
+        }
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(tuple(endpoint.statistics() for endpoint in self._endpoints.values()))

@@ -19,6 +19,11 @@ def plaintext_channel(target: str, server_name: str, options: ChannelOptions) ->
     return grpc.aio.insecure_channel(target, options=options)
 
 
+def one_generation() -> int:
+    """Return the one generation of channels whose credentials never change."""
+    return 1
+
+
 class SharedMemoryUse(Enum):
     """Whether batches go to a Triton on the same host through shared memory."""
 
@@ -32,6 +37,7 @@ class PoolSettings:
 
     Attributes:
         channel_factory: Opens channels; the place for TLS.
+        channel_generation: Goes up when a channel opened now has other credentials than one opened before.
         slots_per_instance: Batches in flight for each instance of a model; 2 lets the transfer of one
             batch overlap the computation of another.
         probe_timeout_s: How long a backend may take to answer whether it is alive.
@@ -44,9 +50,12 @@ class PoolSettings:
         shared_memory: Whether to use shared memory where backend and gateway share a host.
         shared_memory_bytes: The most shared memory held for each backend.
         scrub: Whether pixels are overwritten when a slab comes back.
+        scrub_backends: Whether backends are asked to overwrite what they keep of a model's batches when it
+            rests; for those that serve nobody else.
     """
 
     channel_factory: ChannelFactory = plaintext_channel
+    channel_generation: Callable[[], int] = one_generation
     slots_per_instance: int = 2
     probe_timeout_s: float = 1.0
     refresh_interval_s: float = 2.0
@@ -58,6 +67,7 @@ class PoolSettings:
     shared_memory: SharedMemoryUse = SharedMemoryUse.AUTO
     shared_memory_bytes: int = 256 << 20
     scrub: bool = True
+    scrub_backends: bool = False
 
 
 def channel_options(settings: PoolSettings) -> ChannelOptions:

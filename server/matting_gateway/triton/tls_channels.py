@@ -7,23 +7,31 @@ import grpc
 
 from matting_gateway.clock import Clock
 from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
-from matting_gateway.triton.settings import ChannelFactory, ChannelOptions
+from matting_gateway.triton.settings import ChannelOptions
 from matting_gateway.watched_files import ReloadReport
 
 
-def tls_channels(
-    settings: TritonTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
-) -> ChannelFactory:
-    """Return what opens channels with the credentials in force at that time.
+class TlsChannels:
+    """Opens channels with the credentials in force at that time.
 
     Raises:
         WatchedFileError: The files cannot be read now.
     """
-    tls = TritonTls(settings, clock=clock, on_reload=on_reload)
-    tls.current()
 
-    def open_channel(target: str, server_name: str, options: ChannelOptions) -> grpc.aio.Channel:
+    def __init__(
+        self, settings: TritonTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
+    ) -> None:
+        self._tls = TritonTls(settings, clock=clock, on_reload=on_reload)
+        self._tls.current()
+
+    def open(self, target: str, server_name: str, options: ChannelOptions) -> grpc.aio.Channel:
+        """Open a channel to `target`, whose certificate must name `server_name`."""
         named = (*options, ("grpc.ssl_target_name_override", server_name))
-        return grpc.aio.secure_channel(target, tls.current().credentials, options=named)
+        return grpc.aio.secure_channel(target, self._tls.current().credentials, options=named)
 
-    return open_channel
+    def generation(self) -> int:
+        """Return which version of the files a channel would be opened with now."""
+        return self._tls.current().version
+
+    def __repr__(self) -> str:
+        return f"<TlsChannels {self._tls!r}>"

@@ -152,3 +152,35 @@ with socket.socket(socket.AF_UNIX) as listener:
 (folder / "door").unlink()
 """
     run(code)
+
+
+LOOK = """
+import ctypes, encodings.ascii, os, sys  # all that is needed, while the interpreter's own folder can still be read
+from matting_gateway.privacy.hardening import HardeningSettings, apply
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+(ready, told), (end, ended) = os.pipe(), os.pipe()
+pid = os.fork()
+if pid == 0:
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as a program is that never changed its user
+    if sys.argv[1] == "hardened":
+        apply(HardeningSettings(lock_memory=False))
+    os.write(told, b"x")
+    os.read(end, 1)
+    os._exit(0)
+os.close(told)
+os.read(ready, 1)
+try:
+    open(f"/proc/{pid}/mem", "rb", buffering=0).close()
+    print("read")
+except PermissionError:
+    print("refused")
+os.write(ended, b"x")
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize(("state", "answer"), [("hardened", "refused"), ("as it comes", "read")])
+def test_another_process_of_the_same_user_cannot_read_the_memory(state: str, answer: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user, who may be refused")
+    assert run(LOOK, state).strip() == answer

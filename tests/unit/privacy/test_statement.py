@@ -30,6 +30,7 @@ FACTS = PolicyFacts(
     tenants_required=True,
     metrics_closed=True,
     reflection_closed=True,
+    client_shared_memory=False,
 )
 
 
@@ -87,6 +88,7 @@ def test_locked_memory_or_no_swap_is_enough(changes: dict[str, bool]) -> None:
         dataclasses.replace(FACTS, tenants_required=False),
         dataclasses.replace(FACTS, metrics_closed=False),
         dataclasses.replace(FACTS, reflection_closed=False),
+        dataclasses.replace(FACTS, client_shared_memory=True),
         with_backend(ours=False),
         with_backend(trace_off=None),
         *(with_hardening(**{f.name: False}) for f in dataclasses.fields(Hardening) if f.name != "problems"),
@@ -109,5 +111,6 @@ def test_the_logged_fields_are_those_that_are_logged() -> None:
 
 def test_hops_are_named_by_what_they_are() -> None:
     hops = (CLEAR, Hop(HopKind.NETWORK, tls=True, mutual=True), Hop(HopKind.UNIX, tls=False))
-    statement = data_policy(dataclasses.replace(FACTS, listeners=hops)).statements[0]
-    assert list(statement.values.values()) == ["network, in the clear", "network, TLS 1.3, mutual", "unix"]
+    values = data_policy(dataclasses.replace(FACTS, listeners=hops)).statements[0].values
+    said = [values[f"listener_{number}"] for number in range(3)]
+    assert said == ["network, in the clear", "network, TLS 1.3, mutual", "unix"]

@@ -11,11 +11,11 @@ know the parameter and runs it, which is harmless):
 
 - `describe`: the first output begins with a JSON object that says what really serves the model (`engine`, `device`,
   `precision`, `threads`, `version`), followed by zero bytes.
-- `scrub`: all outputs are zero. What the engine keeps of earlier requests is given back. Triton's shared-memory pool
-  places the request's own tensors where earlier ones lay: two requests of zeros, one of `max_batch_size` rows and one
-  of a row fewer (their tensors meet at other places), leave nothing of them.
+- `scrub`: all outputs are zero, and what the engine keeps of earlier requests is given back.
 
-Inputs and joined batches are overwritten as soon as the model has run, unless MATTING_SCRUB is 0 in the environment.
+Nothing of a request is left in Triton's shared-memory pool, unless MATTING_SCRUB is 0 in the environment: inputs and
+joined batches are overwritten as soon as the model has run, answers when the next request comes (a scrub, where no
+other does), for by then Triton has read them. Tensors that DLPack does not know, booleans and strings, are left out.
 """
 
 import ctypes
@@ -59,6 +59,8 @@ class TritonPythonModel:
         _unlink_own_segment()
         self._settings = read_settings(args["model_config"])
         self._scrubs = os.environ.get("MATTING_SCRUB", "1") != "0"
+        # The tensors of the last answers, which lie in Triton's pool as long as they are held here.
+        self._sent: list[Any] = []
         path = Path(args["model_repository"], args["model_version"], self._settings.model_file)
         if not path.is_file():
             raise SettingsError(f"there is no file {path.name} in version {args['model_version']}")
@@ -71,6 +73,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request, in order."""
+        self._overwrite_sent()
         answers: dict[int, Any] = {}
         jobs: list[_Job] = []
         for index, request in enumerate(requests):
@@ -81,7 +84,15 @@ class TritonPythonModel:
                 jobs.append(job)
         for batch in self._batches(jobs):
             answers |= self._run(batch)
+        self._sent = [t for answer in answers.values() for t in answer.output_tensors()] if self._scrubs else []
         return [answers[index] for index in range(len(requests))]
+
+    def _overwrite_sent(self) -> None:
+        """Overwrite the answers sent last, in Triton's pool and in the engine's memory, and let go of them."""
+        while self._sent:
+            tensor = self._sent.pop()
+            _overwrite(tensor.as_numpy())
+            _overwrite(_view(tensor))
 
     def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
         """Group what can run together; Triton has seen to it that all of it is one batch at most."""

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to one Triton over time: a link, who looks after it, and its renewal when credentials change."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import grpc
+
+from matting_gateway.triton import failures
+from matting_gateway.triton.addresses import Address
+from matting_gateway.triton.caretaker import Caretaker
+from matting_gateway.triton.discovery import NotATritonError
+from matting_gateway.triton.link import Link
+from matting_gateway.triton.settings import PoolSettings
+
+_logger = logging.getLogger(__name__)
+
+
+class Connection:
+    """Owns the link in use, its caretaker, and the task that renews it; touched on the event loop only.
+
+    Invariants: a link is replaced only by one that works, and closed only after the calls that
+    began on it; there is one renewal at a time.
+
+    Args:
+        address: Where the Triton is.
+        settings: Of the pool.
+        look: Asks the Triton how it is; returns whether it is well.
+    """
+
+    def __init__(self, address: Address, settings: PoolSettings, look: Callable[[], Awaitable[bool]]) -> None:
+        self._address = address
+        self._settings = settings
+        self._look = look
+        self._renewal: asyncio.Task[None] | None = None
+        self.link = Link(address, settings)
+        self._caretaker = self._taken_care_of()
+
+    def wake(self) -> None:
+        """Look at the Triton now instead of after the pause."""
+        self._caretaker.wake()
+
+    async def close(self) -> None:
+        """Close the link now; calls in progress fail."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+        await self._caretaker.close()
+        await self.link.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self._address.label}: {self.link!r}>"
+
+    def _taken_care_of(self) -> Caretaker:
+        caretaker = Caretaker(self.link.channel, self._look_and_renew, self._settings)
+        caretaker.start()
+        return caretaker
+
+    async def _look_and_renew(self) -> bool:
+        outdated = self.link.generation != self._settings.channel_generation()
+        if outdated and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(self._renew())
+        return await self._look()
+
+    async def _renew(self) -> None:
+        fresh = Link(self._address, self._settings)
+        try:
+            await fresh.discoverer.look(None)
+        except (grpc.aio.AioRpcError, NotATritonError) as exc:
+            _logger.warning("backend %s: new credentials do not work: %s", self._address.label, failures.describe(exc))
+            await fresh.close()
+            return
+        except BaseException:
+            await fresh.close()
+            raise
+        old, self.link = self.link, fresh
+        try:
+            await self._caretaker.close()
+            self._caretaker = self._taken_care_of()
+        finally:
+            await old.retire()

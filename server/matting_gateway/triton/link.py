@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to a Triton, and everything that goes over it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from matting_gateway.triton.addresses import Address
+from matting_gateway.triton.discovery import Discoverer
+from matting_gateway.triton.exchange import Exchange
+from matting_gateway.triton.settings import PoolSettings, channel_options
+
+
+class Link:
+    """A channel with the credentials of its time, and what is bound to it.
+
+    Owns the channel, the exchange with its slabs, and the count of calls. `generation` tells which
+    credentials it was made with.
+    """
+
+    def __init__(self, address: Address, settings: PoolSettings) -> None:
+        self.generation = settings.channel_generation()
+        self.channel = settings.channel_factory(address.target, address.server_name, channel_options(settings))
+        self.exchange = Exchange(self.channel, settings=settings)
+        self.discoverer = Discoverer(self.channel, backend=address.label, timeout_s=settings.probe_timeout_s)
+        self._call_count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def in_use(self) -> Iterator["Link"]:
+        """Count a call within the block: the link outlives it."""
+        self._begin()
+        try:
+            yield self
+        finally:
+            self._end()
+
+    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """Open a stream of messages as they come; it counts as a call."""
+        streams: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(method)
+        stream = streams()
+        self._begin()
+        stream.add_done_callback(lambda _: self._end())
+        return stream
+
+    async def retire(self) -> None:
+        """Close it as soon as its last call has ended."""
+        try:
+            await self._idle.wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close it now; calls in progress fail."""
+        await self.exchange.close()
+        await self.channel.close()
+
+    def __repr__(self) -> str:
+        return f"<Link of generation {self.generation}, {self._call_count} calls>"
+
+    def _begin(self) -> None:
+        self._call_count += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._call_count -= 1
+        if self._call_count == 0:
+            self._idle.set()

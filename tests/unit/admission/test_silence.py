@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds memory for a message that does not come gives way to those who wait, in good time and not before."""
+
+import asyncio
+
+import pytest
+from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.silence import good_time_s
+from matting_gateway.clock import SystemClock
+from matting_gateway.telemetry.metrics import Metrics
+from prometheus_client import CollectorRegistry
+from testkit.manual_clock import ManualClock
+
+MIB = 1 << 20
+
+
+def gate_at(clock: ManualClock | SystemClock, **settings: float) -> Gate:
+    return Gate(GateSettings(**settings), clock=clock, metrics=Metrics(CollectorRegistry()))  # type: ignore[arg-type]  # counts are whole in every call below
+
+
+@pytest.mark.parametrize(("message_bytes", "seconds"), [(0, 1), (1000, 1), (MIB, 2), (3 * MIB, 4), (64 * MIB, 5)])
+def test_a_larger_message_may_take_longer_up_to_a_bound(message_bytes: int, seconds: int) -> None:
+    assert good_time_s(message_bytes) == seconds
+
+
+async def test_nobody_gives_way_while_nobody_waits() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    asked: list[str] = []
+    with await gate.acquire(60, deadline_s=99) as permit, permit.awaiting(10, lambda: asked.append("silent")):
+        clock.advance(50)
+        (await gate.acquire(40, deadline_s=99)).release()
+    assert not asked
+
+
+async def test_the_silent_one_makes_room_at_once_when_its_time_is_over() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    silent = await gate.acquire(60, deadline_s=99)
+    with silent.awaiting(10, silent.release):
+        clock.advance(1.5)
+        async with asyncio.timeout(5):
+            permit = await gate.acquire(80, deadline_s=99)
+    assert silent.released
+    permit.release()
+
+
+async def test_who_is_in_good_time_is_left_alone_and_looked_at_again() -> None:
+    """By the real clock: the timer is the gate's own."""
+    clock = SystemClock()
+    gate = gate_at(clock, budget_bytes=100)
+    silent = await gate.acquire(60, deadline_s=clock.now() + 99)
+    since_s = clock.now()
+    with silent.awaiting(10, silent.release):
+        async with asyncio.timeout(20):
+            permit = await gate.acquire(80, deadline_s=clock.now() + 99)
+    assert clock.now() - since_s >= 1
+    permit.release()
+
+
+async def test_who_was_silent_longest_goes_first_and_no_more_go_than_are_needed() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    first, second = await gate.acquire(50, deadline_s=99), await gate.acquire(50, deadline_s=99)
+    with first.awaiting(10, first.release):
+        clock.advance(0.5)
+        with second.awaiting(10, second.release):
+            clock.advance(5)
+            (await gate.acquire(50, deadline_s=99)).release()
+            assert (first.released, second.released) == (True, False)
+    second.release()
+
+
+async def test_one_whose_message_came_does_not_give_way() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    asked: list[str] = []
+    permit = await gate.acquire(60, deadline_s=99)
+    with permit.awaiting(10, lambda: asked.append("it was here already")):
+        pass
+    clock.advance(50)
+    waiting = asyncio.create_task(gate.acquire(80, deadline_s=99))
+    while not gate.statistics().waiting_count:  # noqa: ASYNC110 - gives way until the task has come so far
+        await asyncio.sleep(0)
+    assert not asked
+    permit.release()
+    (await waiting).release()
+
+
+async def test_who_promised_nothing_is_not_helped_by_the_memory_of_those_who_did() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100, unpromised_share=0.5)
+    asked: list[str] = []
+    loud = await gate.acquire(50, deadline_s=99, promised=False)
+    silent = await gate.acquire(50, deadline_s=99)
+    with silent.awaiting(10, lambda: asked.append("promised")):
+        clock.advance(50)
+        waiting = asyncio.create_task(gate.acquire(10, deadline_s=99, promised=False))
+        while not gate.statistics().waiting_count:  # noqa: ASYNC110 - gives way until the task has come so far
+            await asyncio.sleep(0)
+        assert not asked
+        loud.release()
+        (await waiting).release()
+    silent.release()

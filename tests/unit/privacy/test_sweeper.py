@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is left in reference cycles is swept soon after calls end, and sweeping takes a bounded part of the time."""
+
+import asyncio
+
+import pytest
+from matting_gateway.privacy.sweeper import Sweeper
+from testkit.manual_clock import ManualClock
+
+
+class Sweeps:
+    """Counts the sweeps, each of which takes `took_s` of the clock's time; `happened` tells of the next."""
+
+    def __init__(self, took_s: float) -> None:
+        self.clock = ManualClock()
+        self.count = 0
+        self.happened = asyncio.Event()
+        self._took_s = took_s
+
+    def collect(self) -> int:
+        self.count += 1
+        self.clock.advance(self._took_s)
+        self.happened.set()
+        return 3
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(5):
+            await self.happened.wait()
+        self.happened.clear()
+
+
+async def test_many_calls_that_end_together_are_swept_after_once() -> None:
+    sweeps = Sweeps(0.001)
+    sweeper = Sweeper(now=sweeps.clock.now, collect=sweeps.collect)
+    for _ in range(100):
+        sweeper.call_ended()
+    await sweeps.wait()
+    assert (sweeper.statistics().sweep_count, sweeper.statistics().freed_count) == (1, 3)
+
+
+@pytest.mark.parametrize(("took_s", "pause_s"), [(0.001, 0.25), (0.02, 0.4), (1.0, 0.75)])
+async def test_sweeps_that_take_long_come_less_often_but_within_the_second(took_s: float, pause_s: float) -> None:
+    sweeps = Sweeps(took_s)
+    sweeper = Sweeper(now=sweeps.clock.now, collect=sweeps.collect)
+    sweeper.call_ended()
+    await sweeps.wait()
+    loop = asyncio.get_running_loop()
+    since_s = loop.time()
+    sweeper.call_ended()
+    await sweeps.wait()
+    assert loop.time() - since_s >= pause_s - 0.01  # never sooner; how much later is the machine's affair
