@@ -118,12 +118,14 @@ class SchedulerPlay:
         assert flight.patience_s > 0
 
     def check(self) -> None:
-        """Every job that was taken is in exactly one place: it waits, flies, or was answered once."""
+        """Every job that was taken is in exactly one place: it waits, flies, is about to hear, or was answered once."""
         waiting = self.core.waiting_entries()
         assert len(waiting) == self.core.waiting_count
         assert len(self.flying) == len(self.core.flights)
         assert self.core.flights.issuperset(self.flying)
         open_entries = [*waiting, *(entry for flight in self.flying for entry in flight.entries)]
+        # Who had to give way to a newcomer hears of it with the next pump.
+        open_entries += [action.entry for action in self.core._displaced if isinstance(action, Drop)]
         assert len(set(open_entries)) == len(open_entries)
         assert not self.answers or max(self.answers.values()) == 1
         assert len(open_entries) + len(self.answers) == len(self.accepted)
