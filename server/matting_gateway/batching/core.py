@@ -224,6 +224,14 @@ class SchedulerCore:
                 return
         actions.append(Drop(entry, reason))
 
+    def has_full_batch(self) -> bool:
+        """Return whether as many rows wait for some model as its batches should have."""
+        for group in self._groups.values():
+            lane = group.first_lane()
+            if lane is not None and lane.rows >= group.fleet.common_table(lane.key).preferred_rows:
+                return True
+        return False
+
     def wake_at(self) -> float | None:
         """Return when `pump` is to be called next if no event comes before."""
         soonest_s: float | None = None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
 from matting_gateway.batching.entry import Entry
+from matting_gateway.batching.gathering import Gathering
 from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerStatistics, Send
 from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
 from matting_gateway.batching.server import Flight
@@ -48,9 +49,12 @@ class Scheduler:
         self._clock = clock
         self._metrics = metrics
         self._core = SchedulerCore(endpoints, settings, stand_in, tenant_weight)
+        # Whoever receives a body that will be a job at once does so within this context.
+        self.coming = Gathering(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump_handle: asyncio.Handle | None = None
+        self._holds = False
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
         self._closed = False
@@ -81,6 +85,7 @@ class Scheduler:
         future.add_done_callback(lambda done: self._answered(entry, done))
         self._idle.clear()
         self._metrics.queue_depth.set(self._core.waiting_count)
+        self.coming.arrived(entry.arrived_s)
         self._wake()
         return future
 
@@ -116,9 +121,22 @@ class Scheduler:
         self._wake()
 
     def _wake(self) -> None:
-        # Once per turn of the loop, so that jobs that arrive together travel together.
-        if self._pump_handle is None and self._loop is not None:
-            self._pump_handle = self._loop.call_soon(self._pump)
+        """Look for batches to send: once per turn of the loop, or when what is still coming in has come."""
+        if self._loop is None:
+            return
+        hold_s = 0.0 if self._core.has_full_batch() else self.coming.hold_s(self._clock.now())
+        if self._pump_handle is not None:
+            if hold_s or not self._holds:
+                return
+            self._pump_handle.cancel()
+        self._holds = hold_s > 0.0
+        self._pump_handle = (
+            self._loop.call_later(hold_s, self._gathered) if self._holds else self._loop.call_soon(self._pump)
+        )
+
+    def _gathered(self) -> None:
+        self._pump_handle = None
+        self._wake()
 
     def _pump(self) -> None:
         if self._pump_handle is not None:
@@ -127,6 +145,7 @@ class Scheduler:
         if self._closed:
             return
         self._perform(self._core.pump(self._clock.now()))
+        self.coming.sent()
         self._after_change()
 
     def _after_change(self) -> None:
@@ -188,7 +207,7 @@ class Scheduler:
                 self._refuse(entry, copy_of(error))
             elif not entry.token.done():
                 entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
-        self._pump()
+        self._wake()
 
     @staticmethod
     def _result(flight: Flight, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float) -> JobResult:

@@ -26,6 +26,9 @@ class BatchingSettings:
         demand_window_s: Time constant over which the demand of tenants and deadline classes is measured.
         probe_interval_s: Once in so many seconds a job that seems hopeless only because the
             model is thought too slow is tried all the same, so that a wrong belief heals.
+        gather_gap_s: While bodies of jobs are coming in, a free slot waits for more jobs than it could
+            send so long after the last one came. With nothing coming in it never waits.
+        gather_most_s: And so long at most in all.
     """
 
     reply_margin_s: float = 0.003
@@ -37,3 +40,5 @@ class BatchingSettings:
     max_waiting_count: int = 100_000
     demand_window_s: float = 1.0
     probe_interval_s: float = 1.0
+    gather_gap_s: float = 0.002
+    gather_most_s: float = 0.010

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,7 +49,10 @@ _OUTCOMES = {
 
 
 class Queue(Protocol):
-    """The scheduler as the tensor door needs it."""
+    """The scheduler as the tensor door needs it; `coming` is entered while a body is received."""
+
+    @property
+    def coming(self) -> AbstractContextManager[None]: ...
 
     def submit(self, job: Job) -> asyncio.Future[JobResult]: ...
 

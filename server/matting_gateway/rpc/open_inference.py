@@ -56,6 +56,7 @@ class OpenInference:
         settings: DoorSettings,
         client_shared_memory: bool = False,
     ) -> None:
+        self._queue = queue
         self._gate = gate
         self._tenants = tenants
         self._draining = draining
@@ -105,12 +106,13 @@ class OpenInference:
         call = current_call()
         self._tenants.charge_request(call.tenant)
         with call.holding(await self._acquire(call, call.deadline_s)) as permit:
-            message = await self._reception.read(
-                context,
-                permit,
-                most_bytes=promise_of(call.metadata, self._settings).request_bytes,
-                missing=TensorInvalidError("The call ended without a request message."),
-            )
+            with self._queue.coming:
+                message = await self._reception.read(
+                    context,
+                    permit,
+                    most_bytes=promise_of(call.metadata, self._settings).request_bytes,
+                    missing=TensorInvalidError("The call ended without a request message."),
+                )
             permit.shrink(_COPIES_HELD * len(message))
             arrived = self._service.arrive(message, call)
             return join_and_release(await self._service.answer(arrived, call, call.deadline_s))
