@@ -51,13 +51,14 @@ def find_subject(alpha: Pixels) -> Finding:
     area_share = float(np.count_nonzero(core)) / core.size
     if area_share == 0 or not _is_subject(alpha, core, area_share):
         return Finding(None, 0.0)
-    _, labels = cv2.connectedComponents((alpha >= _SOFT).view(np.uint8), connectivity=8)
-    touched = np.zeros(int(labels.max()) + 1, bool)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats((alpha >= _SOFT).view(np.uint8), connectivity=8)
+    touched = np.zeros(len(boxes), bool)
     touched[labels[core]] = True
-    mask = touched[labels]
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    left, top = int(columns[0]), int(rows[0])
-    return Finding(Region(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top), area_share)
+    left, top, width, height = boxes[touched, : cv2.CC_STAT_AREA].T
+    right, bottom = int((left + width).max()), int((top + height).max())
+    return Finding(
+        Region(int(left.min()), int(top.min()), right - int(left.min()), bottom - int(top.min())), area_share
+    )
 
 
 def _is_subject(alpha: Pixels, core: Pixels, area_share: float) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutated image files by the million: no crash, no hang over a second, no error without a reason.
 
-Run: python tests/bench/fuzz_images.py [--count N] [--seed N]. Files that break the rule are kept in
+Run: python tests/bench/fuzz_images.py [--count N] [--seconds S] [--seed N]. Files that break the rule are kept in
 tests/corpus/images/ (named by what went wrong), where the test suite tries them again. Exit code 1 if there were any.
 """
 
@@ -21,11 +21,15 @@ CORPUS = pathlib.Path(__file__).parents[1] / "corpus" / "images"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     fuzzer = Fuzzer(dict(seeds()), arguments.seed)
+    end_s = time.monotonic() + arguments.seconds
     try:
         for _ in tqdm(range(arguments.count), unit="file", mininterval=5.0):
+            if time.monotonic() >= end_s:
+                break
             fuzzer.step()
     finally:
         fuzzer.close()

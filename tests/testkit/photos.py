@@ -35,8 +35,8 @@ def ellipse(width_px: int, height_px: int, area_share: float) -> NDArray[np.uint
     return alpha
 
 
-def photo_files(width_px: int, height_px: int) -> dict[str, bytes]:
-    """Return the sample photo as a file of every format whose way through a decoder differs, by name."""
+def photo_files(width_px: int, height_px: int, *names: str) -> dict[str, bytes]:
+    """Return the sample photo as a file of every format whose way through a decoder differs, or of those named."""
     color = Image.fromarray(sample_photo(width_px, height_px))
     clear = color.copy()
     clear.putalpha(Image.fromarray(ellipse(width_px, height_px, 0.7)))
@@ -57,7 +57,8 @@ def photo_files(width_px: int, height_px: int) -> dict[str, bytes]:
         ("AVIF", color, "AVIF", {"speed": 10}),
         ("AVIF, alpha", clear, "AVIF", {"speed": 10}),
     ):
-        out = io.BytesIO()
-        image.save(out, image_format, **options)
-        files[name] = out.getvalue()
+        if not names or name in names:
+            out = io.BytesIO()
+            image.save(out, image_format, **options)
+            files[name] = out.getvalue()
     return files

@@ -64,9 +64,10 @@ def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int
     plan = request.plan
     layout = Layout.of(plan)
     try:
+        # Before anything is mapped: what is in force still is the limit of the photo before.
+        memory.allow(request.memory_bytes + layout.total_bytes)
         content = mmap.mmap(content_fd, request.content_bytes, access=mmap.ACCESS_READ)
         room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED)
-        memory.allow(request.memory_bytes)
         canvas = SharedCanvas(layout, room) if plan.keep_color else PrivateCanvas()
         return _store(prepare_file(memoryview(content), plan, canvas), plan, layout, room)
     except GatewayError as error:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder processes: what they return, and what a bad photo can do to them."""
 
+import io
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from matting_gateway.errors import ImageTooLargeError, ImageUnreadableError
 from matting_gateway.imaging.decoders import DecoderProcess, Decoders
-from matting_gateway.imaging.plan import DecodePlan
+from matting_gateway.imaging.plan import DecodePlan, decoder_memory_bytes
+from PIL import Image
 from testkit.decoding import plan_of, prepared
 from testkit.image_seeds import seeds
 from testkit.pngs import write_png
@@ -63,6 +65,17 @@ def test_no_descriptor_is_left_behind(process: DecoderProcess) -> None:
         with pytest.raises(ImageUnreadableError):
             decode(process, PHOTO[:300], plan_of(PHOTO))
     assert open_files() == before
+
+
+def test_a_large_photo_after_a_small_one_has_its_own_limit(process: DecoderProcess) -> None:
+    small = plan_of(PHOTO)
+    process.decode(PHOTO, small, decoder_memory_bytes(small), 10.0)
+    out = io.BytesIO()
+    Image.new("RGB", (7000, 7000)).save(out, "PNG")
+    plan = plan_of(out.getvalue())
+    result = process.decode(out.getvalue(), plan, decoder_memory_bytes(plan), 30.0)
+    assert result.color is not None
+    assert result.color.shape == (7000, 7000, 3)
 
 
 def test_a_decoder_is_refused_more_memory_than_a_photo_may_need(process: DecoderProcess) -> None:

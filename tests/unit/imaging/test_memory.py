@@ -60,7 +60,7 @@ OUTPUTS = {
 async def room() -> AsyncIterator[Imaging]:
     room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
     await room.start()
-    await take(room, EncodedPhoto(photo_files(64, 64)["JPEG"]), CUTOUT)
+    await take(room, EncodedPhoto(photo_files(64, 64, "JPEG")["JPEG"]), CUTOUT)
     yield room
     await room.close()
 
@@ -93,3 +93,18 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
     assert peak.grown_bytes <= reserved, f"{peak.grown_bytes / 1e6:.0f} MB of {reserved / 1e6:.0f}"
     # What is reserved keeps other photos out: far too much would be wrong as well.
     assert reserved <= 4 * peak.grown_bytes + (40 << 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "times"),
+    [("JPEG", "alpha", 1), ("JPEG", "cutout", 3), ("JPEG, progressive", "cutout", 3), ("JPEG", "cutout fine", 3)],
+)
+async def test_a_photo_of_12_megapixels_takes_a_few_times_its_decoded_size_at_most(
+    room: Imaging, peak: PeakMemory, name: str, result: str, times: int
+) -> None:
+    photo = EncodedPhoto(photo_files(4000, 3000, name)[name])
+    ctypes.CDLL(None).malloc_trim(0)
+    peak.settle()
+    with peak:
+        await take(room, photo, OUTPUTS.get(result, CUTOUT))
+    assert peak.grown_bytes <= times * 3 * 4000 * 3000

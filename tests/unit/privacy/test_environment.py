@@ -29,3 +29,10 @@ def test_other_tunables_stay() -> None:
     tunables = scrub_environment({"GLIBC_TUNABLES": "glibc.cpu.x=1:nonsense"})["GLIBC_TUNABLES"].split(":")
     assert "glibc.cpu.x=1" in tunables
     assert "nonsense" not in tunables
+
+
+def test_the_gateway_gives_large_blocks_back_and_an_engine_keeps_them() -> None:
+    gateway = required_environment({}, scrub_memory=True)
+    assert f"glibc.malloc.mmap_threshold={2 << 20}" in gateway["GLIBC_TUNABLES"].split(":")
+    engine = scrub_environment(gateway)["GLIBC_TUNABLES"].split(":")
+    assert [entry for entry in engine if "mmap_threshold" in entry] == [f"glibc.malloc.mmap_threshold={32 << 20}"]
