@@ -10,8 +10,9 @@ import argparse
 import asyncio
 import multiprocessing
 import sys
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -36,26 +37,52 @@ def photo() -> pb.RemoveBackgroundRequest:
     return pb.RemoveBackgroundRequest(pixels=pixels, outputs=[pb.OutputSpec(raw=pb.RawEncoding())])
 
 
-async def honest(service: Service, rate_per_s: float, duration_s: float) -> float:
-    """Return the part of the honest calls that was answered in time."""
+@dataclass
+class Honest:
+    """What became of the honest calls: codes, and when those began that were not answered in time."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    lost_at_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        return self.codes["OK"] / self.codes.total()
+
+    def row(self) -> str:
+        """Return the cells of a table: part in time, 99th percentile of those, what became of the others and when."""
+        p99_s = sorted(self.latencies_s)[int(0.99 * len(self.latencies_s))]
+        others = ", ".join(f"{count} {code}" for code, count in self.codes.items() if code != "OK")
+        when = f" ({min(self.lost_at_s):.1f} to {max(self.lost_at_s):.1f} s)" if self.lost_at_s else ""
+        return f"{self.share:.3f} | {p99_s:.2f} | {others}{when}"
+
+
+async def honest(service: Service, rate_per_s: float, duration_s: float) -> Honest:
+    """Make the honest calls."""
     request = photo()
     metadata = (("x-matting-request-bytes", str(request.ByteSize())), ("x-matting-pixels", str(SIDE_PX * SIDE_PX)))
+    result = Honest()
     async with service.channel() as channel:
         stub = pb_grpc.MattingServiceStub(channel)  # type: ignore[no-untyped-call]  # generated without types
-
-        async def call() -> bool:
-            try:
-                await stub.RemoveBackground(request, timeout=DEADLINE_S, metadata=metadata)
-            except grpc.aio.AioRpcError:
-                return False
-            return True
-
         loop = asyncio.get_running_loop()
         began_s, calls = loop.time(), []
+
+        async def call() -> None:
+            since_s = loop.time()
+            try:
+                await stub.RemoveBackground(request, timeout=DEADLINE_S, metadata=metadata)
+            except grpc.aio.AioRpcError as exc:
+                result.codes[exc.code().name] += 1
+                result.lost_at_s.append(since_s - began_s)
+            else:
+                result.codes["OK"] += 1
+                result.latencies_s.append(loop.time() - since_s)
+
         for number in range(int(rate_per_s * duration_s)):
             await asyncio.sleep(began_s + number / rate_per_s - loop.time())
             calls.append(asyncio.create_task(call()))
-        return sum(await asyncio.gather(*calls)) / len(calls)
+        await asyncio.gather(*calls)
+    return result
 
 
 async def idle_stream(channel: grpc.aio.Channel) -> None:
@@ -85,8 +112,8 @@ def attack_in_process(service: Service, given: argparse.Namespace) -> None:
         asyncio.run(attack(service, given))
 
 
-async def besieged(service: Service, given: argparse.Namespace) -> float:
-    """Return the honest goodput from the moment on in which the others begin, in a process of their own."""
+async def besieged(service: Service, given: argparse.Namespace) -> Honest:
+    """Make the honest calls from the moment on in which the others begin, in a process of their own."""
     theirs = replace(service, output=None)
     attacker = multiprocessing.get_context("spawn").Process(target=attack_in_process, args=(theirs, given))
     attacker.start()
@@ -107,12 +134,14 @@ def main() -> None:
     given = parser.parse_args()
     with started_service("--repository", str(TEST_MODELS), "--default-model", "nothing") as service:
         process = psutil.Process(service.pid)
-        sys.stdout.write("| phase | honest in time | resident MiB | peak MiB |\n|---|---|---|---|\n")
+        sys.stdout.write(
+            "| phase | honest in time | p99 s | not in time | resident MiB | peak MiB |\n|---|---|---|---|---|---|\n"
+        )
         for phase in ("alone", "besieged", "alone"):
             calls = honest(service, given.rate, given.seconds) if phase == "alone" else besieged(service, given)
-            share = asyncio.run(calls)
+            made = asyncio.run(calls)
             peak_kib = int(Path(f"/proc/{service.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
-            sys.stdout.write(f"| {phase} | {share:.3f} | {process.memory_info().rss >> 20} | {peak_kib >> 10} |\n")
+            sys.stdout.write(f"| {phase} | {made.row()} | {process.memory_info().rss >> 20} | {peak_kib >> 10} |\n")
             sys.stdout.flush()
 
 

@@ -25,6 +25,10 @@ def make_server(
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", 2 * _MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", max_connection_streams),
+        # Calls that came and were not accepted yet, of about 20 KiB each. Past the first number gRPC cancels some at
+        # random, honest ones too, past the second all; by default already a thousand, which one flood of streams fills.
+        ("grpc.server.max_pending_requests", 12_288),
+        ("grpc.server.max_pending_requests_hard_limit", 16_384),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
