@@ -32,7 +32,7 @@ _KEPT_SHARE = 0.4
 class Setting:
     """How an entry may be run: `instance_count` at once, each with `thread_count` threads, batches of `batch_size`.
 
-    `side_by_side`: the images of a batch are computed at the same time, each by itself, instead of as one.
+    `side_by_side`: the images of a batch are computed each by itself, one a thread, instead of as one.
     """
 
     instance_count: int
@@ -58,11 +58,14 @@ Measure: TypeAlias = Callable[[Setting, float], float]
 
 
 def candidates(core_count: int, batch_sizes: Sequence[int]) -> list[Setting]:
-    """Every way to share the cores out evenly among instances or the images of a batch, with every batch size."""
+    """Every way to share the cores out evenly among instances and the images of a batch, with every batch size."""
     shared = [count for count in (1, 2, 4, 8, 16, 32) if count <= core_count]
-    sizes = sorted(batch_sizes)
-    beside = [Setting(1, core_count, size, side_by_side=True) for size in sizes if size > 1]
-    return [Setting(count, core_count // count, size) for count in shared for size in sizes] + beside
+    return [
+        Setting(count, core_count // count, size, beside)
+        for beside in (False, True)
+        for count in shared
+        for size in sorted(batch_sizes)
+    ]
 
 
 def best_setting(
@@ -124,7 +127,11 @@ def tuned(config: EntryConfig, setting: Setting, core_count: int) -> EntryConfig
 
 
 class OpenVinoMeter:
-    """Measures settings of one model file. Keeps the last compiled form, since batch sizes share it."""
+    """Measures settings of one model file. Keeps the last compiled form, since batch sizes share it.
+
+    Full batches and single images take turns: under light load few batches are full, and a setting that leaves cores
+    idle then is to show it.
+    """
 
     def __init__(self, path: Path, properties: dict[str, str], sides_px: tuple[int, int]) -> None:
         self._core = openvino.Core()
@@ -137,23 +144,24 @@ class OpenVinoMeter:
         compiled = self._compile(setting)
         rng = np.random.default_rng(0)
         batch = rng.integers(0, 256, (setting.batch_size, *self._shape), np.uint8)
-        runs = [_run_of(compiled, setting, batch) for _ in range(setting.instance_count)]
+        runs = [_run_of(compiled, setting) for _ in range(setting.instance_count)]
         for run in runs:
-            run()
+            run(batch)
         counts = [0] * len(runs)
         start = time.perf_counter()
 
         def work(index: int) -> None:
             while counts[index] == 0 or time.perf_counter() - start < seconds:
-                runs[index]()
-                counts[index] += 1
+                for images in (batch, batch[:1]):
+                    runs[index](images)
+                    counts[index] += len(images)
 
         threads = [threading.Thread(target=work, args=(index,)) for index in range(len(runs))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return sum(counts) * setting.batch_size / (time.perf_counter() - start)
+        return sum(counts) / (time.perf_counter() - start)
 
     def _compile(self, setting: Setting) -> openvino.CompiledModel:
         form = replace(setting, batch_size=0)
@@ -162,7 +170,7 @@ class OpenVinoMeter:
             properties = {**self._properties, "INFERENCE_NUM_THREADS": str(form.instance_count * form.thread_count)}
             model = self._model
             if form.side_by_side:
-                properties |= SIDE_BY_SIDE
+                properties |= SIDE_BY_SIDE | {"NUM_STREAMS": str(form.instance_count * form.thread_count)}
                 model = model.clone()
                 model.reshape([1, *self._shape])
             else:
@@ -176,16 +184,16 @@ class OpenVinoMeter:
         return self._compiled[1]
 
 
-def _run_of(compiled: openvino.CompiledModel, setting: Setting, batch: npt.NDArray[np.uint8]) -> Callable[[], None]:
-    """What computes the batch once, as the backend would."""
+def _run_of(compiled: openvino.CompiledModel, setting: Setting) -> Callable[[npt.NDArray[np.uint8]], None]:
+    """What computes a batch once, as the backend would."""
     if not setting.side_by_side:
         request = compiled.create_infer_request()
-        return lambda: request.infer({0: batch})
-    queue = openvino.AsyncInferQueue(compiled)
+        return lambda images: request.infer({0: images})
+    queue = openvino.AsyncInferQueue(compiled, max(1, setting.thread_count))
 
-    def run() -> None:
-        for row in range(len(batch)):
-            queue.start_async({0: batch[row : row + 1]})
+    def run(images: npt.NDArray[np.uint8]) -> None:
+        for row in range(len(images)):
+            queue.start_async({0: images[row : row + 1]})
         queue.wait_all()
 
     return run
