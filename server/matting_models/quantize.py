@@ -29,8 +29,8 @@ from matting_models.repository import ONNX_FILE, Repository
 # Makes an int8 form from photos, checked on some of them by index; gives its graph and differences.
 _Quantise: TypeAlias = Callable[[Sequence[Path], Sequence[int], Bound], tuple[onnx.ModelProto, list[float]]]
 
-# Part of what a cached result is known by: raise it when the same input shall give another result.
-_METHOD_VERSION = 2
+# Part of what a result is known by, cached or in place: raise it when the same input shall give another result.
+METHOD_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ def quantize(request: QuantizeRequest, repository: Repository, cache: Path, say:
     )
     with repository.building(target_name, version) as folder:
         link_or_copy(cached_model, folder / ONNX_FILE)
-        write_origin(folder, replace(origin, derived_from=request.name, bound_mean=request.bound.mean))
+        write_origin(
+            folder, replace(origin, derived_from=request.name, bound_mean=request.bound.mean, method=METHOD_VERSION)
+        )
         settle_config(repository, int8_config, version, rewrite=request.rewrite_config, say=say)
     page = cache / "reports" / f"{target_name}-quantize.html"
     write_report(page, report, request.bound)
@@ -180,7 +182,7 @@ def _seconds_per_image(runner: OpenVinoRunner, photos: Sequence[Pixels], rounds:
 
 def _key(request: QuantizeRequest, source: Path) -> str:
     told = {
-        "method": _METHOD_VERSION,
+        "method": METHOD_VERSION,
         "model": sha256_of(source),
         "photos": [sha256_of(path) for path in request.photos],
         "crops": request.crops_per_photo,
