@@ -21,6 +21,7 @@ from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.rpc.doors import Doors, Rooms
+from matting_gateway.rpc.model_health import ModelHealth
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import Settings
 from matting_gateway.telemetry.exposition import Exposition
@@ -82,6 +83,7 @@ class Gateway:
             tenant_weight=self.tenants.share_of,
         )
         self.doors = self._make_doors()
+        self._model_health = ModelHealth(self.pool, self.doors, logs, default_model=settings.default_model)
         self.exposition = Exposition(
             metrics.registry, may_read=self._may_read_metrics if settings.close_metrics else None
         )
@@ -213,8 +215,7 @@ class Gateway:
 
     def _backends_changed(self) -> None:
         self.scheduler.endpoints_changed()
-        serving = self._lifecycle is Lifecycle.SERVING and self.pool.can_serve(self.settings.default_model)
-        self.doors.health.update(serving=serving)
+        self._model_health.tell(serving=self._lifecycle is Lifecycle.SERVING)
 
     def _stand_in(self, key: BatchKey) -> BatchKey | None:
         """Return the key of the cheaper model that a model's configuration names, if it serves."""

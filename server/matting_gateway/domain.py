@@ -345,7 +345,7 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class ModelInstance:
-    """How one backend serves a model, as read back from it."""
+    """How one backend serves a model: as read back from it where it tells, else as it was asked to."""
 
     backend: str
     device: str
@@ -361,7 +361,8 @@ class ModelContract:
     `max_batch_size` is Triton's: 0 where the model has no batch dimension. `matting` is set
     exactly if the model has the one interface `image` UINT8 [H, W, 3] -> `alpha` UINT8 [H, W].
     `optional_inputs` names those of `inputs` that a request may leave out. `response_cache`: its
-    server is asked to keep answers for equal requests.
+    server is asked to keep answers for equal requests. `gpu_wanted` says that the configuration asks
+    for a GPU.
     """
 
     name: str
@@ -376,3 +377,4 @@ class ModelContract:
     instances: tuple[ModelInstance, ...]
     optional_inputs: frozenset[str] = frozenset()
     response_cache: bool = False
+    gpu_wanted: bool = False

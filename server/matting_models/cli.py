@@ -177,10 +177,12 @@ def verify_command(
 @click.option("--bound", type=float, default=0.01, show_default=True, help="Mean difference allowed, of 1.0.")
 @click.option("--worst", type=float, default=0.03, show_default=True, help="Difference allowed on any photo.")
 @click.option(
-    "--float-share", type=float, default=0.01, show_default=True, help="Share of the work left in f32 at once."
-)
-@click.option(
-    "--crops", type=click.IntRange(0, 32), default=2, show_default=True, help="Crops a photo beside the whole."
+    "--crops",
+    "crops_per_photo",
+    type=click.IntRange(0, 32),
+    default=2,
+    show_default=True,
+    help="Crops a photo beside the whole.",
 )
 @click.option(
     "--folds",

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from matting_models.recipe import Fit
 
+# Asks OpenVINO to compute the images of a batch side by side, each by itself: fixed shapes, which it fuses best.
+SIDE_BY_SIDE = {"PERFORMANCE_HINT": "THROUGHPUT"}
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:

@@ -69,8 +69,10 @@ class OpenVinoRunner:
         return np.array(self._request.get_output_tensor(0).data, np.uint8)
 
 
-def ort_session(path: Path, *, options: onnxruntime.SessionOptions | None = None) -> onnxruntime.InferenceSession:
-    """A quiet onnxruntime session on the CPU.
+def ort_session(
+    model: Path | bytes, *, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
+    """A quiet onnxruntime session on the CPU, of a file or of a model's bytes.
 
     Raises:
         EngineError: onnxruntime refuses the model.
@@ -78,9 +80,11 @@ def ort_session(path: Path, *, options: onnxruntime.SessionOptions | None = None
     options = options or onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = str(model) if isinstance(model, Path) else model
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _ort_errors() as exc:
-        raise EngineError(f"onnxruntime refuses {path}: {exc}") from exc
+        what = model if isinstance(model, Path) else "the model"
+        raise EngineError(f"onnxruntime refuses {what}: {exc}") from exc
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:

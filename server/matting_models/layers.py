@@ -53,13 +53,32 @@ def _multiplications(node: onnx.NodeProto, shapes: Shapes) -> float | None:
     return outputs * float(int((data or [1])[-1]))
 
 
-def cheapest(layers: list[Layer], share: float) -> list[str]:
-    """Names of as many of the cheapest layers as together stay within `share` of all multiplications."""
-    chosen: list[str] = []
-    left = share
-    for layer in sorted(layers, key=lambda layer: (layer.share, layer.name)):
-        left -= layer.share
-        if left < 0:
-            break
-        chosen.append(layer.name)
-    return chosen
+def end_layers(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the first layers, which the picture reaches through no other, and of the last."""
+    constants = {tensor.name for tensor in graph.initializer}
+    ends = _first(graph, [value.name for value in graph.input if value.name not in constants]) | _last(graph)
+    return tuple(node.name for node in graph.node if node.name in ends)
+
+
+def _first(graph: onnx.GraphProto, sources: list[str]) -> set[str]:
+    """Layers that read what comes from `sources` through no other layer; `graph` is in the order it runs."""
+    reached, found = set(sources), set()
+    for node in graph.node:
+        if reached.intersection(node.input):
+            if node.op_type in _HEAVY:
+                found.add(node.name)
+            else:
+                reached.update(node.output)
+    return found
+
+
+def _last(graph: onnx.GraphProto) -> set[str]:
+    """Layers whose answers reach an output through no other layer."""
+    reached, found = {value.name for value in graph.output}, set()
+    for node in reversed(graph.node):
+        if reached.intersection(node.output):
+            if node.op_type in _HEAVY:
+                found.add(node.name)
+            else:
+                reached.update(node.input)
+    return found

@@ -16,7 +16,8 @@ class Origin:
     """The original file, its hash, and how it is used.
 
     `catalogue` names the model in the catalogue it was fetched by, or is empty. `derived_from` names the entry an
-    int8 entry was quantised from. `bound_mean` is how far, on average, it may differ from the original (0 to 1).
+    int8 entry was quantised from, `method` by which version of the method. `bound_mean` is how far, on average, it may
+    differ from the original (0 to 1).
     """
 
     original: str
@@ -27,6 +28,7 @@ class Origin:
     recipe: Recipe
     derived_from: str = ""
     bound_mean: float = 0.0
+    method: int = 0
 
 
 def write_origin(folder: Path, origin: Origin) -> None:

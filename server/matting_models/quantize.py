@@ -14,13 +14,13 @@ import numpy as np
 import onnx
 
 from matting_models.calibration import calibration_pictures
-from matting_models.config import Accelerator
+from matting_models.config import SIDE_BY_SIDE, Accelerator
 from matting_models.config_reader import read_config
 from matting_models.engines import OpenVinoRunner, Pixels
 from matting_models.entry import settle_config
 from matting_models.errors import QuantizationError
 from matting_models.fetch import Say, link_or_copy, replacing, sha256_of
-from matting_models.int8 import REST_IN_F32, Bound, mean_difference, to_int8
+from matting_models.int8 import IN_F32, Bound, mean_difference, to_int8
 from matting_models.origin import read_origin, write_origin
 from matting_models.pictures import at_size, open_photo
 from matting_models.report import Column, table, write_json, write_page
@@ -29,16 +29,16 @@ from matting_models.repository import ONNX_FILE, Repository
 # Makes an int8 form from photos, checked on some of them by index; gives its graph and differences.
 _Quantise: TypeAlias = Callable[[Sequence[Path], Sequence[int], Bound], tuple[onnx.ModelProto, list[float]]]
 
-# Part of what a cached result is known by: raise it when the same input shall give another result.
-_METHOD_VERSION = 1
+# Part of what a result is known by, cached or in place: raise it when the same input shall give another result.
+METHOD_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeRequest:
     """What is asked of `models quantize`.
 
-    `float_share` is how much of the arithmetic stays in f32 from the start. `fold_count` 0 checks the bound on
-    the calibration photos themselves; 2 or more also tries it on photos left out, in so many rounds.
+    `fold_count` 0 checks the bound on the calibration photos themselves; 2 or more also tries it on photos left out,
+    in so many rounds.
     """
 
     name: str
@@ -46,7 +46,6 @@ class QuantizeRequest:
     version: int | None = None
     target_name: str = ""
     crops_per_photo: int = 2
-    float_share: float = 0.01
     bound: Bound = field(default_factory=Bound)
     seed: int = 0
     fold_count: int = 0
@@ -98,13 +97,15 @@ def quantize(request: QuantizeRequest, repository: Repository, cache: Path, say:
     else:
         report = _make(request, source, sides, cached_model, say)
         write_json(cached_report, asdict(report))
-    accelerator = Accelerator("openvino", parameters=REST_IN_F32)
+    accelerator = Accelerator("openvino", parameters=SIDE_BY_SIDE if config.max_batch_size else {})
     int8_config = replace(
         config, name=target_name, precision="int8", engine="openvino", accelerator=accelerator, stand_in=""
     )
     with repository.building(target_name, version) as folder:
         link_or_copy(cached_model, folder / ONNX_FILE)
-        write_origin(folder, replace(origin, derived_from=request.name, bound_mean=request.bound.mean))
+        write_origin(
+            folder, replace(origin, derived_from=request.name, bound_mean=request.bound.mean, method=METHOD_VERSION)
+        )
         settle_config(repository, int8_config, version, rewrite=request.rewrite_config, say=say)
     page = cache / "reports" / f"{target_name}-quantize.html"
     write_report(page, report, request.bound)
@@ -117,7 +118,7 @@ def quantize(request: QuantizeRequest, repository: Repository, cache: Path, say:
 
 def _make(request: QuantizeRequest, source: Path, sides: tuple[int, int], target: Path, say: Say) -> QuantizeReport:
     photos = [at_size(open_photo(path), sides) for path in request.photos]
-    full = OpenVinoRunner(source, REST_IN_F32)
+    full = OpenVinoRunner(source, IN_F32)
     expected = [full.run(photo[None])[0] for photo in photos]
     model = onnx.load(source)
 
@@ -128,7 +129,6 @@ def _make(request: QuantizeRequest, source: Path, sides: tuple[int, int], target
             [photos[index] for index in checked],
             [expected[index] for index in checked],
             sides_px=sides,
-            float_share=request.float_share,
             bound=bound,
             say=say,
         )
@@ -141,7 +141,7 @@ def _make(request: QuantizeRequest, source: Path, sides: tuple[int, int], target
     final, differences = quantised(request.photos, everything, request.bound)
     with replacing(target) as beside:
         onnx.save(final, beside)
-    seconds = [_seconds_per_image(runner, photos) for runner in (full, OpenVinoRunner(target, REST_IN_F32))]
+    seconds = [_seconds_per_image(runner, photos) for runner in (full, OpenVinoRunner(target))]
     return QuantizeReport(
         request.name,
         tuple(path.name for path in request.photos),
@@ -163,7 +163,7 @@ def _unseen_differences(
         seen = [index for index in range(len(photos)) if index not in left_out]
         say(f"round {fold + 1} of {request.fold_count}: without {', '.join(request.photos[i].name for i in left_out)}")
         model, _ = quantised([request.photos[index] for index in seen], seen, request.bound)
-        runner = OpenVinoRunner(model.SerializeToString(), REST_IN_F32)
+        runner = OpenVinoRunner(model.SerializeToString())
         for index in left_out:
             unseen[index] = mean_difference(runner.run(photos[index][None])[0], expected[index])
     return unseen if request.fold_count else []
@@ -182,11 +182,10 @@ def _seconds_per_image(runner: OpenVinoRunner, photos: Sequence[Pixels], rounds:
 
 def _key(request: QuantizeRequest, source: Path) -> str:
     told = {
-        "method": _METHOD_VERSION,
+        "method": METHOD_VERSION,
         "model": sha256_of(source),
         "photos": [sha256_of(path) for path in request.photos],
         "crops": request.crops_per_photo,
-        "float_share": request.float_share,
         "bound": asdict(request.bound),
         "seed": request.seed,
         "folds": request.fold_count,
@@ -212,7 +211,8 @@ def write_report(path: Path, report: QuantizeReport, bound: Bound) -> None:
     summary = (
         f"On average {np.mean(report.differences):.4f} of 1.0, at worst {max(report.differences):.4f} (bound "
         f"{bound.mean} and {bound.worst_photo}). {report.float_layer_count} layers, {report.float_share:.1%} of the "
-        f"arithmetic, are left in f32. One image: f32 {report.seconds_f32:.3f} s, int8 {report.seconds_int8:.3f} s."
+        f"arithmetic, are left in floating point. One image: f32 {report.seconds_f32:.3f} s, int8 "
+        f"{report.seconds_int8:.3f} s."
     )
     write_page(
         path,

@@ -72,9 +72,10 @@ def write_json(path: Path, content: object) -> None:
 def write_contact_sheet(path: Path, verification: Verification) -> None:
     """The page of `models verify`: each picture, the original's alpha, ours, and the difference."""
     bounds = verification.bounds
+    anywhere = f"{bounds.worst_steps}/255 anywhere and " if bounds.worst_steps < 255 else ""
     summary = (
-        f"Engine {verification.engine}. Allowed: {bounds.worst_steps}/255 anywhere, {bounds.mean} on average of 1.0. "
-        f"Found on average {verification.mean:.5f}."
+        f"Engine {verification.engine}. Allowed for each picture: {anywhere}{bounds.mean} on average, of 1.0. "
+        f"Found {verification.mean:.5f} on average over all that count."
     )
     batches = table(
         Column("batch of", tuple(str(outcome.size) for outcome in verification.batches)),
@@ -104,6 +105,8 @@ def _picture_row(picture: PictureResult) -> str:
         (shown, f"difference, {_DIFFERENCE_GAIN} times"),
     )
     head = f"{picture.name}: {picture.mean:.5f} on average, {picture.worst_steps}/255 at most"
+    if not picture.counts:
+        head += " (does not count: nothing is in it to find)"
     return f"<h3>{html.escape(head)}</h3><div class='row'>{''.join(_figure(*figure) for figure in figures)}</div>"
 
 

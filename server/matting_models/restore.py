@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes single layers of a quantised graph back to floating point, so that their harm can be measured."""
+"""Gives single layers of a quantised graph their own weights back, so that the harm of rounding can be measured."""
 
 from collections.abc import Collection
 
@@ -11,35 +11,17 @@ _PREFIX = "float."
 
 
 def restored(quantised: onnx.ModelProto, original: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
-    """A copy of `quantised` in which `layers` have their own weights back and answer unrounded.
+    """A copy of `quantised` in which `layers` compute with their own weights, in floating point.
 
-    Both graphs must name their nodes alike.
+    What they are given and what they answer stays rounded: were it not, all layers that read such an answer beside
+    another's would have to follow. Both graphs must name their nodes alike.
     """
     model = onnx.ModelProto()
     model.CopyFrom(quantised)
     graph = model.graph
-    wanted = set(layers)
-    producers = {output: node for node in graph.node for output in node.output}
-    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            readers.setdefault(name, []).append((node, index))
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear" and _layer_behind(node.input[0], producers) in wanted:
-            for dequantize, _ in readers.get(node.output[0], []):
-                for reader, index in readers.get(dequantize.output[0], []):
-                    reader.input[index] = node.input[0]
-    _give_weights_back(graph, original.graph, wanted)
+    _give_weights_back(graph, original.graph, set(layers))
     keep_only(graph, [output.name for output in graph.output])
     return model
-
-
-def _layer_behind(tensor: str, producers: dict[str, onnx.NodeProto]) -> str:
-    """The heavy layer whose answer a tensor is, seen through what only passes one input on."""
-    node = producers.get(tensor)
-    while node is not None and node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
-        node = producers.get(node.input[0]) if node.input else None
-    return "" if node is None else node.name
 
 
 def _give_weights_back(graph: onnx.GraphProto, original: onnx.GraphProto, layers: set[str]) -> None:

@@ -9,8 +9,8 @@ from matting_models.add import AddRequest, add
 from matting_models.catalogue import Places
 from matting_models.errors import ModelsError
 from matting_models.fetch import Say
-from matting_models.origin import ORIGIN_FILE
-from matting_models.quantize import QuantizeRequest, quantize
+from matting_models.origin import ORIGIN_FILE, read_origin
+from matting_models.quantize import METHOD_VERSION, QuantizeRequest, quantize
 from matting_models.repository import ONNX_FILE, Repository
 from matting_models.samples import ensure_samples
 from matting_models.variants import Variant
@@ -19,7 +19,9 @@ DEFAULT_MODEL = "u2net"
 
 
 def set_up(repository: Repository, places: Places, say: Say, *, with_int8: bool = True) -> None:
-    """Leaves the default model, its int8 form and the sample photos in place. What is there stays.
+    """Leaves the default model, its int8 form and the sample photos in place.
+
+    What is there stays, but for an int8 form made in an older way than its committed configuration is for.
 
     Raises:
         ModelsError: a step failed; those before it stay done.
@@ -28,13 +30,17 @@ def set_up(repository: Repository, places: Places, say: Say, *, with_int8: bool 
     say(f"sample photos: {photos[0].parent}")
     if not _is_there(repository, DEFAULT_MODEL):
         add(AddRequest(DEFAULT_MODEL, name=DEFAULT_MODEL, variant=Variant(), replace=True), repository, places, say)
-    if with_int8 and not _is_there(repository, f"{DEFAULT_MODEL}-int8"):
+    if with_int8 and not _is_of_this_method(repository, f"{DEFAULT_MODEL}-int8"):
         quantize(QuantizeRequest(DEFAULT_MODEL, photos, replace=True), repository, places.cache, say)
 
 
 def _is_there(repository: Repository, name: str) -> bool:
     folder = repository.version_folder(name, 1)
     return (folder / ONNX_FILE).is_file() and (folder / ORIGIN_FILE).is_file()
+
+
+def _is_of_this_method(repository: Repository, name: str) -> bool:
+    return _is_there(repository, name) and read_origin(repository.version_folder(name, 1)).method == METHOD_VERSION
 
 
 @click.command()

@@ -9,7 +9,7 @@ from matting_models.config_reader import is_ours, read_config
 from matting_models.errors import ConfigBrokenError
 from matting_models.fetch import Say
 from matting_models.repository import Repository
-from matting_models.tune import ROUNDS_S, OpenVinoMeter, best_setting, candidates, choose, tuned
+from matting_models.tune import ROUNDS_S, TUNED_PROPERTIES, OpenVinoMeter, best_setting, candidates, choose, tuned
 
 
 def tune(
@@ -39,11 +39,7 @@ def tune(
     cores = len(os.sched_getaffinity(0))
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size] if config.max_batch_size else [1]
     sides = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
-    kept = {
-        key: value
-        for key, value in config.accelerator.parameters.items()
-        if key not in ("NUM_STREAMS", "INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING")
-    }
+    kept = {key: value for key, value in config.accelerator.parameters.items() if key not in TUNED_PROPERTIES}
     settings = candidates(cores, sizes)
     say(f"measuring {len(settings)} settings of {name} on {cores} cores")
     chosen = choose(best_setting(settings, OpenVinoMeter(path, kept, sides), say, rounds_s))

@@ -36,7 +36,7 @@ REDUCED = Bounds(worst_steps=255, mean=0.03, of_pictures_without_content=False)
 class PictureResult:
     """One picture: how the entry's alpha differs from the original's.
 
-    `failures` are in words. The arrays are uint8, [H, W, 3] and [H, W].
+    `failures` are in words. `counts` says whether the bounds are for it. The arrays are uint8, [H, W, 3] and [H, W].
     """
 
     name: str
@@ -44,6 +44,7 @@ class PictureResult:
     expected: Pixels = field(repr=False)
     found: Pixels = field(repr=False)
     failures: tuple[str, ...]
+    counts: bool = True
 
     @property
     def mean(self) -> float:
@@ -72,8 +73,8 @@ class Verification:
 
     @property
     def mean(self) -> float:
-        """Mean difference over the photos and pictures."""
-        return float(np.mean([picture.mean for picture in self.pictures]))
+        """Mean difference over the pictures that count."""
+        return float(np.mean([picture.mean for picture in self.pictures if picture.counts]))
 
 
 def verify_entry(
@@ -99,7 +100,8 @@ def verify_entry(
         told = _failures(expected, found, bounds, empty=name in without_content)
         if not is_finite:
             told = (*told, "the original network itself answers with NaN or infinity")
-        pictures.append(PictureResult(name, image, expected, found, told))
+        counts = bounds.of_pictures_without_content or name not in without_content
+        pictures.append(PictureResult(name, image, expected, found, told, counts))
     everything = [picture.image for picture in pictures]
     alone = [picture.found for picture in pictures]
     batches = tuple(

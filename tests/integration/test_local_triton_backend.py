@@ -26,6 +26,7 @@ pytestmark = pytest.mark.triton
 _MERGING = "dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 300000 }"
 _WARM = """model_warmup [ { name: "two" batch_size: 2
   inputs { key: "image" value { data_type: TYPE_UINT8 dims: [ 8, 8, 3 ] zero_data: true } } } ]"""
+_SIDE_BY_SIDE = OPENVINO.replace("{ key", '{ key: "PERFORMANCE_HINT" value: "THROUGHPUT" } parameters { key', 1)
 _REFUSED = OPENVINO.replace("INFERENCE_PRECISION_HINT", "NO_SUCH_PROPERTY")
 _UNKNOWN = OPENVINO.replace('"openvino"', '"abacus"')
 _CANARY_SIDE_PX = 64
@@ -36,6 +37,7 @@ _TWO_INSTANCES = "instance_group [ { count: 2 kind: KIND_CPU } ]"
 def server(triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTriton]:
     repository = tmp_path_factory.mktemp("models")
     write_entry(repository, "openvino", more=OPENVINO + _WARM)
+    write_entry(repository, "side_by_side", more=_SIDE_BY_SIDE + _WARM)
     write_entry(repository, "plain", more=_WARM)
     write_entry(repository, "merging", more=_MERGING, any_size=True)
     write_entry(repository, "canary", more=OPENVINO, side_px=_CANARY_SIDE_PX)
@@ -69,7 +71,7 @@ def _infer(
     return alpha
 
 
-@pytest.mark.parametrize("model", ["openvino", "plain"])
+@pytest.mark.parametrize("model", ["openvino", "side_by_side", "plain"])
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_both_engines_answer_batches_of_any_size(
     client: triton_client.InferenceServerClient, model: str, count: int
@@ -134,6 +136,13 @@ def test_models_that_cannot_be_loaded_say_why(server: LocalTriton) -> None:
 
 def test_the_pools_of_the_backend_have_no_name_left(server: LocalTriton) -> None:
     assert segments(server.shm_prefix) == []
+
+
+@pytest.mark.parametrize("model", ["openvino", "side_by_side"])
+def test_a_model_serves_on_after_it_was_scrubbed(client: triton_client.InferenceServerClient, model: str) -> None:
+    image = _photos(3)
+    assert not _infer(client, model, np.zeros((8, 8, 8, 3), np.uint8), "scrub").any()
+    np.testing.assert_array_equal(_infer(client, model, image), expected_alpha(image))
 
 
 def test_nothing_of_a_batch_is_left_in_the_pool_after_scrubbing(

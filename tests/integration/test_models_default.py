@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from matting_models.config_reader import read_config
 from matting_models.engines import OpenVinoRunner
-from matting_models.int8 import REST_IN_F32, mean_difference
+from matting_models.int8 import IN_F32, mean_difference
 from matting_models.pictures import at_size, open_photo
 from matting_models.reference import Reference
 from matting_models.repository import Repository
@@ -33,8 +33,8 @@ def photos() -> list[npt.NDArray[np.uint8]]:
 def test_f32_gives_the_numbers_of_rembg_and_int8_stays_near(photos: list[npt.NDArray[np.uint8]]) -> None:
     original, origin = original_file(REPOSITORY, DEFAULT_MODEL, CACHE, print)
     reference = Reference(original, origin.recipe, origin.output_name)
-    exact = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL), REST_IN_F32)
-    reduced = OpenVinoRunner(REPOSITORY.model_path(f"{DEFAULT_MODEL}-int8"), REST_IN_F32)
+    exact = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL), IN_F32)
+    reduced = OpenVinoRunner(REPOSITORY.model_path(f"{DEFAULT_MODEL}-int8"))
     for photo in photos[:2]:
         expected, _ = reference.answer(photo)
         found = exact.run(photo[None])[0]
@@ -45,7 +45,7 @@ def test_f32_gives_the_numbers_of_rembg_and_int8_stays_near(photos: list[npt.NDA
 
 @pytest.mark.parametrize("suffix", ["", "-int8"])
 def test_a_photo_is_answered_the_same_in_any_company(suffix: str, photos: list[npt.NDArray[np.uint8]]) -> None:
-    runner = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL + suffix), REST_IN_F32)
+    runner = OpenVinoRunner(REPOSITORY.model_path(DEFAULT_MODEL + suffix), IN_F32)
     alone = runner.run(photos[0][None])[0]
     together = runner.run(np.stack([photos[2], photos[0], photos[1]]))[1]
     assert np.abs(together.astype(int) - alone).max() <= 1

@@ -19,12 +19,35 @@ from matting_models.variants import Variant
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit import tiny_networks as tiny
+from testkit.families import FAMILIES, pictures, straightforward
 from testkit.local_triton import QUICK_START
 from tritonclient.utils import InferenceServerException
 
 pytestmark = pytest.mark.triton
 
 F32 = Variant("openvino", "f32")
+
+
+def test_each_preset_is_served_with_the_answers_of_its_authors_program(
+    triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("presets")
+    repository = Repository(folder / "repository")
+    originals = {family: family.save(folder / f"{family.preset}.onnx") for family in FAMILIES}
+    for family, original in originals.items():
+        request = AddRequest(str(original), name=family.preset, preset=family.preset, variant=F32)
+        add(request, repository, Places(folder / "cache"), print)
+    images = pictures(5, 32)
+    with (
+        LocalTriton(triton_runtime, repository.root, grace_s=0, extra_arguments=QUICK_START) as triton,
+        triton_client.InferenceServerClient(triton.grpc_address) as client,
+    ):
+        assert triton.failed_models == {}
+        for family, original in originals.items():
+            expected = np.stack([straightforward(family, original, image) for image in images])
+            batches = [images] if family.batches else [image[None] for image in images]
+            found = np.concatenate([infer(client, family.preset, batch) for batch in batches])
+            assert np.abs(found.astype(int) - expected).max() <= 1, family.preset
 
 
 @pytest.fixture(scope="module")

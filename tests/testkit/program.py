@@ -24,13 +24,14 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Service:
-    """A running program. `events` holds every line of its log so far."""
+    """A running program. `events` holds every line of its log so far; `told` is notified of each."""
 
     process: asyncio.subprocess.Process
     channel: grpc.aio.Channel
     address: str
     metrics_address: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    told: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
     def stub(self) -> pb_grpc.MattingServiceStub:
@@ -48,6 +49,15 @@ class Service:
 
     async def metric(self, name: str, **labels: str) -> float:
         return (await self.metrics()).get((name, tuple(sorted(labels.items()))), 0.0)
+
+    async def events_named(self, name: str) -> list[dict[str, Any]]:
+        """Return the log's lines of that event, as soon as there is one."""
+
+        def named() -> list[dict[str, Any]]:
+            return [event for event in self.events if event["event"] == name]
+
+        async with asyncio.timeout(30), self.told:
+            return await self.told.wait_for(named)
 
     async def stop(self) -> int:
         """Stop it as its operator would, and return its exit code."""
@@ -68,6 +78,7 @@ async def running_service(
     )  # fmt: skip
     addresses: dict[str, str] = {}
     events: list[dict[str, Any]] = []
+    told = asyncio.Condition()
     listening = asyncio.Event()
 
     async def follow() -> None:
@@ -75,7 +86,9 @@ async def running_service(
             raise RuntimeError("the program's output is not piped")
         async for line in process.stdout:
             event = json.loads(line)
-            events.append(event)
+            async with told:
+                events.append(event)
+                told.notify_all()
             if event["event"] == "listening":
                 addresses[event["state"]] = event["address"]
                 if len(addresses) == 2:
@@ -92,7 +105,7 @@ async def running_service(
         async with grpc.aio.insecure_channel(addresses["grpc"], options=options) as channel:
             if serving:
                 await wait_serving(channel)
-            yield Service(process, channel, addresses["grpc"], addresses["metrics"], events)
+            yield Service(process, channel, addresses["grpc"], addresses["metrics"], events, told)
     finally:
         if process.returncode is None:
             process.terminate()

@@ -59,10 +59,15 @@ class Net:
         return path
 
 
-def u2net(side: int = 32, *, opset: int = 11, input_name: str = "input.1", first: str = "1959", width: int = 4) -> Net:
-    """Seven sigmoid outputs, batch 1 declared, and a resize to constant sizes that hides it."""
+def u2net(side: int = 32, *, input_name: str = "input.1", first: str = "1959", width: int = 4, depth: int = 0) -> Net:
+    """Seven sigmoid outputs, batch 1 declared, and a resize to constant sizes that hides it.
+
+    `depth` is how many convolutions lie between the first and the last.
+    """
     net = Net(input_name, [1, 3, side, side])
     net.conv(3, width, stride=2).op("Relu")
+    for _ in range(depth):
+        net.conv(width, width).op("Relu")
     small = net.at
     sizes = net.constant(np.array([1, width, side, side], np.int64))
     empty = net.constant(np.array([], np.float32))

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""grpc.health.v1.Health from the state of the gateway: SERVING exactly while a photo could be served."""
+"""grpc.health.v1.Health from the state of the gateway: SERVING exactly while a photo could be served.
+
+Each model has a health service of its own too, `model/NAME`.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,6 +23,7 @@ class Health:
         self._services = ("", *services)
         self._servicer = health_aio.HealthServicer()
         self._serving = False
+        self._models: dict[str, bool] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -28,9 +32,13 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         self._task = asyncio.create_task(self._follow(), name="health")
 
-    def update(self, *, serving: bool) -> None:
-        if serving != self._serving:
-            self._serving = serving
+    def update(self, *, serving: bool, models: Mapping[str, bool] | None = None) -> None:
+        """Tell of the default model, as which the gateway itself counts, and of each model; None: all alike."""
+        told = dict.fromkeys(self._models, serving) if models is None else dict(models)
+        # A model that is gone stays known, and is not served.
+        told = dict.fromkeys(self._models, False) | told
+        if (serving, told) != (self._serving, self._models):
+            self._serving, self._models = serving, told
             self._changed.set()
 
     @property
@@ -50,6 +58,7 @@ class Health:
             await self._write()
 
     async def _write(self) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if self._serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in self._services:
-            await self._servicer.set(service, status)
+        status = health_pb2.HealthCheckResponse
+        serving = dict.fromkeys(self._services, self._serving)
+        for service, served in (serving | {f"model/{name}": well for name, well in self._models.items()}).items():
+            await self._servicer.set(service, status.SERVING if served else status.NOT_SERVING)

@@ -61,6 +61,7 @@ class Event(Enum):
     PLAINTEXT = "plaintext"
     BACKEND_UP = "backend_up"
     BACKEND_DOWN = "backend_down"
+    GPU_UNUSED = "gpu_unused"
     TRITON_STARTED = "triton_started"
     TRITON_DIED = "triton_died"
     TRITON_STATE = "triton_state"

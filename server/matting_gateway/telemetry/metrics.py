@@ -78,6 +78,12 @@ class Metrics:
         self.backend_inflight = Gauge(
             "matting_backend_inflight", "Batches in flight on the backend.", ("backend",), registry=registry
         )
+        self.model_instances = Gauge(
+            "matting_model_instances",
+            "Copies of a model that run on a backend, by what really serves them where the backend tells.",
+            ("backend", "model", "engine", "device", "precision"),
+            registry=registry,
+        )
         self.queue_depth = Gauge("matting_queue_depth", "Jobs waiting for a backend.", registry=registry)
         self.dropped = Counter(
             "matting_dropped", "Work given up without an answer in time, by reason.", ("reason",), registry=registry

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tritonclient.grpc import model_config_pb2
 
 from matting_gateway.domain import BatchKey, Fit, ModelContract, ModelInput, ModelInstance, TensorSpec
+from matting_gateway.triton.control import Described
 
 MATTING_INPUT = "image"
 MATTING_OUTPUT = "alpha"
@@ -35,6 +36,7 @@ def read_contract(backend: str, versions: Iterable[str], config: model_config_pb
         instances=_instances(backend, config, parameters),
         optional_inputs=frozenset(i.name for i in config.input if i.optional),
         response_cache=config.response_cache.enable,
+        gpu_wanted=_wants_gpu(config),
     )
     return replace(contract, matting=_matting_input(contract))
 
@@ -85,6 +87,28 @@ def fits_shape(shape: Sequence[int], declared: Sequence[int]) -> bool:
 def instance_count(contract: ModelContract) -> int:
     """Return how many batches of a model are computed at the same time."""
     return max(1, sum(instance.instance_count for instance in contract.instances))
+
+
+def as_described(contract: ModelContract, described: Described) -> ModelContract:
+    """Return the contract with what its backend says really serves it in place of what it was asked for."""
+
+    def as_told(asked: ModelInstance) -> ModelInstance:
+        # Which of several GPUs it is, only the configuration knows.
+        device = asked.device if asked.device.startswith(described.device) else described.device
+        return replace(asked, device=device, engine=described.engine, precision=described.precision)
+
+    return replace(contract, instances=tuple(map(as_told, contract.instances)))
+
+
+def gpu_unused(contract: ModelContract) -> bool:
+    """Whether a GPU is asked for, and a backend serves the model on its CPU."""
+    return contract.gpu_wanted and any(instance.device == "cpu" for instance in contract.instances)
+
+
+def _wants_gpu(config: model_config_pb2.ModelConfig) -> bool:
+    kinds = {group.kind for group in config.instance_group}
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return model_config_pb2.ModelInstanceGroup.KIND_GPU in kinds or len(accelerators) > 0
 
 
 def _instances(

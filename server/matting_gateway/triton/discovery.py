@@ -2,16 +2,19 @@
 """Asking one Triton whether it lives and what it serves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from matting_gateway.domain import ModelContract
-from matting_gateway.triton.contract import read_contract
+from matting_gateway.triton.contract import as_described, read_contract
+from matting_gateway.triton.control import DESCRIBE, Described, control_request, read_description
 from matting_gateway.triton.practice import Practice, read_practice
 
 _READY = "READY"
+# Ours goes by the name of the native one, so that one configuration serves both.
+_DESCRIBING_BACKEND = "onnxruntime"
 
 
 class NotATritonError(Exception):
@@ -36,8 +39,8 @@ class Discoverer:
         self._backend = backend
         self._timeout_s = timeout_s
 
-    async def look(self, known: Discovery | None) -> Discovery:
-        """Return what is served now; configurations of unchanged `known` versions are not asked for again.
+    async def look(self, known: Discovery | None, *, afresh: bool = False) -> Discovery:
+        """Return what is served now; configurations of unchanged `known` versions are asked for again only if `afresh`.
 
         Raises:
             grpc.aio.AioRpcError: It does not answer, or not well.
@@ -48,7 +51,7 @@ class Discoverer:
             if not live.live:
                 raise NotATritonError("the server says that it is not live")
             version, extensions = (
-                (known.server_version, known.extensions) if known is not None else await self._server()
+                (known.server_version, known.extensions) if known is not None and not afresh else await self._server()
             )
             ready = await self._ready_versions()
         except grpc.aio.AioRpcError as exc:
@@ -59,11 +62,11 @@ class Discoverer:
         models: dict[str, ModelContract] = {}
         for name, versions in ready.items():
             contract = old.get(name)
-            if contract is None or set(contract.versions) != versions:
-                contract = await self._contract(name, versions)
+            if afresh or contract is None or set(contract.versions) != versions:
+                contract = await self._contract(name, versions, contract)
             if contract is not None:
                 models[name] = contract
-        if known is not None and known.models == models:
+        if known is not None and not afresh and known.models == models:
             practice = known.practice
         else:
             practice = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
@@ -83,7 +86,7 @@ class Discoverer:
                 ready.setdefault(model.name, set()).add(model.version)
         return ready
 
-    async def _contract(self, name: str, versions: set[str]) -> ModelContract | None:
+    async def _contract(self, name: str, versions: set[str], known: ModelContract | None) -> ModelContract | None:
         """Read a model's configuration; None where it was unloaded since the index was read."""
         try:
             answer = await self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=self._timeout_s)
@@ -91,4 +94,20 @@ class Discoverer:
             if exc.code() is grpc.StatusCode.NOT_FOUND:
                 return None
             raise
-        return read_contract(self._backend, versions, answer.config)
+        contract = read_contract(self._backend, versions, answer.config)
+        if answer.config.backend != _DESCRIBING_BACKEND or contract.matting is None:
+            return contract
+        described = await self._describe(contract)
+        if described is not None:
+            return as_described(contract, described)
+        # Too busy to tell: what it told before holds for the same configuration.
+        same = known is not None and replace(known, instances=contract.instances) == contract
+        return known if same else contract
+
+    async def _describe(self, contract: ModelContract) -> Described | None:
+        """Ask what really serves the model; None where it does not tell."""
+        request = control_request(contract, DESCRIBE, row_count=1)
+        try:
+            return read_description(await self._stub.ModelInfer(request, timeout=self._timeout_s))
+        except grpc.aio.AioRpcError:
+            return None

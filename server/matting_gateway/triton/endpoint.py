@@ -11,6 +11,7 @@ import grpc
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchResult, ModelContract
 from matting_gateway.errors import BackendContractError, BackendUnavailableError
+from matting_gateway.telemetry.instance_series import InstanceSeries
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton import failures
 from matting_gateway.triton.addresses import Address
@@ -57,12 +58,12 @@ class Endpoint:
         self._config_read_s = 0.0
         # Model -> time until which it is not used here.
         self._suspects: dict[str, float] = {}
+        self._instance_series = InstanceSeries(metrics.model_instances)
         self._idle = asyncio.Event()
         self._idle.set()
         self._executions = executions
         self._scrubber = Scrubber(self._send, self._contract) if settings.scrub_backends else None
-        self._batch_count = 0
-        self._failure_count = 0
+        self._batch_count = self._failure_count = 0
 
     @property
     def models(self) -> Mapping[str, ModelContract]:
@@ -86,6 +87,7 @@ class Endpoint:
             await self._scrubber.close()
         await self._connection.close()
         self._metrics.backend_up.remove(self.address.label)
+        self._instance_series.tell(())
 
     async def wait_idle(self) -> None:
         """Wait until no batch is in flight."""
@@ -221,7 +223,7 @@ class Endpoint:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
         try:
-            seen = await self._connection.link.discoverer.look(None if stale else self._known)
+            seen = await self._connection.link.discoverer.look(self._known, afresh=stale)
         except (grpc.aio.AioRpcError, NotATritonError) as exc:
             self._set_health(healthy=False, state=failures.describe(exc))
             return False
@@ -229,6 +231,7 @@ class Endpoint:
             self._config_read_s = now_s
         changed = self._known is None or seen.models != self._known.models
         self._known = seen
+        self._instance_series.tell(seen.models.values())
         if changed and self.healthy:
             self._on_change()
         self._set_health(healthy=True, state="up")

@@ -11,7 +11,7 @@ from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, 
 from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.addresses import Address, ConfiguredAddress
-from matting_gateway.triton.contract import accepts, instance_count, merge, newest_first
+from matting_gateway.triton.contract import accepts, gpu_unused, instance_count, merge, newest_first
 from matting_gateway.triton.endpoint import Endpoint
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.executions import Executions
@@ -159,6 +159,16 @@ class Pool:
         return {
             configured.text: together(told.get(place.label, Practice()) for place in self._places.get(configured, ()))
             for configured in self._configured
+        }
+
+    def on_cpu_instead(self) -> dict[str, str]:
+        """Return the models that ask for a GPU and are served on a CPU, and a backend that does so."""
+        return {
+            model: endpoint.address.label
+            for endpoint in self._endpoints.values()
+            if endpoint.healthy
+            for model, contract in endpoint.models.items()
+            if gpu_unused(contract)
         }
 
     def statistics(self) -> PoolStatistics:

@@ -8,22 +8,17 @@ other runs it once.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from tritonclient.grpc import service_pb2
-
-from matting_gateway.domain import ModelContract, TensorSpec
+from matting_gateway.domain import ModelContract
 from matting_gateway.errors import GatewayError
+from matting_gateway.triton.control import SCRUB, control_request
 
 REST_S = 0.35
 _TIMEOUT_S = 5.0
 # As many batches as may be on their way to an instance at once, so that their places are covered too.
 _BATCHES_PER_INSTANCE = 2
-_CONTROL, _SCRUB = "matting_control", "scrub"
-_ITEM_BYTES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, "BF16": 2}
-_ITEM_BYTES |= {"UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8}
 
 
 class Scrubber:
@@ -114,24 +109,5 @@ def scrub_request(contract: ModelContract, *, fewer_rows: int = 0) -> bytes | No
     """Return the request that overwrites what was a model's, or None for a model that cannot be sent it."""
     if fewer_rows and contract.max_batch_size <= fewer_rows:
         return None
-    if contract.decoupled or contract.stateful or any(spec.datatype not in _ITEM_BYTES for spec in contract.inputs):
-        return None
-    request = service_pb2.ModelInferRequest(model_name=contract.name)
-    request.parameters[_CONTROL].string_param = _SCRUB
-    for spec in contract.inputs:
-        shape = _largest_shape(contract, spec, fewer_rows)
-        request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
-        request.raw_input_contents.append(bytes(math.prod(shape) * _ITEM_BYTES[spec.datatype]))
-    data: bytes = request.SerializeToString()
-    return data
-
-
-def _largest_shape(contract: ModelContract, spec: TensorSpec, fewer_rows: int) -> tuple[int, ...]:
-    """Return the shape of the largest request; a side that the model leaves open is that of its matting input."""
-    matting = contract.matting
-    usual = (matting.height_px, matting.width_px, 3) if matting is not None else ()
-    shape = tuple(
-        size if size > 0 else usual[axis] if axis < len(usual) and usual[axis] > 0 else 1
-        for axis, size in enumerate(spec.shape)
-    )
-    return (contract.max_batch_size - fewer_rows, *shape) if contract.max_batch_size > 0 else shape
+    request = control_request(contract, SCRUB, row_count=contract.max_batch_size - fewer_rows)
+    return None if request is None else bytes(request.SerializeToString())

@@ -16,7 +16,7 @@ from matting_models.recipe import Recipe
 from matting_models.reference import Reference
 from matting_models.report import write_contact_sheet
 from matting_models.repository import Repository
-from matting_models.verify import verify_entry
+from matting_models.verify import REDUCED, verify_entry
 from matting_models.verify_command import VerifyRequest, verify
 from PIL import Image
 from testkit import tiny_networks as tiny
@@ -84,6 +84,21 @@ class Brightness(Reference):
 
 def green(images: Pixels) -> Pixels:
     return images[..., 1].copy()
+
+
+def test_a_picture_that_does_not_count_is_in_no_average_and_says_so(tmp_path: Path) -> None:
+    pictures = synthetic((16, 16))
+    flat = {"grey": np.full((16, 16, 3), 128, np.uint8)}
+
+    def wrong_where_nothing_is(images: Pixels) -> Pixels:
+        return np.where(np.ptp(images, axis=(1, 2))[..., 1][:, None, None] == 0, 0, green(images))
+
+    result = verify_entry(
+        "entry", Wrong(wrong_where_nothing_is), Brightness(), {"subject": pictures["subject"]}, flat, bounds=REDUCED
+    )
+    assert (result.passed, result.mean) == (True, 0.0)
+    write_contact_sheet(tmp_path / "page.html", result)
+    assert (tmp_path / "page.html").read_text().count("does not count") == 1
 
 
 def dimmed_by_neighbours(images: Pixels) -> Pixels:

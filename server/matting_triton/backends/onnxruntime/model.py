@@ -30,7 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
-from onnx_engines import Arrays, load_engine
+from engine_contract import Arrays
+from onnx_engines import load_engine
 from onnx_settings import SettingsError, Tensor, read_settings
 
 CONTROL_PARAMETER = "matting_control"

@@ -6,53 +6,16 @@ engine afterwards, so that the engine's own buffers can be overwritten at once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-from onnx_settings import AUTO, Accelerator, Settings, SettingsError
-
-Arrays = dict[str, npt.NDArray[Any]]
+from engine_contract import Arrays, Engine, Served
+from onnx_settings import Accelerator, Settings, SettingsError
+from openvino_engine import OpenVinoEngine
 
 # onnxruntime's providers by the native backend's name of the accelerator.
 _GPU_PROVIDERS = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # How Triton numbers `optimization.graph.level` (model_config.proto), by onnxruntime's names.
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What really runs a model.
-
-    Attributes:
-        engine: `openvino` or `onnxruntime`.
-        device: As the engine names it: `CPU`, `CUDAExecutionProvider`.
-        precision: `f32`, `bf16`, `f16`; `int8` for a quantised graph.
-        threads: Compute threads; 0 where the engine does not tell.
-        version: Of the engine.
-    """
-
-    engine: str
-    device: str
-    precision: str
-    threads: int
-    version: str
-
-
-class Engine(Protocol):
-    """A model, loaded and ready to run."""
-
-    served: Served
-    input_names: frozenset[str]
-    output_names: frozenset[str]
-
-    def run(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        """Compute the outputs called `names`."""
-
-    def scrub(self, feeds: Arrays) -> None:
-        """Give back or overwrite what the engine keeps of earlier runs; `feeds` is an innocent input."""
 
 
 def load_engine(path: Path, settings: Settings, *, on_gpu: bool, device_id: int) -> Engine:
@@ -69,68 +32,6 @@ def load_engine(path: Path, settings: Settings, *, on_gpu: bool, device_id: int)
             raise SettingsError(f"CPU accelerator {names} is not served here; there is openvino, or none at all")
         return OpenVinoEngine(path, settings, wanted[0])
     return OnnxRuntimeEngine(path, settings, _providers(wanted, on_gpu=on_gpu, device_id=device_id))
-
-
-class OpenVinoEngine:
-    """OpenVINO on the CPU; the accelerator's parameters are OpenVINO's own properties."""
-
-    def __init__(self, path: Path, settings: Settings, accelerator: Accelerator) -> None:
-        import openvino  # noqa: PLC0415 -- only the engine that is used costs its memory
-
-        self._tensor = openvino.Tensor
-        core = openvino.Core()
-        properties = {"PERFORMANCE_HINT": "LATENCY"}
-        if settings.intra_op_threads != AUTO:
-            properties["INFERENCE_NUM_THREADS"] = str(settings.intra_op_threads)
-        properties |= accelerator.parameters
-        try:
-            graph = core.read_model(path)
-            self._compiled = core.compile_model(graph, "CPU", properties)
-        except RuntimeError as exc:
-            raise SettingsError(f"OpenVINO refuses the model or its properties {properties}: {exc}") from exc
-        self._request = self._compiled.create_infer_request()
-        any_batch = all(port.get_partial_shape().rank.is_static for port in self._compiled.inputs) and all(
-            len(port.get_partial_shape()) and port.get_partial_shape()[0].is_dynamic for port in self._compiled.inputs
-        )
-        self.input_names = frozenset(name for port in self._compiled.inputs for name in port.get_names())
-        self.output_names = frozenset(name for port in self._compiled.outputs for name in port.get_names())
-        quantised = any(operation.get_type_name() == "FakeQuantize" for operation in graph.get_ops())
-        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.served = Served(
-            engine="openvino",
-            device="+".join(self._compiled.get_property("EXECUTION_DEVICES")),
-            precision="int8" if quantised else hint,
-            threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
-            version=openvino.__version__.split("-", 1)[0],
-        )
-        # In bf16 the work of an odd batch is split otherwise among threads, and answers move by up to 8/255: such a
-        # batch is computed with one row more, so that a photo's answer does not depend on how many travel with it.
-        self._keeps_even = any_batch and hint == "bf16" and not quantised
-
-    def run(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
-        row_count = min((array.shape[0] for array in feeds.values() if array.ndim), default=1)
-        padded = self._keeps_even and row_count > 1 and row_count % 2 == 1
-        if padded:
-            feeds = {name: np.concatenate([array, array[-1:]]) for name, array in feeds.items()}
-        for name, array in feeds.items():
-            self._request.set_tensor(name, self._tensor(array, shared_memory=True))
-        self._request.infer()
-        results: Arrays = {}
-        for name in names:
-            buffer = self._request.get_tensor(name).data
-            results[name] = buffer[:row_count].copy() if padded else buffer.copy()
-            buffer.fill(0)
-        if padded:
-            for array in feeds.values():
-                array.fill(0)
-        return results
-
-    def scrub(self, feeds: Arrays) -> None:
-        del feeds
-        # A request keeps its tensors, the compiled model the memory of its layers; the next run asks for new ones.
-        self._request = None
-        self._compiled.release_memory()
-        self._request = self._compiled.create_infer_request()
 
 
 class OnnxRuntimeEngine:
