@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.silence import Silence
+from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 
 MIB = 1 << 20
-_LEARNING_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ class Gate:
         self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
         self._sequence = itertools.count()
         self._silence = Silence(clock=clock, waits=self._someone_waits)
-        # Seconds from grant to answer, smoothed, by the order of magnitude of the bytes asked for.
-        self._work_s: dict[int, float] = {}
+        self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
 
@@ -188,13 +187,12 @@ class Gate:
         self._used_bytes -= permit.byte_count
         if not permit.promised:
             self._unpromised_bytes -= permit.byte_count
+        if not permit.answered:
+            self._work_times.given_up(permit.asked_bytes, self._clock.now() - permit.acquired_s)
         self._wake()
 
     def learn(self, permit: Permit) -> None:
-        size = permit.asked_bytes.bit_length()
-        held_s = self._clock.now() - permit.acquired_s
-        known_s = self._work_s.get(size, held_s)
-        self._work_s[size] = known_s + _LEARNING_SHARE * (held_s - known_s)
+        self._work_times.answered(permit.asked_bytes, self._clock.now() - permit.acquired_s)
 
     def _hopeless(self, waiter: _Waiter, deadline_s: float) -> OverloadedError | None:
         """Return what to tell a call that could not be answered in time if it were granted now.
@@ -202,7 +200,7 @@ class Gate:
         In order of deadline those with the least time left come first; under overload they would
         take the memory, and the time, that others could still use. An idle gateway tries all.
         """
-        work_s = self._work_s.get(waiter.byte_count.bit_length(), 0.0)
+        work_s = self._work_times.expected_s(waiter.byte_count)
         if self._permit_count == 0 or self._clock.now() + work_s <= deadline_s:
             return None
         self._metrics.dropped.labels("memory").inc()

@@ -26,13 +26,14 @@ class Ledger(Protocol):
 class Permit:
     """The right to hold so many bytes; releasing twice is harmless."""
 
-    __slots__ = ("_gate", "acquired_s", "asked_bytes", "byte_count", "promised")
+    __slots__ = ("_gate", "acquired_s", "answered", "asked_bytes", "byte_count", "promised")
 
     def __init__(self, gate: "Ledger | None", byte_count: int, *, promised: bool, acquired_s: float) -> None:
         self._gate = gate
         self.byte_count = self.asked_bytes = byte_count
         self.promised = promised
         self.acquired_s = acquired_s
+        self.answered = False
 
     def shrink(self, byte_count: int) -> None:
         """Give back what is over `byte_count`; asking for more than is held changes nothing.
@@ -64,6 +65,7 @@ class Permit:
 
     def succeeded(self) -> None:
         """Tell that the call was answered: the gate learns how long one of its size takes."""
+        self.answered = True
         if self._gate is not None:
             self._gate.learn(self)
 
@@ -73,6 +75,7 @@ class Permit:
         For an answer on its way: the photo is gone, but the result is in memory until it is sent.
         """
         rest = Permit(None, min(byte_count, self.byte_count), promised=True, acquired_s=self.acquired_s)
+        rest.answered = self.answered
         if self._gate is not None:
             self._gate.shrink(self, rest.byte_count)
             rest._gate, self._gate = self._gate, None
