@@ -28,6 +28,7 @@ from testkit.slow_client import SlowBody
 SIDE_PX = 320
 DEADLINE_S = 5.0
 STREAM_CONNECTION_COUNT = 16
+_TEXT_LENGTH = 32
 
 
 def photo() -> pb.RemoveBackgroundRequest:
@@ -72,7 +73,7 @@ async def honest(service: Service, rate_per_s: float, duration_s: float) -> Hone
             try:
                 await stub.RemoveBackground(request, timeout=DEADLINE_S, metadata=metadata)
             except grpc.aio.AioRpcError as exc:
-                result.codes[exc.code().name] += 1
+                result.codes[f"{exc.code().name} {(exc.details() or '')[:_TEXT_LENGTH]!r}"] += 1
                 result.lost_at_s.append(since_s - began_s)
             else:
                 result.codes["OK"] += 1

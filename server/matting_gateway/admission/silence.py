@@ -16,6 +16,9 @@ from matting_gateway.clock import Clock
 _MOMENT_S = 1
 _SLOW_BYTES_PER_S = 1 << 20
 _LONGEST_S = 5
+# One at a time, so that a crowd that waits does not have all of its like sent away at once: then nobody's time would be
+# over for a while, and who comes next would have to wait for it.
+_PAUSE_S = 0.01
 
 
 def good_time_s(message_bytes: int) -> int:
@@ -28,8 +31,8 @@ class Silence:
 
     Owns them, in the order in which their good time is over, and one timer; touched on the event
     loop only. Invariants: a permit is asked to give way at most once, only after its good time and
-    only while somebody waits whom its memory could help; while somebody waits, the timer is set
-    for the next whose time will be over.
+    only while somebody waits whom its memory could help, at most 100 a second; while somebody
+    waits, the timer is set for the next whose time will be over.
 
     Args:
         clock: Tells the time.
@@ -43,6 +46,7 @@ class Silence:
         # make room for their like), and by good time: within one of these the first to come is the first to be due.
         self._silent: dict[bool, dict[int, dict[Permit, tuple[float, Callable[[], None]]]]] = {False: {}, True: {}}
         self._timer: asyncio.TimerHandle | None = None
+        self._not_before_s = float("-inf")
 
     @contextmanager
     def of(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Iterator[None]:
@@ -77,10 +81,12 @@ class Silence:
         if not first:
             return
         permit, (due_s, give_way) = min(first, key=lambda entry: entry[1][0])
-        if due_s > now_s:
+        at_s = max(due_s, self._not_before_s)
+        if at_s > now_s:
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(due_s - now_s, self.press)
+                self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self.press)
             return
+        self._not_before_s = now_s + _PAUSE_S
         for kind in kinds:
             for of_kind in self._silent[kind].values():
                 of_kind.pop(permit, None)

@@ -19,7 +19,7 @@ class DoorSettings:
 
     max_message_bytes: int = 64 << 20
     max_pixels: int = 50_000_000
-    photo_bytes: int = 9 << 20
+    photo_bytes: int = 20 << 20
     worst_bytes_per_pixel: int = 12
     default_deadline_s: float = 30.0
     receive_timeout_s: float = 20.0
