@@ -30,7 +30,7 @@ def with_cheap_single_maps(model: onnx.ModelProto, like: onnx.ModelProto) -> onn
     nodes: list[onnx.NodeProto] = []
     for node in list(graph.node):
         if _enlarges_single_map(node, shapes):
-            made, tensors = _products(node, shapes[node.input[0]], shapes[node.output[0]])
+            made, tensors = _products(node, *shapes[node.output[0]])
         elif (weights := _mixing_weights(node, producers, constants)) is not None:
             offset = constants[node.input[2]] if len(node.input) > 2 else np.zeros(1, np.float32)
             made, tensors = _weighted_sum(node, list(producers[node.input[0]].input), weights, offset)
@@ -44,10 +44,10 @@ def with_cheap_single_maps(model: onnx.ModelProto, like: onnx.ModelProto) -> onn
     return changed
 
 
-def _enlarges_single_map(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
-    if node.op_type != "Resize" or node.output[0] not in shapes or node.input[0] not in shapes:
+def _enlarges_single_map(node: onnx.NodeProto, shapes: dict[str, tuple[Shape, Shape]]) -> bool:
+    if node.op_type != "Resize" or node.output[0] not in shapes:
         return False
-    given, wanted = shapes[node.input[0]], shapes[node.output[0]]
+    given, wanted = shapes[node.output[0]]
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     linear = attributes.get("mode") == b"linear" and not attributes.get("antialias", 0)
     way = attributes.get("coordinate_transformation_mode", b"half_pixel").decode()

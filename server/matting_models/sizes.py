@@ -27,7 +27,7 @@ def with_constant_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for node in (node for node in fixed.graph.node if node.op_type == "Resize"):
-        given, wanted = shapes[node.input[0]], shapes[node.output[0]]
+        given, wanted = shapes[node.output[0]]
         factors = np.array(wanted, np.float32) / np.array(given, np.float32)
         if given[0] != wanted[0] or tuple(np.floor(np.array(given, np.float32) * factors)) != wanted:
             continue
@@ -41,8 +41,11 @@ def with_constant_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
     return fixed
 
 
-def resize_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """The shapes of what Resize nodes are given and answer for one picture, by a trial; none where sides are free."""
+def resize_shapes(model: onnx.ModelProto) -> dict[str, tuple[Shape, Shape]]:
+    """The shapes that Resize nodes are given and answer for one picture, by the name of their answer.
+
+    They are found by a trial; there are none where the sides are free.
+    """
     sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
     nodes = [node for node in model.graph.node if node.op_type == "Resize"]
     if 0 in sides or not nodes:
@@ -53,4 +56,5 @@ def resize_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     answers = ort_session(probe.SerializeToString()).run(None, {"image": np.zeros((1, *sides), np.uint8)})
-    return {name: answer.shape for name, answer in zip(names, answers, strict=True)}
+    shapes = {name: answer.shape for name, answer in zip(names, answers, strict=True)}
+    return {node.output[0]: (shapes[node.input[0]], shapes[node.output[0]]) for node in nodes}
