@@ -33,6 +33,7 @@ from matting_models.fetch import Say
 from matting_models.graph import opset_of
 from matting_models.layers import Layer, end_layers, layers_of
 from matting_models.restore import restored
+from matting_models.single_maps import with_cheap_single_maps
 from matting_models.sizes import with_constant_sizes
 
 IN_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -124,7 +125,7 @@ def to_int8(
             f"{bound.worst_photo}). Calibrate with more photos like those served, or raise the bound."
         )
     taken_back, differences = accepted
-    final = restored(quantised, model, taken_back) if taken_back else quantised
+    final = with_cheap_single_maps(restored(quantised, model, taken_back) if taken_back else quantised, model)
     names = (*ends, *taken_back)
     return Int8Model(final, names, sum(shares[name] for name in names), tuple(differences))
 

@@ -5,12 +5,15 @@ Exports work the size of each enlargement out from the shapes of other tensors. 
 follows from shape inference, and keeps engines from planning ahead.
 """
 
+from typing import TypeAlias
+
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from matting_models.engines import ort_session
 from matting_models.graph import keep_only
+
+Shape: TypeAlias = tuple[int, ...]
 
 
 def with_constant_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -18,15 +21,13 @@ def with_constant_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
 
     A node is left as it is where no factor gives exactly its size, or where it works on the batch axis.
     """
-    sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
-    nodes = [node for node in model.graph.node if node.op_type == "Resize"]
-    if 0 in sides or not nodes:
+    shapes = resize_shapes(model)
+    if not shapes:
         return model
-    shapes = _shapes(model, nodes, np.zeros((1, *sides), np.uint8))
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for node in (node for node in fixed.graph.node if node.op_type == "Resize"):
-        given, wanted = shapes[node.input[0]], shapes[node.output[0]]
+        given, wanted = shapes[node.output[0]]
         factors = np.array(wanted, np.float32) / np.array(given, np.float32)
         if given[0] != wanted[0] or tuple(np.floor(np.array(given, np.float32) * factors)) != wanted:
             continue
@@ -40,14 +41,20 @@ def with_constant_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
     return fixed
 
 
-def _shapes(
-    model: onnx.ModelProto, nodes: list[onnx.NodeProto], picture: npt.NDArray[np.uint8]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of what the nodes are given and answer, by a trial."""
+def resize_shapes(model: onnx.ModelProto) -> dict[str, tuple[Shape, Shape]]:
+    """The shapes that Resize nodes are given and answer for one picture, by the name of their answer.
+
+    They are found by a trial; there are none where the sides are free.
+    """
+    sides = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    nodes = [node for node in model.graph.node if node.op_type == "Resize"]
+    if 0 in sides or not nodes:
+        return {}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     names = list(dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0])))
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = ort_session(probe.SerializeToString())
-    return {name: value.shape for name, value in zip(names, session.run(None, {"image": picture}), strict=True)}
+    answers = ort_session(probe.SerializeToString()).run(None, {"image": np.zeros((1, *sides), np.uint8)})
+    shapes = {name: answer.shape for name, answer in zip(names, answers, strict=True)}
+    return {node.output[0]: (shapes[node.input[0]], shapes[node.output[0]]) for node in nodes}

@@ -16,8 +16,10 @@ from matting_models.int8 import Bound, mean_difference, to_int8
 from matting_models.layers import end_layers, layers_of
 from matting_models.pictures import synthetic
 from matting_models.quantize import QuantizeRequest, quantize
+from matting_models.recipe import Recipe
 from matting_models.repository import Repository
 from matting_models.restore import restored
+from matting_models.single_maps import with_cheap_single_maps
 from matting_models.sizes import with_constant_sizes
 from matting_models.tune import Measured, OpenVinoMeter, Setting, best_setting, candidates, choose, tuned
 from matting_models.tune_command import tune
@@ -125,6 +127,28 @@ def test_sizes_that_a_graph_computes_become_constants_with_the_same_answers(
     assert {node.op_type for node in original.graph.node} >= {"Resize", "Shape"}
     assert "Shape" not in {node.op_type for node in fixed.graph.node}
     np.testing.assert_array_equal(after.run(images), before.run(images))
+
+
+def test_single_maps_are_enlarged_and_mixed_with_the_same_numbers(add_net: AddNet, repository: Repository) -> None:
+    net = tiny.Net("input", [1, 3, 32, 32])
+    net.conv(3, 4, stride=2).op("Relu")
+    small = net.at
+    empty = net.constant(np.array([], np.float32))
+    sizes = net.constant(np.array([1, 1, 32, 32], np.int64))
+    maps = []
+    for stride in (1, 2):
+        net.at = small
+        net.conv(4, 1, stride=stride)
+        net.op("Resize", empty, empty, sizes, mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
+        maps.append(net.at)
+    net.op("Concat", maps[1], source=maps[0], axis=1).conv(2, 1, size=1).op("Sigmoid")
+    add_net(net.output("mask", [1, 1, 32, 32]), recipe=Recipe())
+    original = onnx.load(repository.model_path("entry"))
+    cheap = with_cheap_single_maps(original, original)
+    assert not {"Resize", "Concat"} & {node.op_type for node in cheap.graph.node if not node.name.startswith("after.")}
+    images = np.stack(list(synthetic((32, 32)).values())[:3])
+    before, after = (OpenVinoRunner(model.SerializeToString(), int8.IN_F32) for model in (original, cheap))
+    assert np.abs(after.run(images).astype(int) - before.run(images)).max() <= 1
 
 
 def noisy(setting: Setting, seconds: float) -> float:

@@ -12,8 +12,10 @@ from matting_models.add import Added
 from matting_models.cli import missing_dependency, models
 from matting_models.errors import EntryNotFoundError
 from matting_models.listing import list_entries
+from matting_models.pictures import synthetic
 from matting_models.recipe import Recipe
 from matting_models.repository import Repository
+from PIL import Image
 from testkit import tiny_networks as tiny
 
 AddNet = Callable[..., Added]
@@ -85,6 +87,19 @@ def test_the_commands_from_adding_to_removing(tmp_path: Path) -> None:
     removed = runner.invoke(models, [*group, "remove", "net", "--yes"])
     assert removed.exit_code == 0, removed.output
     assert "net" not in runner.invoke(models, [*group, "list"]).output
+
+
+def test_the_command_quantize_takes_its_options(tmp_path: Path) -> None:
+    export = tiny.u2net(width=16, depth=4).save(tmp_path / "net.onnx", 11)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(synthetic((48, 48))["subject"]).save(photo)
+    group = ["--repository", str(tmp_path / "repository"), "--cache", str(tmp_path / "cache")]
+    runner = CliRunner()
+    assert runner.invoke(models, [*group, "add", str(export), "--preset", "u2net"]).exit_code == 0
+    options = ["--photos", str(photo), "--crops", "1", "--bound", "0.5", "--worst", "0.5", "--to", "small"]
+    quantized = runner.invoke(models, [*group, "quantize", "net", *options])
+    assert quantized.exit_code == 0, quantized.output
+    assert "small" in runner.invoke(models, [*group, "list"]).output
 
 
 def test_options_reach_the_recipe(tmp_path: Path) -> None:
