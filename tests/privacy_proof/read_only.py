@@ -9,6 +9,15 @@ import re
 from pathlib import Path
 
 NOBODY = 65534
+_TREE = Path(__file__).resolve().parents[2]
+_SHARED_TMP = "mount --bind /dev/shm /tmp"
+# Where this project itself lies in /tmp, it must still be seen there: memory of its own, with the project in it.
+_OWN_TMP = f"""
+mount --bind '{_TREE}' /srv
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p '{_TREE}'
+mount --bind /srv '{_TREE}'
+"""
 # Every mount of the namespace becomes read-only, but for shared memory and the kernel's own tables.
 _SCRIPT = r"""
 set -eu
@@ -26,10 +35,12 @@ def command(*, temporary_folder: bool) -> list[str]:
     """Return the beginning of a command that runs the rest of it in that world.
 
     Args:
-        temporary_folder: Whether /tmp leads to /dev/shm, as the local Triton needs; else it is read-only too.
+        temporary_folder: Whether /tmp leads to /dev/shm (or other memory, where this project lies in /tmp), as the
+            local Triton needs; else it is read-only too.
     """
+    temporary = _OWN_TMP if _TREE.is_relative_to("/tmp") else _SHARED_TMP
     script = _SCRIPT.format(
-        prepare="mount --bind /dev/shm /tmp" if temporary_folder else "",
+        prepare=temporary if temporary_folder else "",
         writable="/dev/shm|/tmp" if temporary_folder else "/dev/shm",
         user=NOBODY,
         # Where this project or its Python lies in somebody's private folder, nobody could not even read it.
