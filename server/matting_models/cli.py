@@ -195,7 +195,7 @@ def verify_command(
 @click.option("--replace", is_flag=True, help="Replace the entry's version if it exists.")
 @click.pass_obj
 def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], **given: Any) -> None:
-    """Makes NAME-int8: static int8, layers that hurt left in f32."""
+    """Makes NAME-int8: static int8, layers that hurt left in floating point."""
     with telling_errors():
         from matting_models.int8 import Bound  # noqa: PLC0415 -- see the module's docstring
         from matting_models.pictures import photo_paths  # noqa: PLC0415 -- as above

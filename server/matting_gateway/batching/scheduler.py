@@ -124,7 +124,9 @@ class Scheduler:
         """Look for batches to send: once per turn of the loop, or when what is still coming in has come."""
         if self._loop is None:
             return
-        hold_s = 0.0 if self._core.has_full_batch() else self.coming.hold_s(self._clock.now())
+        hold_s = self.coming.hold_s(self._clock.now())
+        if hold_s and self._core.has_full_batch():
+            hold_s = 0.0
         if self._pump_handle is not None:
             if hold_s or not self._holds:
                 return
