@@ -118,10 +118,11 @@ class Gateway:
         self._closing.push_async_callback(self.pool.close)
         await self.pool.start()
         self._closing.push_async_callback(self.doors.close)
-        credentials = None
+        tls = None
         if settings.tls is not None:
-            credentials = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload).credentials()
-        await self.doors.open(settings.listen, credentials)
+            tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload).context
+            tls()  # files that cannot be used stop the start, not the first caller
+        await self.doors.open(settings.listen, tls)
         for address, port in self.doors.ports.items():
             self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
         if settings.metrics_listen:

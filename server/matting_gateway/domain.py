@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from matting_gateway.errors import GatewayError
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Priority(IntEnum):

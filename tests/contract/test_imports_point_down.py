@@ -21,7 +21,9 @@ MAY_IMPORT = {
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "pipeline": BASE | SHARED | ROOMS,
     "settings": BASE | SHARED | ROOMS | {"rpc"},
-    "rpc": BASE | SHARED | ROOMS | {"pipeline"},
+    "http2": {"domain"},
+    "grpc_server": {"domain", "http2"},
+    "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2"},
     "policy_facts": BASE | ROOMS | {"settings"},
     "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts"},
     "run": BASE | SHARED | ROOMS | {"settings", "app"},
@@ -31,7 +33,8 @@ MAY_IMPORT = {
 
 # Where a foreign library may be imported in the gateway.
 FENCES = {
-    "grpc": {"rpc", "triton"},
+    "grpc": {"rpc", "triton", "grpc_server"},
+    "hpack": {"http2"},
     "matting": {"rpc"},
     "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol
     "PIL": {"imaging"},

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from matting_gateway.rpc.server import listen, make_server
+from matting_gateway.rpc.server import make_server
 
 BODY_BYTES = 4 << 20
 WAITING_COUNT = 10
@@ -51,7 +51,7 @@ async def served(hold: Callable[..., Awaitable[bytes]]) -> AsyncIterator[tuple[C
     server = make_server((), max_message_bytes=64 << 20, max_connection_streams=100)
     methods = {"Take": grpc.stream_unary_rpc_method_handler(take), "Hold": grpc.stream_unary_rpc_method_handler(hold)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
-    proxy = CountingProxy(listen(server, "127.0.0.1:0", None))
+    proxy = CountingProxy(server.listen("127.0.0.1:0"))
     await server.start()
     front = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     address = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doors as one: boundary, services, health, reflection and ports on one grpc.aio server."""
+"""The doors as one: boundary, services, health, reflection and ports on one gRPC server."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import grpc
 
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants
@@ -24,7 +23,7 @@ from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
 from matting_gateway.rpc.open_inference import OpenInference
 from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.promise import DoorSettings
-from matting_gateway.rpc.server import add_reflection, listen, make_server
+from matting_gateway.rpc.server import add_reflection, make_server
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
@@ -114,7 +113,7 @@ class Doors:
         self.health = Health(())
         self._with_reflection = not close_reflection
 
-    async def open(self, addresses: tuple[str, ...], credentials: grpc.ServerCredentials | None) -> None:
+    async def open(self, addresses: tuple[str, ...], tls: Callable[[], ssl.SSLContext] | None) -> None:
         """Listen and serve.
 
         Raises:
@@ -125,7 +124,7 @@ class Doors:
         if self._with_reflection:
             add_reflection(self.server, self.services)
         for address in addresses:
-            self.ports[address] = listen(self.server, address, credentials)
+            self.ports[address] = self.server.listen(address, None if address.startswith("unix:") else tls)
         self._sweeper.start()
         await self.server.start()
 
@@ -135,7 +134,7 @@ class Doors:
 
     async def close(self) -> None:
         """Refuse new connections and end what is still in progress."""
-        await self.server.stop(None)
+        await self.server.stop()
         self._sweeper.close()
         if self._tensors is not None:
             self._tensors.close()

@@ -7,9 +7,10 @@ Each model has a health service of its own too, `model/NAME`.
 import asyncio
 from collections.abc import Mapping, Sequence
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+
+from matting_gateway.grpc_server.server import GrpcServer
 
 
 class Health:
@@ -27,7 +28,7 @@ class Health:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, server: grpc.aio.Server) -> None:
+    async def start(self, server: GrpcServer) -> None:
         await self._write()
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         self._task = asyncio.create_task(self._follow(), name="health")

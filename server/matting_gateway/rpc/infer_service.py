@@ -61,7 +61,7 @@ class Queue(Protocol):
 class Arrived:
     """A request read: the message as it came, and what it says."""
 
-    message: bytes
+    message: bytes | bytearray
     request: InferRequest
     contract: ModelContract
     started_s: float
@@ -108,7 +108,7 @@ class InferService:
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
 
-    def arrive(self, message: bytes, call: Call) -> Arrived:
+    def arrive(self, message: bytes | bytearray, call: Call) -> Arrived:
         """Read a request and find its model.
 
         Raises:
@@ -197,7 +197,7 @@ class InferService:
         try:
             answer = await self._pool.passage.forward(
                 "ModelInfer",
-                arrived.message,
+                bytes(arrived.message),
                 model=header.model,
                 timeout_s=deadline_s - self._clock.now(),
                 affinity=affinity_of(header, arrived.contract),

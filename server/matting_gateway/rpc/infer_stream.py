@@ -109,7 +109,7 @@ class InferStream:
         own_s = self._clock.now() + self._settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
 
-    async def _read(self, permit: Permit) -> bytes | None:
+    async def _read(self, permit: Permit) -> bytes | bytearray | None:
         """Wait for a message; None at the end, or when the gateway drains."""
         most_bytes = promise_of(self._call.metadata, self._settings).request_bytes
         try:
@@ -118,7 +118,7 @@ class InferStream:
             )
         except DrainingError:
             return None
-        return None if message is grpc.aio.EOF else bytes(message)
+        return None if message is grpc.aio.EOF else message
 
     def _start(self, item: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.ensure_future(item())
@@ -131,7 +131,7 @@ class InferStream:
         if not task.cancelled():
             task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
 
-    def _item(self, message: bytes, permit: Permit) -> Callable[[], Awaitable[None]]:
+    def _item(self, message: bytes | bytearray, permit: Permit) -> Callable[[], Awaitable[None]]:
         """Return what answers one message once the item before it is answered."""
         before = self._last_written
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -151,7 +151,7 @@ class InferStream:
 
         return serve
 
-    async def _answer(self, message: bytes) -> list[Buffer] | None:
+    async def _answer(self, message: bytes | bytearray) -> list[Buffer] | None:
         """Return the message that answers; None where a stream behind will."""
         request_id = ""
         try:
@@ -177,7 +177,7 @@ class InferStream:
             stream = self._passage.open_stream(model=key[0], affinity=key[1])
             self._behind[key] = (stream, asyncio.ensure_future(self._bring_answers(key, stream)))
         try:
-            await self._behind[key][0].write(arrived.message)
+            await self._behind[key][0].write(bytes(arrived.message))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as exc:
             raise BackendUnavailableError("The model's server ended the stream; open another.") from exc
 

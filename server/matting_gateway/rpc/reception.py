@@ -28,7 +28,7 @@ class Reception:
         *,
         most_bytes: int,
         missing: GatewayError,
-    ) -> bytes:
+    ) -> bytes | bytearray:
         """Return the message.
 
         Args:
@@ -62,7 +62,8 @@ class Reception:
         if message is grpc.aio.EOF:
             raise missing
         self._seconds.observe(self._clock.now() - since_s)
-        return bytes(message)
+        received: bytes | bytearray = message
+        return received
 
 
 class StreamReception:

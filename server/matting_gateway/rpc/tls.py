@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listener's TLS: certificate files that reload, and callers' certificates where wanted.
+"""The listener's TLS: 1.3 only, certificate files that reload, and callers' certificates where wanted."""
 
-That only TLS 1.3 is spoken rests on the process's environment (`privacy.hardening`): grpc has no
-switch for it, and reads its list of cipher suites once, before its first use.
-"""
-
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
 from matting_gateway.clock import Clock
 from matting_gateway.watched_files import (
-    KeyPair,
     ReloadReport,
     WatchedFiles,
     WatchedFilesStatistics,
@@ -31,21 +25,10 @@ class TlsSettings:
     client_ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Identity:
-    key_pair: KeyPair
-    client_roots: bytes | None
-
-    def configuration(self) -> grpc.ServerCertificateConfiguration:
-        pair = (self.key_pair.private_key, self.key_pair.certificate_chain)
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=self.client_roots)
-
-
 class ServerTls:
-    """Credentials of a listener, new ones for each handshake after the files changed.
+    """The TLS context of a listener, a new one for handshakes after the files changed.
 
-    Owns the version that grpc was last given. Open connections keep the certificate they began
-    with. grpc calls on its own threads; the worst that a race costs is one needless change.
+    Owns the files' watch. Open connections keep the certificate they began with.
     """
 
     def __init__(
@@ -55,27 +38,20 @@ class ServerTls:
         paths = [settings.certificate_file, settings.key_file]
         if settings.client_ca_file is not None:
             paths.append(settings.client_ca_file)
-        self._files: WatchedFiles[_Identity] = WatchedFiles(paths, self._read, clock=clock, on_reload=on_reload)
-        self._given_version = 0
+        self._files: WatchedFiles[ssl.SSLContext] = WatchedFiles(paths, self._read, clock=clock, on_reload=on_reload)
 
     @property
     def mutual(self) -> bool:
         """Whether callers must show a certificate."""
         return self._settings.client_ca_file is not None
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return what `add_secure_port` takes. Reads the files now.
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a handshake that begins now.
 
         Raises:
-            WatchedFileError: They cannot be read, or do not fit together.
+            WatchedFileError: The files cannot be read, or do not fit together, and never did.
         """
-        initial = self._files.value().configuration()
-        self._given_version = self._files.version
-        return grpc.dynamic_ssl_server_credentials(
-            initial,
-            self._changed,  # type: ignore[arg-type]  # None is documented to mean unchanged; the stubs lack it
-            require_client_authentication=self.mutual,
-        )
+        return self._files.value()
 
     def statistics(self) -> WatchedFilesStatistics:
         return self._files.statistics()
@@ -83,16 +59,16 @@ class ServerTls:
     def __repr__(self) -> str:
         return f"<ServerTls {'mutual, ' if self.mutual else ''}{self._files!r}>"
 
-    def _read(self) -> _Identity:
+    def _read(self) -> ssl.SSLContext:
         s = self._settings
-        roots = None if s.client_ca_file is None else read_roots(s.client_ca_file)
-        return _Identity(read_key_pair(s.certificate_file, s.key_file), roots)
-
-    def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new configuration, or None where the one grpc holds still stands. Called at each handshake."""
-        identity = self._files.value()
-        version = self._files.version
-        if version == self._given_version:
-            return None
-        self._given_version = version
-        return identity.configuration()
+        read_key_pair(s.certificate_file, s.key_file)  # says what is wrong with them better than OpenSSL
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols(["h2"])
+        context.load_cert_chain(s.certificate_file, s.key_file)
+        # No tickets: the keys that protect them would have to be kept, and rotated.
+        context.num_tickets = 0
+        if s.client_ca_file is not None:
+            context.load_verify_locations(cadata=read_roots(s.client_ca_file).decode("ascii"))
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context

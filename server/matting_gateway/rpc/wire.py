@@ -66,14 +66,14 @@ _FITS = {
 }
 
 
-def parse_request(data: bytes) -> pb.RemoveBackgroundRequest:
+def parse_request(data: bytes | bytearray) -> pb.RemoveBackgroundRequest:
     """Return the message in `data`.
 
     Raises:
         OptionInvalidError: The bytes are no RemoveBackgroundRequest.
     """
     try:
-        return pb.RemoveBackgroundRequest.FromString(data)
+        return pb.RemoveBackgroundRequest.FromString(data)  # type: ignore[arg-type]  # any buffer will do
     except DecodeError as exc:
         raise OptionInvalidError("The request is not a matting.v1.RemoveBackgroundRequest message.") from exc
 

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call as its handler sees it: grpc.aio's context, on a stream of ours."""
+
+# gRPC's classes are generic to the type checker only.
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+
+from matting_gateway.domain import Buffer
+from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault
+from matting_gateway.grpc_server.metadata import CallHead, Metadata, initial_block, trailing_block
+from matting_gateway.http2.connection import Connection
+from matting_gateway.http2.stream import Stream
+
+_PLAIN_HEADERS = initial_block()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Peer:
+    """Who is at the other end of a connection, in grpc's words; names of a certificate only once verified."""
+
+    name: str
+    auth_context: Mapping[str, tuple[bytes, ...]]
+
+
+class ServerCall(grpc.aio.ServicerContext[Any, Any]):
+    """The context of one call, and who takes what comes on its stream.
+
+    Owns the call's state; touched on the event loop only. Invariants: the status is sent at most
+    once; callbacks are called once, when the last of the answer has been written or the caller is
+    gone, and the handler's task has ended.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: Stream, head: CallHead, *, peer: Peer, max_message_bytes: int
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._stream = stream
+        self._peer = peer
+        self.head = head
+        self._deadline_s = None if head.timeout_s is None else self._loop.time() + head.timeout_s
+        self._timer: asyncio.TimerHandle | None = None
+        self.inbox = Inbox(
+            max_message_bytes=max_message_bytes,
+            encoding=head.encoding,
+            let_send=self._let_send,
+        )
+        self.task: asyncio.Task[None] | None = None
+        self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
+        self._headers_sent = False
+        self._initial: bytes = _PLAIN_HEADERS
+        self._trailing: Metadata = ()
+        self._code: grpc.StatusCode | int = 0
+        self._details = ""
+        self._ended = False
+        self._gone = False
+        self._served = False
+        self._callbacks: list[Callable[[Any], None]] = []
+        self._writes: set[asyncio.Future[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<ServerCall {self._stream!r}{' ended' if self._ended else ''}>"
+
+    def _let_send(self, byte_count: int) -> None:
+        self._connection.let_send(self._stream, byte_count)
+
+    # --- what comes on the stream -----------------------------------------------------------
+
+    def room(self) -> memoryview | None:
+        return self.inbox.room()
+
+    def wrote(self, byte_count: int) -> None:
+        self.inbox.wrote(byte_count)
+
+    def feed(self, data: memoryview) -> None:
+        self.inbox.feed(data)
+
+    def ended(self) -> None:
+        self.inbox.ended()
+
+    def lost(self, text: str) -> None:
+        """End with the caller, or the caller's patience."""
+        self._ended = True
+        for sent in self._writes:
+            if not sent.done():
+                sent.set_exception(asyncio.InvalidStateError("The call has ended."))
+        self._written()
+        if self.task is not None:
+            self.task.cancel()
+
+    # --- for who serves the call ------------------------------------------------------------
+
+    def begin(self, task: asyncio.Task[None]) -> None:
+        """Tell of the task that serves the call; at the deadline it is cancelled."""
+        self.task = task
+        task.add_done_callback(self._ended_serving)
+        if self._deadline_s is not None:
+            self._timer = self._loop.call_at(self._deadline_s, self._expire)
+
+    def bind(self, handler: grpc.RpcMethodHandler[Any, Any]) -> None:
+        """Tell how messages are read and written."""
+        self._handler = handler
+        self.inbox.one_message = not handler.response_streaming
+
+    def _expire(self) -> None:
+        self.finish(code=grpc.StatusCode.DEADLINE_EXCEEDED, details="Deadline Exceeded")
+        if self.task is not None:
+            self.task.cancel()
+
+    def finish(
+        self, response: Any = None, *, code: grpc.StatusCode | None = None, details: str = "", reply: bool = False
+    ) -> None:
+        """Send the last message, if `reply`, and the status: `code`, or else what the handler has set. Once only."""
+        if self._ended:
+            return
+        message = self._framed(response) if reply else None
+        self._ended = True
+        if code is not None:
+            self._code, self._details = code, details
+        number = self._code.value[0] if isinstance(self._code, grpc.StatusCode) else int(self._code)
+        trailers = trailing_block(number, self._details, self._trailing)
+        self._connection.send(
+            self._stream, headers=self._unsent_headers(), message=message, trailers=trailers, on_sent=self._written
+        )
+
+    def _unsent_headers(self) -> bytes:
+        headers = b"" if self._headers_sent else self._initial
+        self._headers_sent = True
+        return headers
+
+    def _framed(self, response: Any) -> tuple[bytes, Buffer]:
+        """Return a message's prefix and bytes."""
+        write = self._handler.response_serializer if self._handler is not None else None
+        data: Buffer = response if write is None else write(response)
+        return b"\0" + len(data).to_bytes(PREFIX_BYTES - 1, "big"), data
+
+    def _written(self) -> None:
+        self._gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._finished()
+
+    def _ended_serving(self, _task: asyncio.Task[None]) -> None:
+        self._served = True
+        self._finished()
+
+    def _finished(self) -> None:
+        """Tell who asked for it: all is written or the caller gone, and the handler has let go of what it held."""
+        if not (self._gone and self._served):
+            return
+        callbacks, self._callbacks = self._callbacks, []
+        for act in callbacks:
+            act(self)
+
+    # --- grpc.aio.ServicerContext -----------------------------------------------------------
+
+    async def read(self) -> Any:
+        """Return the next message, or `grpc.aio.EOF`. A body that cannot be understood ends the call."""
+        try:
+            message = await self.inbox.read()
+        except MessageFault as fault:
+            self._give_up(fault.code, fault.text)
+        if message is None:
+            return grpc.aio.EOF
+        parse = self._handler.request_deserializer if self._handler is not None else None
+        if parse is None:
+            return message
+        try:
+            return parse(message)  # type: ignore[arg-type]  # a protobuf parser takes any buffer
+        except Exception:  # noqa: BLE001 - whatever a parser raises: the message is none
+            self._give_up(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+
+    def _give_up(self, code: grpc.StatusCode, text: str) -> NoReturn:
+        """End a call whose handler cannot be told why: to it, it is cancelled."""
+        self.finish(code=code, details=text)
+        if self.task is not None:
+            self.task.cancel()
+        raise asyncio.CancelledError
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Yield the messages that come, for handlers that iterate."""
+        while (message := await self.read()) is not grpc.aio.EOF:
+            yield message
+
+    async def write(self, message: Any) -> None:
+        """Send a message, and wait until it has been written.
+
+        Raises:
+            asyncio.InvalidStateError: The call has ended.
+        """
+        if self._ended:
+            raise asyncio.InvalidStateError("The call has ended.")
+        sent: asyncio.Future[None] = self._loop.create_future()
+
+        def note() -> None:
+            if not sent.done():
+                sent.set_result(None)
+
+        framed = self._framed(message)
+        self._writes.add(sent)
+        self._connection.send(self._stream, headers=self._unsent_headers(), message=framed, on_sent=note)
+        try:
+            await sent
+        finally:
+            self._writes.discard(sent)
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Send headers with these metadata, now."""
+        if self._headers_sent:
+            raise asyncio.InvalidStateError("The headers have been sent already.")
+        if not self._ended:
+            self._initial = initial_block(initial_metadata)
+            self._connection.send(self._stream, headers=self._unsent_headers())
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
+        """End the call with a status; raises `grpc.aio.AbortError`."""
+        if code is grpc.StatusCode.OK:
+            code, details = grpc.StatusCode.UNKNOWN, ""
+        if trailing_metadata:
+            self._trailing = tuple(trailing_metadata)
+        self.finish(code=code, details=details)
+        raise grpc.aio.AbortError("Locally aborted.")
+
+    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
+        await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        self._trailing = tuple(trailing_metadata)
+
+    def invocation_metadata(self) -> Any:
+        return self.head.metadata
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        """Do nothing: answers are pictures and tensors, which do not get smaller."""
+
+    def disable_next_message_compression(self) -> None:
+        """Do nothing: no message is compressed."""
+
+    def peer(self) -> str:
+        return self._peer.name
+
+    def peer_identities(self) -> Iterable[bytes] | None:
+        key = self.peer_identity_key()
+        return None if key is None else self._peer.auth_context.get(key)
+
+    def peer_identity_key(self) -> str | None:
+        known = (name for name in ("x509_subject_alternative_name", "x509_common_name"))
+        return next((name for name in known if name in self._peer.auth_context), None)
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return self._peer.auth_context
+
+    def time_remaining(self) -> Any:
+        """Return seconds until the deadline, never negative; None where there is none."""
+        return None if self._deadline_s is None else max(0.0, self._deadline_s - self._loop.time())
+
+    def trailing_metadata(self) -> Any:
+        return self._trailing
+
+    def code(self) -> Any:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Have `callback` called once the answer has been written or the caller is gone; if that is so, now."""
+        if self._gone and self._served:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def cancelled(self) -> bool:
+        return self._gone
+
+    def done(self) -> bool:
+        return self._ended

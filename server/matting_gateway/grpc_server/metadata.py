@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call's headers and trailers as gRPC means them ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md)."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from matting_gateway.http2.header_blocks import Fields, write_fields
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+
+RESPONSE_HEADERS = b"\x88" + write_fields(
+    [(b"content-type", b"application/grpc")]
+)  # 0x88: ":status: 200" (RFC 7541, A)
+ACCEPTED_ENCODINGS = ("identity", "deflate", "gzip")
+_ACCEPTED = write_fields([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
+_UNSUPPORTED_MEDIA_TYPE = write_fields([(b":status", b"415")])
+_METHOD_NOT_ALLOWED = write_fields([(b":status", b"405")])
+
+_NOT_METADATA = frozenset({b"content-type", b"te", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"})
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_NAME = re.compile(rb"[0-9a-z_.\-]+")
+# What may stand in a percent-encoded message: printable ASCII without "%".
+_NOT_PLAIN = re.compile(rb"[^ -$&-~]")
+# In the value of an ASCII header.
+_NOT_PRINTABLE = re.compile(rb"[^ -~]")
+
+
+class NotGrpcError(Exception):
+    """The request is no call of gRPC's; `headers` is the block that answers it."""
+
+    def __init__(self, headers: bytes) -> None:
+        super().__init__("not a call of gRPC's")
+        self.headers = headers
+
+
+class BadMetadataError(Exception):
+    """The headers are a call's, but cannot be understood; the text says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CallHead:
+    """What headers say of a call. `timeout_s` is None where the caller waits for ever."""
+
+    method: str
+    timeout_s: float | None
+    encoding: str
+    metadata: Metadata
+
+
+def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
+    """Read the headers of a call.
+
+    Raises:
+        NotGrpcError: They are of something else.
+        BadMetadataError: They are damaged, or more than `max_bytes` (RFC 9113, 6.5.2).
+    """
+    if sum(len(name) + len(value) + 32 for name, value in fields) > max_bytes:
+        raise BadMetadataError(f"The call's metadata are larger than {max_bytes} bytes; send less.")
+    by_name = dict(fields)
+    _check_grpc(by_name)
+    own = tuple(
+        _metadatum(name, value) for name, value in fields if not name.startswith(b":") and name not in _NOT_METADATA
+    )
+    return CallHead(
+        method=_ascii(by_name.get(b":path", b"")),
+        timeout_s=_timeout_s(by_name.get(b"grpc-timeout")),
+        encoding=_ascii(by_name.get(b"grpc-encoding", b"identity")),
+        metadata=own,
+    )
+
+
+def _check_grpc(fields: dict[bytes, bytes]) -> None:
+    if fields.get(b":method") != b"POST":
+        raise NotGrpcError(_METHOD_NOT_ALLOWED)
+    content_type = fields.get(b"content-type", b"")
+    if not (
+        content_type == b"application/grpc" or content_type.startswith((b"application/grpc+", b"application/grpc;"))
+    ):
+        raise NotGrpcError(_UNSUPPORTED_MEDIA_TYPE)
+
+
+def _metadatum(name: bytes, value: bytes) -> tuple[str, str | bytes]:
+    if not _NAME.fullmatch(name):
+        raise BadMetadataError("The name of a metadatum has characters that gRPC does not allow.")
+    if name.endswith(b"-bin"):
+        try:
+            return name.decode(), base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise BadMetadataError("A binary metadatum is not in Base64.") from exc
+    return name.decode(), _ascii(value)
+
+
+def _ascii(value: bytes) -> str:
+    if _NOT_PRINTABLE.search(value):
+        raise BadMetadataError("A metadatum has characters that are not printable ASCII.")
+    return value.decode()
+
+
+def _timeout_s(value: bytes | None) -> float | None:
+    if value is None:
+        return None
+    match = _TIMEOUT.fullmatch(value)
+    if match is None:
+        raise BadMetadataError("grpc-timeout must be up to eight digits and one of H, M, S, m, u, n.")
+    return int(match[1]) * _UNIT_S[match[2]]
+
+
+def initial_block(metadata: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
+    """Return the header block that an answer begins with."""
+    return RESPONSE_HEADERS + _ACCEPTED + write_fields(map(_field, metadata))
+
+
+def trailing_block(code: int, message: str, metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """Return the block that ends an answer."""
+    status = [(b"grpc-status", str(code).encode())]
+    if message:
+        status.append((b"grpc-message", percent_encoded(message)))
+    return write_fields((*status, *map(_field, metadata)))
+
+
+def percent_encoded(message: str) -> bytes:
+    """Return a status message as it travels."""
+    return _NOT_PLAIN.sub(lambda match: f"%{match[0][0]:02X}".encode(), message.encode("utf-8", "replace"))
+
+
+def _field(metadatum: Sequence[str | bytes]) -> tuple[bytes, bytes]:
+    key, value = metadatum
+    name = key.lower().encode() if isinstance(key, str) else key
+    data = value.encode() if isinstance(value, str) else bytes(value)
+    if name.endswith(b"-bin"):
+        return name, base64.b64encode(data).rstrip(b"=")
+    if _NOT_PRINTABLE.search(data):
+        raise ValueError(f"metadatum {name.decode()} must be printable ASCII")
+    return name, data

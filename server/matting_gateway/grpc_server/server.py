@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server: listeners, connections, and a task for each call."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from matting_gateway.grpc_server.call import Peer, ServerCall
+from matting_gateway.grpc_server.dispatch import Dispatch
+from matting_gateway.grpc_server.listener import Listener, bind
+from matting_gateway.grpc_server.metadata import (
+    BadMetadataError,
+    CallHead,
+    NotGrpcError,
+    initial_block,
+    read_head,
+    trailing_block,
+)
+from matting_gateway.grpc_server.peer import peer_of
+from matting_gateway.http2.connection import Connection, OpenStream
+from matting_gateway.http2.header_blocks import Fields
+from matting_gateway.http2.limits import Http2Limits
+from matting_gateway.http2.protocol import Http2Protocol, Scratch
+from matting_gateway.http2.stream import Sink, Stream
+
+_MAX_REMEMBERED_HEADS = 16
+
+
+class GrpcServer:
+    """Serves gRPC on any number of addresses.
+
+    Owns its listeners, connections and the tasks of calls. Takes handlers as grpc.aio's server
+    does, so that what protoc generates can add them. After `stop` nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        *,
+        max_message_bytes: int,
+        limits: Http2Limits,
+    ) -> None:
+        self._max_message_bytes = max_message_bytes
+        self._limits = limits
+        self._dispatch = Dispatch(interceptors)
+        self._scratch = Scratch()
+        self._listeners: list[Listener] = []
+        self._connections: set[Http2Protocol] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+
+    def __repr__(self) -> str:
+        return f"<GrpcServer of {len(self._connections)} connections, {len(self._tasks)} calls>"
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._dispatch.add(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Do nothing: what protoc generates adds the same handlers as generic ones too."""
+
+    def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
+        """Listen on HOST:PORT or unix:PATH, and return the port (1 for a socket). Serves from `start` on.
+
+        Args:
+            address: Port 0 takes a free one.
+            tls: Asked at each new connection.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        sockets, port = bind(address)
+        self._listeners.append(Listener(sockets, self._make_protocol, tls, timeout_s=self._limits.greeting_timeout_s))
+        return port
+
+    async def start(self) -> None:
+        for listener in self._listeners:
+            await listener.start()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Close the listeners; end calls that are not done after `grace` seconds, and every connection."""
+        for listener in self._listeners:
+            await listener.close()
+        for connection in tuple(self._connections):
+            connection.connection.shut()
+        if grace and self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for connection in tuple(self._connections):
+            connection.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._all_closed.wait()
+
+    def _make_protocol(self) -> Http2Protocol:
+        protocol = Http2Protocol(
+            self._limits,
+            scratch=self._scratch,
+            open_stream=self._opener,
+            on_closed=self._closed,
+        )
+        self._connections.add(protocol)
+        self._all_closed.clear()
+        return protocol
+
+    def _closed(self, protocol: Http2Protocol) -> None:
+        self._connections.discard(protocol)
+        if not self._connections:
+            self._all_closed.set()
+
+    def _opener(self, protocol: Http2Protocol) -> OpenStream:
+        """Return what opens the streams of one connection. Callers send the same headers with every call."""
+        heads: dict[Fields, CallHead] = {}
+        peers: list[Peer] = []
+
+        def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
+            if not peers:
+                peers.append(peer_of(protocol.transport))
+            head = heads.get(fields)
+            if head is None:
+                try:
+                    head = read_head(fields, max_bytes=self._limits.max_header_bytes)
+                except NotGrpcError as exc:
+                    connection.send(stream, trailers=exc.headers)
+                    return _Nobody()
+                except BadMetadataError as exc:
+                    status = trailing_block(grpc.StatusCode.INVALID_ARGUMENT.value[0], str(exc), ())
+                    connection.send(stream, trailers=initial_block() + status)
+                    return _Nobody()
+                if len(heads) < _MAX_REMEMBERED_HEADS:
+                    heads[fields] = head
+            call = ServerCall(connection, stream, head, peer=peers[0], max_message_bytes=self._max_message_bytes)
+            task = asyncio.get_running_loop().create_task(self._dispatch.serve(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            call.begin(task)
+            return call
+
+        return open_stream
+
+
+class _Nobody:
+    """Takes what comes on a stream that has been answered."""
+
+    def room(self) -> memoryview | None:
+        return None
+
+    def wrote(self, byte_count: int) -> None: ...
+
+    def feed(self, data: memoryview) -> None: ...
+
+    def ended(self) -> None: ...
+
+    def lost(self, text: str) -> None: ...

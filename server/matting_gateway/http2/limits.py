@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one connection may cost."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Limits:
+    """Bounds of a connection.
+
+    `max_header_bytes` is what a caller is told (RFC 9113, 6.5.2, fields and 32 bytes each); up to
+    twice of it is read, so that the stream alone can be refused. `window_bytes` is how much a
+    stream may send before anybody reads it. Nuisances are frames that cost work and carry no call
+    (pings, settings, resets, empty data): `nuisance_burst` at once, then `nuisance_per_s`.
+    """
+
+    max_streams: int = 100
+    max_header_bytes: int = 16 << 10
+    max_frame_bytes: int = 4 << 20
+    window_bytes: int = 65_535
+    max_unsent_bytes: int = 1 << 20
+    nuisance_burst: int = 1000
+    nuisance_per_s: int = 200
+    greeting_timeout_s: float = 10.0
+    keepalive_s: float = 60.0
+    keepalive_timeout_s: float = 20.0

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection on the event loop: what its transport brings and takes, and its timers."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from matting_gateway.domain import Buffer
+from matting_gateway.http2.connection import Connection, OpenStream
+from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.limits import Http2Limits
+
+SCRATCH_BYTES = 64 << 10
+_ZEROS = bytes(SCRATCH_BYTES)
+_LAST_WORDS_S = 2.0
+
+
+class Scratch:
+    """Where all connections of a loop receive what cannot be received in place.
+
+    A transport fills a buffer and hands it over before another one's turn, so one is enough.
+    Owned by the server. Invariant: it holds nothing between two arrivals.
+    """
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(SCRATCH_BYTES))
+
+    def wipe(self, byte_count: int) -> None:
+        self.view[:byte_count] = _ZEROS[:byte_count]
+
+
+class Http2Protocol(asyncio.BufferedProtocol):
+    """Brings a transport and a connection together.
+
+    Owns both, and one timer. Invariants: the timer ends a peer that does not introduce itself in
+    time, or that answers no ping; `on_closed` is called once.
+    """
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        open_stream: Callable[["Http2Protocol"], OpenStream],
+        on_closed: Callable[["Http2Protocol"], None],
+    ) -> None:
+        self._limits = limits
+        self._scratch = scratch
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        self.connection = Connection(
+            limits, write=self._write, open_stream=open_stream(self), soon=self._loop.call_soon, now=self._loop.time
+        )
+        self.transport: asyncio.Transport | None = None
+        self._in_place = False
+        self._heard = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what the transport says ------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
+        self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._look_for_greeting)
+        self.connection.greet()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        room = self.connection.receiving.room()
+        self._in_place = room is not None
+        return self._scratch.view if room is None else room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._heard = True
+        try:
+            if self._in_place:
+                self.connection.received_in_place(nbytes)
+            else:
+                self.connection.receive(self._scratch.view[:nbytes])
+        except ConnectionFault as fault:
+            self._fail(fault)
+        finally:
+            if not self._in_place:
+                self._scratch.wipe(nbytes)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.connection.end("the connection is gone")
+        self._on_closed(self)
+
+    def pause_writing(self) -> None:
+        self.connection.pause()
+
+    def resume_writing(self) -> None:
+        self.connection.resume()
+
+    # --- what is done to it -----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Tell the peer, give up its calls, and close once all is written."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.connection.shut()
+            self.connection.end("the server is closing")
+            self._close_soon()
+
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines(buffers)
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        """End a connection that went wrong (RFC 9113, 5.4.1)."""
+        self.connection.fail(fault)
+        self._close_soon()
+
+    def _close_soon(self) -> None:
+        """Close once all is written, or cut off a peer that does not read it."""
+        if self.transport is not None and not self.transport.is_closing():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(_LAST_WORDS_S, self._abort)
+            self.connection.flush()
+            self.transport.close()
+
+    # --- timers -----------------------------------------------------------------------------
+
+    def _look_for_greeting(self) -> None:
+        if self.connection.greeted:
+            self._heard = True
+            self._look_for_life()
+        else:
+            self._abort()
+
+    def _look_for_life(self) -> None:
+        """Ping a peer of whom nothing was heard for a while; without an answer it is gone."""
+        if self._heard:
+            self._heard = False
+            self._timer = self._loop.call_later(self._limits.keepalive_s, self._look_for_life)
+            return
+        self.connection.ping()
+        self._timer = self._loop.call_later(self._limits.keepalive_timeout_s, self._end_the_silent)
+
+    def _end_the_silent(self) -> None:
+        if self._heard:
+            self._look_for_life()
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()

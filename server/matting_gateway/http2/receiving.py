@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes in, cut into frames: bodies pass through as they come, small frames are put together first."""
+
+from typing import Protocol
+
+from matting_gateway.http2 import frames
+from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.stream import Stream
+
+# A larger frame than that carries a body or is none of ours.
+_MAX_CONTROL_BYTES = 16_384
+_MAX_CONTINUATIONS = 16
+# Less than that is not worth a read of its own.
+_IN_PLACE_BYTES = 16_384
+
+
+class Events(Protocol):
+    """The connection as its way in needs it."""
+
+    def data_comes(self, stream_id: int, length_bytes: int, *, empty: bool) -> Stream | None: ...
+
+    def body_ended(self, stream: Stream) -> None: ...
+
+    def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None: ...
+
+    def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None: ...
+
+
+class Receiving:
+    """The way into one connection.
+
+    Owns what has come of a frame or header block that is not whole yet. Invariants: of DATA
+    nothing is kept here; what is kept is at most a control frame and one header block of
+    `max_block_bytes`.
+    """
+
+    def __init__(self, events: Events, *, max_frame_bytes: int, max_block_bytes: int) -> None:
+        self._events = events
+        self._max_frame_bytes = max_frame_bytes
+        self._max_block_bytes = max_block_bytes
+        self._greeting = frames.PREFACE
+        self.greeted = False
+        self._rest = b""
+        self._stream: Stream | None = None
+        self._body_bytes = 0  # of the DATA frame that is coming
+        self._padding_bytes = 0
+        self._body_ends = False
+        self._block = bytearray()
+        self._block_stream_id = 0  # of the header block that is coming; 0: none is
+        self._block_ends = False
+        self._continuation_count = 0
+
+    # --- bodies in place --------------------------------------------------------------------
+
+    def room(self) -> memoryview | None:
+        """Return where the next bytes from the socket may be written, nothing but body; None: `take` them."""
+        if self._body_bytes < _IN_PLACE_BYTES or self._stream is None or self._stream.sink is None:
+            return None
+        room = self._stream.sink.room()
+        return None if room is None else room[: self._body_bytes]
+
+    def wrote(self, byte_count: int) -> None:
+        """Tell that so many bytes were written to `room()`."""
+        self._body_bytes -= byte_count
+        stream = self._stream
+        if stream is not None and stream.sink is not None:
+            stream.sink.wrote(byte_count)
+        if not self._body_bytes and not self._padding_bytes:
+            self._data_is_whole()
+
+    # --- everything else --------------------------------------------------------------------
+
+    def take(self, data: memoryview) -> None:
+        """Take bytes as they came; the view is valid during the call only.
+
+        Raises:
+            ConnectionFault: They are not HTTP/2, or not what it allows.
+        """
+        if self._rest:
+            data = memoryview(self._rest + bytes(data))
+            self._rest = b""
+        at = self._greet(data) if self._greeting else 0
+        while at < len(data):
+            taken = self._take_body(data, at) if self._body_bytes or self._padding_bytes else self._take_frame(data, at)
+            if not taken:
+                self._rest = bytes(data[at:])
+                return
+            at += taken
+
+    def _greet(self, data: memoryview) -> int:
+        """Take what is there of the preface (RFC 9113, 3.4)."""
+        size = min(len(data), len(self._greeting))
+        if data[:size] != self._greeting[:size]:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "no HTTP/2 preface")
+        self._greeting = self._greeting[size:]
+        return size
+
+    def _take_body(self, data: memoryview, at: int) -> int:
+        size = min(self._body_bytes, len(data) - at)
+        if size:
+            self._body_bytes -= size
+            stream = self._stream
+            if stream is not None and stream.sink is not None:
+                stream.sink.feed(data[at : at + size])
+        padding = min(self._padding_bytes, len(data) - at - size)
+        if not self._body_bytes:
+            self._padding_bytes -= padding
+            if not self._padding_bytes:
+                self._data_is_whole()
+        return size + padding
+
+    def _data_is_whole(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None and self._body_ends:
+            self._events.body_ended(stream)
+
+    def _take_frame(self, data: memoryview, at: int) -> int:
+        """Take one frame, of DATA the beginning; return its bytes, or 0 where some are missing."""
+        left = len(data) - at
+        if left < frames.HEADER_BYTES:
+            return 0
+        length, kind, flags, stream_id = frames.read_header(data, at)
+        self._check(length, kind, stream_id)
+        if kind == frames.DATA:
+            return self._begin_data(data, at, length, flags, stream_id)
+        size = frames.HEADER_BYTES + length
+        if left < size:
+            return 0
+        payload = bytes(data[at + frames.HEADER_BYTES : at + size])
+        if kind == frames.HEADERS:
+            self._begin_block(flags, stream_id, payload)
+        elif kind == frames.CONTINUATION:
+            self._continue_block(flags, payload)
+        else:
+            self._events.control_came(kind, flags, stream_id, payload)
+        return size
+
+    def _check(self, length: int, kind: int, stream_id: int) -> None:
+        if length > (self._max_frame_bytes if kind == frames.DATA else _MAX_CONTROL_BYTES):
+            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "the frame is too large")
+        if not self.greeted:
+            if kind != frames.SETTINGS:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "the first frame is no SETTINGS")
+            self.greeted = True
+        if bool(self._block_stream_id) != (kind == frames.CONTINUATION) or (
+            self._block_stream_id and self._block_stream_id != stream_id
+        ):
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "a header block is interrupted, or continues nothing")
+
+    def _begin_data(self, data: memoryview, at: int, length: int, flags: int, stream_id: int) -> int:
+        padding, taken = 0, frames.HEADER_BYTES
+        if flags & frames.PADDED:
+            if len(data) - at <= frames.HEADER_BYTES:
+                return 0
+            padding, taken = data[at + taken], taken + 1
+            if padding >= length:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "more padding than payload")
+        ends = bool(flags & frames.END_STREAM)
+        self._body_bytes = length - padding - (taken - frames.HEADER_BYTES)
+        self._padding_bytes = padding
+        self._body_ends = ends
+        self._stream = self._events.data_comes(stream_id, length, empty=not self._body_bytes and not ends)
+        if not self._body_bytes and not padding:
+            self._data_is_whole()
+        return taken
+
+    def _begin_block(self, flags: int, stream_id: int, payload: bytes) -> None:
+        start = padding = 0
+        if flags & frames.PADDED:
+            padding, start = payload[0] if payload else 0, 1
+        if flags & frames.HAS_PRIORITY:
+            start += 5
+        if not stream_id or start + padding > len(payload):
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS without a stream, or with more padding than payload")
+        block = payload[start : len(payload) - padding]
+        ends = bool(flags & frames.END_STREAM)
+        if flags & frames.END_HEADERS:
+            self._events.headers_came(stream_id, block, ended=ends)
+            return
+        self._block += block
+        self._block_stream_id, self._block_ends = stream_id, ends
+        self._continuation_count = 0
+
+    def _continue_block(self, flags: int, payload: bytes) -> None:
+        self._block += payload
+        self._continuation_count += 1
+        if len(self._block) > self._max_block_bytes or self._continuation_count > _MAX_CONTINUATIONS:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many or too long headers")
+        if flags & frames.END_HEADERS:
+            block, stream_id = bytes(self._block), self._block_stream_id
+            self._block.clear()
+            self._block_stream_id = 0
+            self._events.headers_came(stream_id, block, ended=self._block_ends)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes out: frames cut to what the peer takes, in the windows it gives, in turn where they are short."""
+
+from collections.abc import Callable, Sequence
+
+from matting_gateway.domain import Buffer
+from matting_gateway.http2 import frames
+from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.stream import Message, Stream
+
+# What one stream may send before the next has its turn, where several wait.
+_TURN_BYTES = 64 << 10
+_MAX_WAITING_REPLY_BYTES = 64 << 10
+
+
+class Sending:
+    """The way out of one connection.
+
+    Owns the peer's windows and limits, and who waits for them. Touched on the event loop only.
+    Invariants: no DATA frame is larger than the peer's windows or frames; a stream with something
+    unsent waits in `_waiting`; while the transport is paused only control frames go, a bounded
+    amount of them.
+
+    Args:
+        write: Takes buffers to be sent, in order.
+        soon: Has something done in the loop's next turn.
+        on_all_sent: Told of a stream whose last frame has gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        write: Callable[[Sequence[Buffer]], None],
+        soon: Callable[[Callable[[], None]], object],
+        on_all_sent: Callable[[Stream], None],
+    ) -> None:
+        self._write = write
+        self._soon = soon
+        self._on_all_sent = on_all_sent
+        self.stream_window_bytes = frames.DEFAULT_WINDOW_BYTES
+        self.max_frame_bytes = frames.DEFAULT_FRAME_BYTES
+        self._window_bytes = frames.DEFAULT_WINDOW_BYTES
+        self._waiting: dict[Stream, None] = {}
+        self._paused = False
+        self._waiting_reply_bytes = 0
+        self._out: list[Buffer] = []
+        self._scheduled = False
+
+    # --- gathering: all that one turn of the loop leads to leaves with one system call ------
+
+    def flush(self) -> None:
+        """Write what has been gathered, now."""
+        self._scheduled = False
+        if self._out:
+            out, self._out = self._out, []
+            self._write(out)
+
+    def _flush_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._soon(self.flush)
+
+    # --- what is sent -----------------------------------------------------------------------
+
+    def control(self, frame: bytes) -> None:
+        """Send a frame that no window bounds."""
+        self._out.append(frame)
+        self._flush_soon()
+
+    def reply(self, frame: bytes) -> None:
+        """Send a frame that the peer asked for.
+
+        Raises:
+            ConnectionFault: It asks, and does not read the answers.
+        """
+        if self._paused:
+            self._waiting_reply_bytes += len(frame)
+            if self._waiting_reply_bytes > _MAX_WAITING_REPLY_BYTES:
+                raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "answers to control frames are not read")
+        self.control(frame)
+
+    def headers(self, stream: Stream, block: bytes, *, last: bool = False) -> None:
+        """Queue a header block; `pump` sends it."""
+        flags = frames.END_STREAM if last else 0
+        if len(block) <= self.max_frame_bytes:
+            stream.unsent.append(frames.frame(frames.HEADERS, flags | frames.END_HEADERS, stream.id, block))
+        else:
+            stream.unsent.append(self._in_parts(stream.id, flags, block))
+        stream.all_sent = last
+
+    def _in_parts(self, stream_id: int, flags: int, block: bytes) -> bytes:
+        size = self.max_frame_bytes
+        parts = [block[at : at + size] for at in range(0, len(block), size)]
+        kinds = [frames.HEADERS, *[frames.CONTINUATION] * (len(parts) - 1)]
+        all_flags = [flags, *[0] * (len(parts) - 1)]
+        all_flags[-1] |= frames.END_HEADERS
+        return b"".join(
+            frames.frame(kind, own, stream_id, part) for kind, own, part in zip(kinds, all_flags, parts, strict=True)
+        )
+
+    def body(self, stream: Stream, prefix: bytes, data: Buffer) -> None:
+        """Queue a piece of the body; `pump` sends it as windows allow."""
+        stream.unsent.append(Message(prefix, memoryview(data)))
+
+    def pump(self, stream: Stream) -> None:
+        """Send what may be sent of a stream now; the rest follows by itself."""
+        if self._paused or not self._send_some(stream, frames.MAX_WINDOW_BYTES):
+            self._waiting[stream] = None
+        self._flush_soon()
+
+    def _send_some(self, stream: Stream, most_bytes: int) -> bool:
+        """Send at most about so many bytes; tell whether nothing is left unsent."""
+        unsent, out = stream.unsent, self._out
+        while unsent:
+            part = unsent[0]
+            if isinstance(part, Message):
+                left = len(part)
+                while left:
+                    size = min(left, self.max_frame_bytes, stream.sendable_bytes, self._window_bytes, most_bytes)
+                    if size <= 0:
+                        return False
+                    out.append(frames.head(frames.DATA, 0, stream.id, size))
+                    out.extend(part.take(size))
+                    left -= size
+                    most_bytes -= size
+                    stream.sendable_bytes -= size
+                    self._window_bytes -= size
+                unsent.popleft()
+                continue
+            unsent.popleft()
+            if isinstance(part, bytes):
+                out.append(part)
+            else:
+                part()
+        if stream.all_sent:
+            self._on_all_sent(stream)
+        return True
+
+    # --- what the peer allows ---------------------------------------------------------------
+
+    def allow(self, byte_count: int) -> None:
+        """Count a WINDOW_UPDATE of the connection.
+
+        Raises:
+            ConnectionFault: The window would be larger than windows may be.
+        """
+        self._window_bytes += byte_count
+        if self._window_bytes > frames.MAX_WINDOW_BYTES:
+            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
+        self._pump_waiting()
+
+    def allow_stream(self, stream: Stream, byte_count: int) -> bool:
+        """Count a WINDOW_UPDATE of a stream; tell whether the window is one that may be."""
+        stream.sendable_bytes += byte_count
+        if stream.sendable_bytes > frames.MAX_WINDOW_BYTES:
+            return False
+        if stream in self._waiting:
+            self._pump_waiting()
+        return True
+
+    def resize_windows(self, window_bytes: int, streams: Sequence[Stream]) -> None:
+        """Apply another INITIAL_WINDOW_SIZE to streams that are open (RFC 9113, 6.9.2)."""
+        change = window_bytes - self.stream_window_bytes
+        self.stream_window_bytes = window_bytes
+        for stream in streams:
+            stream.sendable_bytes += change
+            if stream.sendable_bytes > frames.MAX_WINDOW_BYTES:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "a stream's window is too large")
+        self._pump_waiting()
+
+    def pause(self) -> None:
+        """Stop: the peer reads too slowly."""
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self._waiting_reply_bytes = 0
+        self._pump_waiting()
+
+    def forget(self, stream: Stream) -> None:
+        """Send nothing more of a stream that was reset."""
+        self._waiting.pop(stream, None)
+        stream.unsent.clear()
+
+    def _pump_waiting(self) -> None:
+        """Give each stream that waits a turn, for as long as some of them get on."""
+        moved = True
+        while moved and self._waiting and not self._paused:
+            moved = False
+            for stream in tuple(self._waiting):
+                before = stream.sendable_bytes
+                if self._send_some(stream, _TURN_BYTES):
+                    self._waiting.pop(stream, None)
+                moved = moved or stream.sendable_bytes != before
+            self.flush()  # tells whether the transport can take more
