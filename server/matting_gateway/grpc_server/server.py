@@ -95,15 +95,17 @@ class GrpcServer:
         await self._all_closed.wait()
 
     def _make_protocol(self) -> Http2Protocol:
-        protocol = Http2Protocol(
+        return Http2Protocol(
             self._limits,
             scratch=self._scratch,
             open_stream=self._opener,
+            on_made=self._made,
             on_closed=self._closed,
         )
+
+    def _made(self, protocol: Http2Protocol) -> None:
         self._connections.add(protocol)
         self._all_closed.clear()
-        return protocol
 
     def _closed(self, protocol: Http2Protocol) -> None:
         self._connections.discard(protocol)

@@ -33,7 +33,8 @@ class Http2Protocol(asyncio.BufferedProtocol):
     """Brings a transport and a connection together.
 
     Owns both, and one timer. Invariants: the timer ends a peer that does not introduce itself in
-    time, or that answers no ping; `on_closed` is called once.
+    time, or that answers no ping; `on_made` and `on_closed` are called once each, in this order, and
+    neither where a handshake fails.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Http2Protocol(asyncio.BufferedProtocol):
         *,
         scratch: Scratch,
         open_stream: Callable[["Http2Protocol"], OpenStream],
+        on_made: Callable[["Http2Protocol"], None],
         on_closed: Callable[["Http2Protocol"], None],
     ) -> None:
         self._limits = limits
         self._scratch = scratch
+        self._on_made = on_made
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self.connection = Connection(
@@ -62,6 +65,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
         self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._look_for_greeting)
+        self._on_made(self)
         self.connection.greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
