@@ -77,9 +77,10 @@ class ControlFrames:
             return
         if len(payload) % 6:
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
+        # First, because what larger windows let out at once must come after it.
+        self._sending.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
         for name, value in dict(frames.read_settings(payload)).items():  # of the same setting the last counts
             self._apply(name, value)
-        self._sending.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _apply(self, name: int, value: int) -> None:
         if name == frames.INITIAL_WINDOW_SIZE:
