@@ -105,7 +105,7 @@ async def test_a_silent_peer_is_asked_for_a_sign_of_life_and_then_cut_off() -> N
 
 
 async def test_who_answers_is_asked_again() -> None:
-    side = Side(Http2Limits(greeting_timeout_s=SHORT_S, keepalive_s=SHORT_S, keepalive_timeout_s=5))
+    side = Side(Http2Limits(greeting_timeout_s=SHORT_S, keepalive_s=SHORT_S, keepalive_timeout_s=0.2))
     side.bring(GREETING)
     async with asyncio.timeout(5):
         for _ in range(2):
