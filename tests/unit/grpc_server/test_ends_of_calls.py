@@ -59,7 +59,7 @@ async def test_a_caller_who_gives_up_ends_the_handler() -> None:
 async def test_at_the_deadline_the_handler_ends_and_the_status_says_so() -> None:
     held = Held()
     async with loopback({"Hold": ("stream_unary", held)}) as served, served.channel() as channel:
-        assert await code_of(channel.unary_unary("/test/Hold")(b"x", timeout=0.05)) is (
+        assert await code_of(channel.unary_unary("/test/Hold")(b"x", timeout=0.5)) is (
             grpc.StatusCode.DEADLINE_EXCEEDED
         )
         async with asyncio.timeout(PATIENCE_S):
@@ -182,7 +182,7 @@ async def test_nothing_of_a_request_is_referenced_once_its_call_has_ended(ending
     gc.disable()
     try:
         async with Loopback(server, f"127.0.0.1:{port}").channel() as channel:
-            call = channel.unary_unary("/test/Serve")(b"photo" * 1000, timeout=0.2 if ending == "deadline" else 60)
+            call = channel.unary_unary("/test/Serve")(b"photo" * 1000, timeout=0.5 if ending == "deadline" else 60)
             async with asyncio.timeout(PATIENCE_S):
                 await begun.wait()
                 if ending == "cancel":
@@ -214,7 +214,7 @@ async def test_stop_waits_for_calls_as_long_as_it_was_told_and_then_ends_them() 
         too_late = asyncio.ensure_future(code_of(channel.unary_unary("/test/Hold")(b"x")))
         await held.begun.wait()
         await quick.wait()
-        stop = asyncio.ensure_future(server.stop(0.3))
+        stop = asyncio.ensure_future(server.stop(0.6))
         stopping.set()
         assert await in_time == b"in time"
         await stop
