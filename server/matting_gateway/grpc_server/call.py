@@ -5,46 +5,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
 
 from matting_gateway.domain import Buffer
+from matting_gateway.grpc_server.facts import CallFacts, Peer
 from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault
-from matting_gateway.grpc_server.metadata import CallHead, Metadata, initial_block, trailing_block
+from matting_gateway.grpc_server.metadata import CallHead, initial_block, trailing_block
 from matting_gateway.http2.connection import Connection
+from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.stream import Stream
 
 _PLAIN_HEADERS = initial_block()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Peer:
-    """Who is at the other end of a connection, in grpc's words; names of a certificate only once verified."""
-
-    name: str
-    auth_context: Mapping[str, tuple[bytes, ...]]
-
-
-class ServerCall(grpc.aio.ServicerContext[Any, Any]):
+class ServerCall(CallFacts):
     """The context of one call, and who takes what comes on its stream.
 
     Owns the call's state; touched on the event loop only. Invariants: the status is sent at most
     once; callbacks are called once, when the last of the answer has been written or the caller is
-    gone, and the handler's task has ended.
+    gone, and the handler's task has ended. Once the call has ended nothing of its request is kept.
     """
 
     def __init__(
         self, connection: Connection, stream: Stream, head: CallHead, *, peer: Peer, max_message_bytes: int
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(head, peer)
         self._connection = connection
         self._stream = stream
-        self._peer = peer
-        self.head = head
-        self._deadline_s = None if head.timeout_s is None else self._loop.time() + head.timeout_s
         self._timer: asyncio.TimerHandle | None = None
         self.inbox = Inbox(
             max_message_bytes=max_message_bytes,
@@ -55,11 +45,8 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
         self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
         self._headers_sent = False
         self._initial: bytes = _PLAIN_HEADERS
-        self._trailing: Metadata = ()
-        self._code: grpc.StatusCode | int = 0
-        self._details = ""
         self._ended = False
-        self._gone = False
+        self._gone = self._lost = False
         self._served = False
         self._callbacks: list[Callable[[Any], None]] = []
         self._writes: set[asyncio.Future[None]] = set()
@@ -86,13 +73,13 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
 
     def lost(self, text: str) -> None:
         """End with the caller, or the caller's patience."""
-        self._ended = True
+        self._ended = self._lost = True
+        self.inbox.close()
         for sent in self._writes:
             if not sent.done():
                 sent.set_exception(asyncio.InvalidStateError("The call has ended."))
         self._written()
-        if self.task is not None:
-            self.task.cancel()
+        self._cancel_task()
 
     # --- for who serves the call ------------------------------------------------------------
 
@@ -110,6 +97,13 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
 
     def _expire(self) -> None:
         self.finish(code=grpc.StatusCode.DEADLINE_EXCEEDED, details="Deadline Exceeded")
+        if self._gone:
+            self._cancel_task()
+        else:  # who has not taken the answer so far takes no status either, and would hold both for ever
+            self._connection.reset(self._stream, CANCEL)
+            self.lost("the deadline has passed")
+
+    def _cancel_task(self) -> None:
         if self.task is not None:
             self.task.cancel()
 
@@ -119,11 +113,12 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
         """Send the last message, if `reply`, and the status: `code`, or else what the handler has set. Once only."""
         if self._ended:
             return
-        message = self._framed(response) if reply else None
-        self._ended = True
         if code is not None:
             self._code, self._details = code, details
         number = self._code.value[0] if isinstance(self._code, grpc.StatusCode) else int(self._code)
+        message = self._framed(response) if reply and not number else None  # an error has no message
+        self._ended = True
+        self.inbox.close()
         trailers = trailing_block(number, self._details, self._trailing)
         self._connection.send(
             self._stream, headers=self._unsent_headers(), message=message, trailers=trailers, on_sent=self._written
@@ -148,6 +143,7 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
 
     def _ended_serving(self, _task: asyncio.Task[None]) -> None:
         self._served = True
+        self.task = None  # its exception may hold frames, and they the request
         self._finished()
 
     def _finished(self) -> None:
@@ -156,7 +152,10 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
             return
         callbacks, self._callbacks = self._callbacks, []
         for act in callbacks:
-            act(self)
+            try:
+                act(self)
+            except Exception as exc:  # noqa: BLE001 - theirs, and no reason not to tell the others
+                self._loop.call_exception_handler({"message": "a callback of a call failed", "exception": exc})
 
     # --- grpc.aio.ServicerContext -----------------------------------------------------------
 
@@ -179,14 +178,9 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
     def _give_up(self, code: grpc.StatusCode, text: str) -> NoReturn:
         """End a call whose handler cannot be told why: to it, it is cancelled."""
         self.finish(code=code, details=text)
-        if self.task is not None:
-            self.task.cancel()
+        if self.task is not asyncio.current_task():  # or else it would be cancelled twice, its clean-up with it
+            self._cancel_task()
         raise asyncio.CancelledError
-
-    async def messages(self) -> AsyncIterator[Any]:
-        """Yield the messages that come, for handlers that iterate."""
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
 
     async def write(self, message: Any) -> None:
         """Send a message, and wait until it has been written.
@@ -223,57 +217,12 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
         if code is grpc.StatusCode.OK:
             code, details = grpc.StatusCode.UNKNOWN, ""
         if trailing_metadata:
-            self._trailing = tuple(trailing_metadata)
+            self.set_trailing_metadata(trailing_metadata)
         self.finish(code=code, details=details)
         raise grpc.aio.AbortError("Locally aborted.")
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
-
-    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
-        self._trailing = tuple(trailing_metadata)
-
-    def invocation_metadata(self) -> Any:
-        return self.head.metadata
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self._code = code
-
-    def set_details(self, details: str) -> None:
-        self._details = details
-
-    def set_compression(self, compression: grpc.Compression) -> None:
-        """Do nothing: answers are pictures and tensors, which do not get smaller."""
-
-    def disable_next_message_compression(self) -> None:
-        """Do nothing: no message is compressed."""
-
-    def peer(self) -> str:
-        return self._peer.name
-
-    def peer_identities(self) -> Iterable[bytes] | None:
-        key = self.peer_identity_key()
-        return None if key is None else self._peer.auth_context.get(key)
-
-    def peer_identity_key(self) -> str | None:
-        known = (name for name in ("x509_subject_alternative_name", "x509_common_name"))
-        return next((name for name in known if name in self._peer.auth_context), None)
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        return self._peer.auth_context
-
-    def time_remaining(self) -> Any:
-        """Return seconds until the deadline, never negative; None where there is none."""
-        return None if self._deadline_s is None else max(0.0, self._deadline_s - self._loop.time())
-
-    def trailing_metadata(self) -> Any:
-        return self._trailing
-
-    def code(self) -> Any:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Have `callback` called once the answer has been written or the caller is gone; if that is so, now."""
@@ -283,7 +232,7 @@ class ServerCall(grpc.aio.ServicerContext[Any, Any]):
             self._callbacks.append(callback)
 
     def cancelled(self) -> bool:
-        return self._gone
+        return self._lost
 
     def done(self) -> bool:
         return self._ended

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,22 @@ class Dispatch:
         return None
 
 
+class Messages:
+    """The messages of a call for handlers that iterate. No generator: one left halfway would need a task to end."""
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self._call.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+
 async def _only_message(call: ServerCall) -> Any:
     request = await call.read()
     if request is grpc.aio.EOF:
@@ -98,7 +115,7 @@ async def _unary_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
 
 async def _stream_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
     call.bind(handler)
-    call.finish(await _behaviour(handler.stream_unary)(call.messages(), call), reply=True)
+    call.finish(await _behaviour(handler.stream_unary)(Messages(call), call), reply=True)
 
 
 async def _unary_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
@@ -108,17 +125,24 @@ async def _unary_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
 
 async def _stream_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
     call.bind(handler)
-    await _stream(_behaviour(handler.stream_stream)(call.messages(), call), call)
+    await _stream(_behaviour(handler.stream_stream)(Messages(call), call), call)
 
 
 async def _stream(answers: Any, call: ServerCall) -> None:
     """Send what a generator yields, or wait for a coroutine that writes for itself."""
     if inspect.isawaitable(answers):
         await answers
+    elif inspect.isasyncgen(answers):
+        async with contextlib.aclosing(answers):  # its clean-up belongs to the call
+            await _write_all(answers, call)
     else:
-        async for answer in answers:
-            await call.write(answer)
+        await _write_all(answers, call)
     call.finish()
+
+
+async def _write_all(answers: AsyncIterable[Any], call: ServerCall) -> None:
+    async for answer in answers:
+        await call.write(answer)
 
 
 _SERVERS = {

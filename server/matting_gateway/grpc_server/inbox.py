@@ -30,7 +30,7 @@ class Inbox:
 
     Owns what has come and is not read yet, and the one who waits for it. Invariants: a message's
     memory is taken only once somebody reads it; until then no more is kept than the stream's window;
-    while it is being read the peer may send the whole of it.
+    while it is being read the peer may send the whole of it. After `close` nothing is kept.
 
     Args:
         max_message_bytes: The most that a message may have, as it comes and uncompressed.
@@ -49,7 +49,7 @@ class Inbox:
         self._room: memoryview | None = None  # of the message, what is still missing
         self._compressed = False
         self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
+        self._ended = self._closed = False
         self._fault: MessageFault | None = None
 
     async def read(self) -> bytes | bytearray | None:
@@ -62,7 +62,8 @@ class Inbox:
             raise RuntimeError("A message of this call is being read already.")
         self._advance()
         if self._message is None and not self._ended:
-            self._let_send(_AHEAD_BYTES if self.one_message else DEFAULT_WINDOW_BYTES)
+            # Half a window of many small messages: each of them is not worth a frame that gives back what it took.
+            self._let_send(_AHEAD_BYTES if self.one_message else DEFAULT_WINDOW_BYTES // 2)
         while not self._complete and not self._ended and self._fault is None:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -92,6 +93,8 @@ class Inbox:
             self._wake_if_complete()
 
     def feed(self, data: memoryview) -> None:
+        if self._closed:
+            return
         if self._room:
             size = min(len(data), len(self._room))
             self._room[:size] = data[:size]
@@ -105,6 +108,14 @@ class Inbox:
 
     def ended(self) -> None:
         self._ended = True
+        self._wake()
+
+    def close(self) -> None:
+        """Let go of all that has come, and take nothing more: the call has ended. Who reads is told that it has."""
+        self._closed = self._ended = True
+        self._early = bytearray()
+        self._message = self._room = self._fault = None
+        self._let_send = _nobody
         self._wake()
 
     # --- inside -----------------------------------------------------------------------------
@@ -145,7 +156,9 @@ class Inbox:
             return self._too_large(length)
         if flag > 1:
             return MessageFault(grpc.StatusCode.INTERNAL, "A message begins with a flag that gRPC does not know.")
-        if flag and self._encoding not in _WINDOW_BITS:
+        if flag and self._encoding not in (*_WINDOW_BITS, "identity"):
+            return MessageFault(grpc.StatusCode.UNIMPLEMENTED, "The request's grpc-encoding is not supported.")
+        if flag and self._encoding == "identity":
             return MessageFault(grpc.StatusCode.INTERNAL, "A message is compressed, and no grpc-encoding says how.")
         return None
 
@@ -164,3 +177,7 @@ class Inbox:
         if not stream.eof or stream.unused_data:
             raise MessageFault(grpc.StatusCode.INTERNAL, "A compressed message is damaged.")
         return data
+
+
+def _nobody(_byte_count: int) -> None:
+    """Stand for the peer of a call that has ended."""

@@ -2,6 +2,7 @@
 """Sockets that listen, and how a new connection gets its protocol."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -11,6 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 BACKLOG = 1024
+_ACCEPT_AGAIN_S = 0.1
+# What says of one address of several that this machine does not have it.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _UNIX = "unix:"
 
 
@@ -33,6 +37,7 @@ class Listener:
         self._make_protocol = make_protocol
         self._tls = tls
         self._timeout_s = timeout_s
+        self._paths = [sock.getsockname() for sock in sockets if sock.family == socket.AF_UNIX]
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,11 +59,11 @@ class Listener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for sock in self._sockets:
-            path = sock.getsockname() if sock.family == socket.AF_UNIX and sock.fileno() >= 0 else None
             sock.close()
-            if path:
-                with suppress(OSError):
-                    os.unlink(path)
+        paths, self._paths = self._paths, []
+        for path in paths:
+            with suppress(OSError):
+                os.unlink(path)
 
     def _follow(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -68,11 +73,20 @@ class Listener:
     async def _accept(self, listening: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listening)
-            self._follow(self._shake_hands(connection, tls()))
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError:  # no more file descriptors, or the peer has gone meanwhile
+                await asyncio.sleep(_ACCEPT_AGAIN_S)
+                continue
+            self._follow(self._shake_hands(connection, tls))
 
-    async def _shake_hands(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        with suppress(OSError, ssl.SSLError, ConnectionError):  # it is theirs to try again
+    async def _shake_hands(self, connection: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
+        try:
+            context = tls()
+        except (OSError, ValueError):  # files that do not fit, which are told of where they are read
+            connection.close()
+            return
+        with suppress(OSError):  # it is theirs to try again
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._make_protocol, connection, ssl=context, ssl_handshake_timeout=self._timeout_s
             )
@@ -89,29 +103,53 @@ def bind(address: str) -> tuple[list[socket.socket], int]:
             return [_bind_path(address.removeprefix(_UNIX))], 1
         host, _, port = address.rpartition(":")
         return _bind_host(host.strip("[]"), int(port))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, OverflowError) as exc:
         raise OSError(f"Cannot listen on {address}: the port is taken, or the address is not of this machine.") from exc
 
 
 def _bind_host(host: str, port: int) -> tuple[list[socket.socket], int]:
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    families = {(family, target[0], *target[2:]): None for family, _, _, _, target in found}
     sockets: list[socket.socket] = []
+    missing: OSError | None = None
     try:
-        for family, kind, protocol, _, target in dict.fromkeys(found):
-            sock = socket.socket(family, kind, protocol)
+        for family, *target in families:
+            try:
+                # [::] alone takes IPv4 too; beside 0.0.0.0 it must not.
+                sock = _bound(family, (target[0], port, *target[1:]), only_own=len(families) > 1)
+            except OSError as exc:
+                if exc.errno not in _NOT_HERE:
+                    raise
+                missing = exc
+                continue
             sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((target[0], port, *target[2:]))
             port = sock.getsockname()[1]  # the free port that one got is everybody's
-            sock.setblocking(False)
-            sock.listen(BACKLOG)
     except BaseException:
         for sock in sockets:
             sock.close()
         raise
+    if missing is not None and not sockets:
+        raise missing
     return sockets, port
+
+
+def _bound(family: socket.AddressFamily, target: tuple[Any, ...], *, only_own: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_own)
+        return _listening(sock, target)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _listening(sock: socket.socket, target: Any) -> socket.socket:
+    sock.bind(target)
+    sock.setblocking(False)
+    sock.listen(BACKLOG)
+    return sock
 
 
 def _bind_path(path: str) -> socket.socket:
@@ -119,20 +157,20 @@ def _bind_path(path: str) -> socket.socket:
         os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path)
-        sock.setblocking(False)
-        sock.listen(BACKLOG)
+        return _listening(sock, path)
     except BaseException:
         sock.close()
         raise
-    return sock
 
 
 def _answers(path: str) -> bool:
     """Whether somebody listens on a socket's path; what a program that died left behind is nobody's."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
         try:
             sock.connect(path)
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:  # who has no time or no room for us lives
+            return True
         return True

@@ -64,7 +64,10 @@ def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
     by_name = dict(fields)
     _check_grpc(by_name)
     own = tuple(
-        _metadatum(name, value) for name, value in fields if not name.startswith(b":") and name not in _NOT_METADATA
+        (name.decode(), value)
+        for name, values in fields
+        if not name.startswith(b":") and name not in _NOT_METADATA
+        for value in _values(name, values)
     )
     return CallHead(
         method=_ascii(by_name.get(b":path", b"")),
@@ -84,15 +87,16 @@ def _check_grpc(fields: dict[bytes, bytes]) -> None:
         raise NotGrpcError(_UNSUPPORTED_MEDIA_TYPE)
 
 
-def _metadatum(name: bytes, value: bytes) -> tuple[str, str | bytes]:
+def _values(name: bytes, value: bytes) -> Sequence[str | bytes]:
+    """Return the one value of a header, or of a binary one those that somebody on the way may have joined."""
     if not _NAME.fullmatch(name):
         raise BadMetadataError("The name of a metadatum has characters that gRPC does not allow.")
-    if name.endswith(b"-bin"):
-        try:
-            return name.decode(), base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise BadMetadataError("A binary metadatum is not in Base64.") from exc
-    return name.decode(), _ascii(value)
+    if not name.endswith(b"-bin"):
+        return [_ascii(value)]
+    try:
+        return [base64.b64decode(one + b"=" * (-len(one) % 4), validate=True) for one in value.split(b",")]
+    except binascii.Error as exc:
+        raise BadMetadataError("A binary metadatum is not in Base64.") from exc
 
 
 def _ascii(value: bytes) -> str:

@@ -6,7 +6,9 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from matting_gateway.grpc_server.call import Peer
+from matting_gateway.grpc_server.facts import Peer
+
+_IPV4_IN_IPV6 = "::ffff:"
 
 
 def peer_of(transport: asyncio.Transport | None) -> Peer:
@@ -20,7 +22,8 @@ def peer_of(transport: asyncio.Transport | None) -> Peer:
 def _name(address: Any) -> str:
     if isinstance(address, tuple) and len(address) >= 2:
         host, port = address[:2]
-        return f"ipv6:%5B{urllib.parse.quote(host)}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        host = host.removeprefix(_IPV4_IN_IPV6)
+        return f"ipv6:%5B{urllib.parse.quote(host, safe=':')}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
     return "unix:"
 
 

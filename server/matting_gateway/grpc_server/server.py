@@ -4,12 +4,14 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
-from matting_gateway.grpc_server.call import Peer, ServerCall
+from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.grpc_server.dispatch import Dispatch
+from matting_gateway.grpc_server.facts import Peer
 from matting_gateway.grpc_server.listener import Listener, bind
 from matting_gateway.grpc_server.metadata import (
     BadMetadataError,
@@ -32,7 +34,7 @@ _MAX_REMEMBERED_HEADS = 16
 class GrpcServer:
     """Serves gRPC on any number of addresses.
 
-    Owns its listeners, connections and the tasks of calls. Takes handlers as grpc.aio's server
+    Owns its listeners, connections and calls, and a task for each of these. Takes handlers as grpc.aio's server
     does, so that what protoc generates can add them. After `stop` nothing of it is left.
     """
 
@@ -49,12 +51,15 @@ class GrpcServer:
         self._scratch = Scratch()
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: set[ServerCall] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
+        self._stopping = False
 
     def __repr__(self) -> str:
-        return f"<GrpcServer of {len(self._connections)} connections, {len(self._tasks)} calls>"
+        return f"<GrpcServer of {len(self._connections)} connections, {len(self._calls)} calls>"
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         self._dispatch.add(generic_rpc_handlers)
@@ -81,17 +86,19 @@ class GrpcServer:
             await listener.start()
 
     async def stop(self, grace: float | None = None) -> None:
-        """Close the listeners; end calls that are not done after `grace` seconds, and every connection."""
+        """Close the listeners; end calls that are not answered after `grace` seconds, and every connection."""
+        self._stopping = True
         for listener in self._listeners:
             await listener.close()
         for connection in tuple(self._connections):
             connection.connection.shut()
-        if grace and self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        if grace:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle.wait()
         for connection in tuple(self._connections):
             connection.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._idle.wait()
         await self._all_closed.wait()
 
     def _make_protocol(self) -> Http2Protocol:
@@ -99,6 +106,7 @@ class GrpcServer:
             self._limits,
             scratch=self._scratch,
             open_stream=self._opener,
+<<<<<<< HEAD
             on_made=self._made,
             on_closed=self._closed,
         )
@@ -106,6 +114,17 @@ class GrpcServer:
     def _made(self, protocol: Http2Protocol) -> None:
         self._connections.add(protocol)
         self._all_closed.clear()
+=======
+            on_opened=self._opened,
+            on_closed=self._closed,
+        )
+
+    def _opened(self, protocol: Http2Protocol) -> None:
+        self._connections.add(protocol)
+        self._all_closed.clear()
+        if self._stopping:  # it was accepted just before
+            protocol.close()
+>>>>>>> h2tests
 
     def _closed(self, protocol: Http2Protocol) -> None:
         self._connections.discard(protocol)
@@ -134,13 +153,18 @@ class GrpcServer:
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
             call = ServerCall(connection, stream, head, peer=peers[0], max_message_bytes=self._max_message_bytes)
-            task = asyncio.get_running_loop().create_task(self._dispatch.serve(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            call.begin(task)
+            self._calls.add(call)
+            self._idle.clear()
+            call.add_done_callback(self._answered)
+            call.begin(asyncio.get_running_loop().create_task(self._dispatch.serve(call)))
             return call
 
         return open_stream
+
+    def _answered(self, call: ServerCall) -> None:
+        self._calls.discard(call)
+        if not self._calls:
+            self._idle.set()
 
 
 class _Nobody:

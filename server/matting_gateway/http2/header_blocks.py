@@ -14,6 +14,7 @@ Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _INDEXED = 0x80
 _LONGER_INDEX = 0xFF
 _MAX_REMEMBERED = 64
+_MAX_REMEMBERED_BYTES = 64  # a call has some twenty fields
 
 
 class HeaderBlockReader:
@@ -44,7 +45,7 @@ class HeaderBlockReader:
         except (hpack.HPACKError, UnicodeDecodeError) as exc:
             raise ConnectionFault(COMPRESSION_ERROR, "damaged header block") from exc
         if block and min(block) >= _INDEXED and max(block) < _LONGER_INDEX:
-            if len(self._remembered) < _MAX_REMEMBERED:
+            if len(block) <= _MAX_REMEMBERED_BYTES and len(self._remembered) < _MAX_REMEMBERED:
                 self._remembered[block] = fields
         else:
             self._remembered.clear()

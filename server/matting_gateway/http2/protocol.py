@@ -33,8 +33,8 @@ class Http2Protocol(asyncio.BufferedProtocol):
     """Brings a transport and a connection together.
 
     Owns both, and one timer. Invariants: the timer ends a peer that does not introduce itself in
-    time, or that answers no ping; `on_made` and `on_closed` are called once each, in this order, and
-    neither where a handshake fails.
+    time, or that answers no ping; `on_closed` is called once for each `on_opened`: a handshake of
+    TLS that fails leads to neither.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Http2Protocol(asyncio.BufferedProtocol):
         *,
         scratch: Scratch,
         open_stream: Callable[["Http2Protocol"], OpenStream],
-        on_made: Callable[["Http2Protocol"], None],
+        on_opened: Callable[["Http2Protocol"], None],
         on_closed: Callable[["Http2Protocol"], None],
     ) -> None:
         self._limits = limits
         self._scratch = scratch
-        self._on_made = on_made
+        self._on_opened = on_opened
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self.connection = Connection(
@@ -65,8 +65,8 @@ class Http2Protocol(asyncio.BufferedProtocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
         self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._look_for_greeting)
-        self._on_made(self)
         self.connection.greet()
+        self._on_opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         room = self.connection.receiving.room()
@@ -76,10 +76,12 @@ class Http2Protocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         try:
+            if self._closing:
+                return  # what TLS had taken before: nobody is there for it
             if self._in_place:
-                self.connection.received_in_place(nbytes)
+                self.connection.receiving.wrote(nbytes)
             else:
-                self.connection.receive(self._scratch.view[:nbytes])
+                self.connection.receiving.take(self._scratch.view[:nbytes])
         except ConnectionFault as fault:
             self._fail(fault)
         finally:
@@ -87,12 +89,15 @@ class Http2Protocol(asyncio.BufferedProtocol):
                 self._scratch.wipe(nbytes)
 
     def eof_received(self) -> bool:
+        self.connection.end("the caller has gone")
+        self._close_soon()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self.connection.end("the connection is gone")
+        self._scratch.wipe(SCRATCH_BYTES)  # a transport that failed hands over nothing of what it has read
         self._on_closed(self)
 
     def pause_writing(self) -> None:
@@ -105,14 +110,18 @@ class Http2Protocol(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Tell the peer, give up its calls, and close once all is written."""
-        if self.transport is not None and not self.transport.is_closing():
+        if not self._closing:
             self.connection.shut()
             self.connection.end("the server is closing")
             self._close_soon()
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is not None and not self._closing:
             self.transport.writelines(buffers)
+
+    @property
+    def _closing(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
 
     def _fail(self, fault: ConnectionFault) -> None:
         """End a connection that went wrong (RFC 9113, 5.4.1)."""
@@ -121,7 +130,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
 
     def _close_soon(self) -> None:
         """Close once all is written, or cut off a peer that does not read it."""
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is not None and not self._closing:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(_LAST_WORDS_S, self._abort)
@@ -131,7 +140,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
     # --- timers -----------------------------------------------------------------------------
 
     def _look_for_greeting(self) -> None:
-        if self.connection.greeted:
+        if self.connection.receiving.greeted:
             self._heard = True
             self._look_for_life()
         else:

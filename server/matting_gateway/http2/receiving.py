@@ -7,9 +7,11 @@ from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault
 from matting_gateway.http2.stream import Stream
 
-# A larger frame than that carries a body or is none of ours.
+# A larger frame than that carries a body or headers, or is none of ours.
 _MAX_CONTROL_BYTES = 16_384
 _MAX_CONTINUATIONS = 16
+# A pad length, 255 bytes of padding and a priority (RFC 9113, 6.2).
+_MAX_AROUND_BLOCK_BYTES = 261
 # Less than that is not worth a read of its own.
 _IN_PLACE_BYTES = 16_384
 
@@ -17,7 +19,7 @@ _IN_PLACE_BYTES = 16_384
 class Events(Protocol):
     """The connection as its way in needs it."""
 
-    def data_comes(self, stream_id: int, length_bytes: int, *, empty: bool) -> Stream | None: ...
+    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, empty: bool) -> Stream | None: ...
 
     def body_ended(self, stream: Stream) -> None: ...
 
@@ -36,10 +38,15 @@ class Receiving:
 
     def __init__(self, events: Events, *, max_frame_bytes: int, max_block_bytes: int) -> None:
         self._events = events
-        self._max_frame_bytes = max_frame_bytes
+        block_frame_bytes = max(max_block_bytes + _MAX_AROUND_BLOCK_BYTES, _MAX_CONTROL_BYTES)
+        self._max_bytes = {
+            frames.DATA: max_frame_bytes,
+            frames.HEADERS: block_frame_bytes,
+            frames.CONTINUATION: block_frame_bytes,
+        }
         self._max_block_bytes = max_block_bytes
         self._greeting = frames.PREFACE
-        self.greeted = False
+        self.greeted = False  # whether the peer has introduced itself as one that speaks HTTP/2
         self._rest = b""
         self._stream: Stream | None = None
         self._body_bytes = 0  # of the DATA frame that is coming
@@ -136,7 +143,7 @@ class Receiving:
         return size
 
     def _check(self, length: int, kind: int, stream_id: int) -> None:
-        if length > (self._max_frame_bytes if kind == frames.DATA else _MAX_CONTROL_BYTES):
+        if length > self._max_bytes.get(kind, _MAX_CONTROL_BYTES):
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "the frame is too large")
         if not self.greeted:
             if kind != frames.SETTINGS:
@@ -156,10 +163,13 @@ class Receiving:
             if padding >= length:
                 raise ConnectionFault(frames.PROTOCOL_ERROR, "more padding than payload")
         ends = bool(flags & frames.END_STREAM)
-        self._body_bytes = length - padding - (taken - frames.HEADER_BYTES)
+        around = padding + taken - frames.HEADER_BYTES
+        self._body_bytes = length - around
         self._padding_bytes = padding
         self._body_ends = ends
-        self._stream = self._events.data_comes(stream_id, length, empty=not self._body_bytes and not ends)
+        self._stream = self._events.data_comes(
+            stream_id, length, padding_bytes=around, empty=not self._body_bytes and not ends
+        )
         if not self._body_bytes and not padding:
             self._data_is_whole()
         return taken
@@ -174,20 +184,23 @@ class Receiving:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS without a stream, or with more padding than payload")
         block = payload[start : len(payload) - padding]
         ends = bool(flags & frames.END_STREAM)
+        self._check_block(len(block))
         if flags & frames.END_HEADERS:
             self._events.headers_came(stream_id, block, ended=ends)
             return
         self._block += block
         self._block_stream_id, self._block_ends = stream_id, ends
-        self._continuation_count = 0
 
     def _continue_block(self, flags: int, payload: bytes) -> None:
         self._block += payload
         self._continuation_count += 1
-        if len(self._block) > self._max_block_bytes or self._continuation_count > _MAX_CONTINUATIONS:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many or too long headers")
+        self._check_block(len(self._block))
         if flags & frames.END_HEADERS:
             block, stream_id = bytes(self._block), self._block_stream_id
             self._block.clear()
-            self._block_stream_id = 0
+            self._block_stream_id = self._continuation_count = 0
             self._events.headers_came(stream_id, block, ended=self._block_ends)
+
+    def _check_block(self, length_bytes: int) -> None:
+        if length_bytes > self._max_block_bytes or self._continuation_count > _MAX_CONTINUATIONS:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many or too long headers")

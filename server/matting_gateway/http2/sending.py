@@ -10,7 +10,9 @@ from matting_gateway.http2.stream import Message, Stream
 
 # What one stream may send before the next has its turn, where several wait.
 _TURN_BYTES = 64 << 10
-_MAX_WAITING_REPLY_BYTES = 64 << 10
+# What is handed to the transport before it is asked whether it can take more.
+_BURST_BYTES = 1 << 20
+_MAX_UNREAD_BYTES = 64 << 10
 
 
 class Sending:
@@ -18,8 +20,8 @@ class Sending:
 
     Owns the peer's windows and limits, and who waits for them. Touched on the event loop only.
     Invariants: no DATA frame is larger than the peer's windows or frames; a stream with something
-    unsent waits in `_waiting`; while the transport is paused only control frames go, a bounded
-    amount of them.
+    unsent waits in `_waiting`; while the transport is paused only control frames go, and
+    `check_read` bounds them.
 
     Args:
         write: Takes buffers to be sent, in order.
@@ -42,7 +44,7 @@ class Sending:
         self._window_bytes = frames.DEFAULT_WINDOW_BYTES
         self._waiting: dict[Stream, None] = {}
         self._paused = False
-        self._waiting_reply_bytes = 0
+        self._unread_bytes = 0  # of control frames, since the transport paused
         self._out: list[Buffer] = []
         self._scheduled = False
 
@@ -64,20 +66,19 @@ class Sending:
 
     def control(self, frame: bytes) -> None:
         """Send a frame that no window bounds."""
+        if self._paused:
+            self._unread_bytes += len(frame)
         self._out.append(frame)
         self._flush_soon()
 
-    def reply(self, frame: bytes) -> None:
-        """Send a frame that the peer asked for.
+    def check_read(self) -> None:
+        """Look whether the peer, who sends, also reads.
 
         Raises:
-            ConnectionFault: It asks, and does not read the answers.
+            ConnectionFault: It does not, and too many control frames wait for it.
         """
-        if self._paused:
-            self._waiting_reply_bytes += len(frame)
-            if self._waiting_reply_bytes > _MAX_WAITING_REPLY_BYTES:
-                raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "answers to control frames are not read")
-        self.control(frame)
+        if self._unread_bytes > _MAX_UNREAD_BYTES:
+            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "answers to control frames are not read")
 
     def headers(self, stream: Stream, block: bytes, *, last: bool = False) -> None:
         """Queue a header block; `pump` sends it."""
@@ -104,8 +105,15 @@ class Sending:
 
     def pump(self, stream: Stream) -> None:
         """Send what may be sent of a stream now; the rest follows by itself."""
-        if self._paused or not self._send_some(stream, frames.MAX_WINDOW_BYTES):
-            self._waiting[stream] = None
+        self._waiting[stream] = None
+        while not self._paused:
+            before = stream.sendable_bytes
+            if self._send_some(stream, _BURST_BYTES):
+                self._waiting.pop(stream, None)
+                break
+            if stream.sendable_bytes == before:
+                break
+            self.flush()  # tells whether the transport can take more
         self._flush_soon()
 
     def _send_some(self, stream: Stream, most_bytes: int) -> bool:
@@ -144,10 +152,12 @@ class Sending:
         Raises:
             ConnectionFault: The window would be larger than windows may be.
         """
+        was_shut = self._window_bytes <= 0
         self._window_bytes += byte_count
         if self._window_bytes > frames.MAX_WINDOW_BYTES:
             raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "the connection's window is too large")
-        self._pump_waiting()
+        if was_shut:  # or else nobody waits for it
+            self._pump_waiting()
 
     def allow_stream(self, stream: Stream, byte_count: int) -> bool:
         """Count a WINDOW_UPDATE of a stream; tell whether the window is one that may be."""
@@ -155,7 +165,7 @@ class Sending:
         if stream.sendable_bytes > frames.MAX_WINDOW_BYTES:
             return False
         if stream in self._waiting:
-            self._pump_waiting()
+            self.pump(stream)
         return True
 
     def resize_windows(self, window_bytes: int, streams: Sequence[Stream]) -> None:
@@ -174,7 +184,7 @@ class Sending:
 
     def resume(self) -> None:
         self._paused = False
-        self._waiting_reply_bytes = 0
+        self._unread_bytes = 0
         self._pump_waiting()
 
     def forget(self, stream: Stream) -> None:
@@ -183,13 +193,16 @@ class Sending:
         stream.unsent.clear()
 
     def _pump_waiting(self) -> None:
-        """Give each stream that waits a turn, for as long as some of them get on."""
-        moved = True
-        while moved and self._waiting and not self._paused:
-            moved = False
-            for stream in tuple(self._waiting):
-                before = stream.sendable_bytes
-                if self._send_some(stream, _TURN_BYTES):
-                    self._waiting.pop(stream, None)
-                moved = moved or stream.sendable_bytes != before
-            self.flush()  # tells whether the transport can take more
+        """Let those that wait send in turn, who waited longest first, for as long as one of them gets on."""
+        stuck_count = 0
+        while stuck_count < len(self._waiting) and not self._paused:
+            stream = next(iter(self._waiting))
+            before = stream.sendable_bytes
+            all_sent = self._send_some(stream, _TURN_BYTES)
+            moved = all_sent or stream.sendable_bytes != before
+            if moved:
+                self.flush()  # tells whether the transport can take more
+            stuck_count = 0 if moved else stuck_count + 1
+            self._waiting.pop(stream, None)
+            if not all_sent:
+                self._waiting[stream] = None

@@ -45,13 +45,11 @@ class Message:
         return len(self.prefix) + len(self.view)
 
     def take(self, byte_count: int) -> tuple[Buffer, Buffer]:
-        """Cut off the first bytes; at least as many as the prefix has, or all go to one piece."""
+        """Cut off the first bytes, in two pieces that may be empty."""
         prefix, view = self.prefix, self.view
-        if byte_count < len(prefix):
-            prefix, view = b"", memoryview(prefix + bytes(view))
-        rest = byte_count - len(prefix)
-        self.prefix, self.view = b"", view[rest:]
-        return prefix, view[:rest]
+        rest = max(0, byte_count - len(prefix))
+        self.prefix, self.view = prefix[byte_count:], view[rest:]
+        return prefix[:byte_count], view[:rest]
 
 
 class Stream:

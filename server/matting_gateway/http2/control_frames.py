@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that carry neither bodies nor headers (RFC 9113, 6.3 to 6.9)."""
+
+from collections.abc import Callable, Mapping
+
+from matting_gateway.http2 import frames
+from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.nuisance import Patience
+from matting_gateway.http2.sending import Sending
+from matting_gateway.http2.stream import Stream
+
+
+class ControlFrames:
+    """Does what control frames of one connection ask for.
+
+    Owns the number of the last stream that was opened; the streams themselves are the connection's.
+
+    Args:
+        sending: The connection's way out.
+        patience: Spent by each frame but those that let us send.
+        streams: Those that are open, by number.
+        lose: Ends a stream, and tells whoever serves it.
+    """
+
+    def __init__(
+        self,
+        sending: Sending,
+        patience: Patience,
+        *,
+        streams: Mapping[int, Stream],
+        lose: Callable[[Stream, str], None],
+    ) -> None:
+        self._sending = sending
+        self._patience = patience
+        self._streams = streams
+        self._lose = lose
+        self.last_stream_id = 0
+        self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
+            frames.RST_STREAM: self._on_reset,
+            frames.SETTINGS: self._on_settings,
+            frames.PING: self._on_ping,
+            frames.WINDOW_UPDATE: self._on_window_update,
+            frames.PRIORITY: self._on_priority,
+            frames.PUSH_PROMISE: self._on_push_promise,
+            frames.GOAWAY: self._on_goaway,
+        }
+
+    def came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Take a frame; unknown kinds are ignored (RFC 9113, 5.5).
+
+        Raises:
+            ConnectionFault: It is not what HTTP/2 allows, or there are too many.
+        """
+        if kind != frames.WINDOW_UPDATE:  # answers that are read make as many of them as there are bytes
+            self._patience.spend()
+        act = self._kinds.get(kind)
+        if act is not None:
+            act(flags, stream_id, payload)
+
+    def check_known(self, stream_id: int, what: str) -> None:
+        """Raise where no stream of that number has ever been opened."""
+        if not stream_id or stream_id % 2 == 0 or stream_id > self.last_stream_id:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, f"{what} on a stream that is not open")
+
+    def _on_reset(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        _check_length(payload, 4)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self.check_known(stream_id, "RST_STREAM")
+        else:
+            self._lose(stream, "the caller gave up")
+
+    def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
+        _check_connection(stream_id)
+        if flags & frames.ACK:
+            _check_length(payload, 0)
+            return
+        if len(payload) % 6:
+            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
+        # First, because what larger windows let out at once must come after it.
+        self._sending.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        for name, value in dict(frames.read_settings(payload)).items():  # of the same setting the last counts
+            self._apply(name, value)
+
+    def _apply(self, name: int, value: int) -> None:
+        if name == frames.INITIAL_WINDOW_SIZE:
+            if value > frames.MAX_WINDOW_BYTES:
+                raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE out of range")
+            self._sending.resize_windows(value, tuple(self._streams.values()))
+        elif name == frames.MAX_FRAME_SIZE:
+            if not frames.DEFAULT_FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range")
+            self._sending.max_frame_bytes = value
+        elif name == frames.ENABLE_PUSH and value > 1:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "ENABLE_PUSH out of range")
+
+    def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        _check_connection(stream_id)
+        _check_length(payload, 8)
+        if not flags & frames.ACK:
+            self._sending.control(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        _check_length(payload, 4)
+        byte_count = frames.read_number(payload)
+        if not byte_count:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+        if not stream_id:
+            self._sending.allow(byte_count)
+            return
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self.check_known(stream_id, "WINDOW_UPDATE")
+        elif not self._sending.allow_stream(stream, byte_count):
+            self._patience.spend()  # to have streams reset is as quick as to reset them
+            self._sending.control(frames.rst_stream(stream_id, frames.FLOW_CONTROL_ERROR))
+            self._lose(stream, "the stream's window is too large")
+
+    def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        _check_length(payload, 5)
+        if not stream_id:
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "PRIORITY of no stream")
+
+    def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+
+    def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
+        """Do nothing: a client that goes sends nothing new, and what it asked for is still answered."""
+        _check_connection(stream_id)
+        if len(payload) < 8:
+            raise ConnectionFault(frames.FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+
+
+def _check_length(payload: bytes, length_bytes: int) -> None:
+    if len(payload) != length_bytes:
+        raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a control frame of a wrong length")
+
+
+def _check_connection(stream_id: int) -> None:
+    if stream_id:
+        raise ConnectionFault(frames.PROTOCOL_ERROR, "a connection's frame on a stream")

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway's gRPC server with a few plain methods on a loopback socket, for real clients."""
+
+# gRPC's classes are generic to the type checker only.
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import grpc
+from matting_gateway.grpc_server.server import GrpcServer
+from matting_gateway.http2.limits import Http2Limits
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+MAX_MESSAGE_BYTES = 80 << 20
+CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_MAKERS: dict[str, Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}
+
+
+class Loopback:
+    """A server that is up. `address` is what channels connect to."""
+
+    def __init__(self, server: GrpcServer, address: str) -> None:
+        self.server = server
+        self.address = address
+
+    def channel(self, **options: Any) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS, **options)
+
+
+def make_server(
+    methods: dict[str, tuple[str, Callable[..., Any]]],
+    *,
+    limits: Http2Limits | None = None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> GrpcServer:
+    """Return a server of /test/NAME for each method: its kind, and what serves it."""
+    server = GrpcServer(interceptors, max_message_bytes=max_message_bytes, limits=limits or Http2Limits())
+    handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    return server
+
+
+@asynccontextmanager
+async def loopback(
+    methods: dict[str, tuple[str, Callable[..., Any]]],
+    *,
+    address: str = "127.0.0.1:0",
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    **options: Any,
+) -> AsyncIterator[Loopback]:
+    """Yield the server, and stop it in the end; nothing of it may be left then."""
+    server = make_server(methods, **options)
+    port = server.listen(address, tls)
+    await server.start()
+    try:
+        yield Loopback(server, address if address.startswith("unix:") else f"127.0.0.1:{port}")
+    finally:
+        await server.stop()
+    assert repr(server) == "<GrpcServer of 0 connections, 0 calls>"

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's side of an HTTP/2 connection in memory, and the independent library h2 as its peer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+from matting_gateway.domain import Buffer
+from matting_gateway.http2 import frames
+from matting_gateway.http2.connection import Connection
+from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.header_blocks import Fields, write_fields
+from matting_gateway.http2.limits import Http2Limits
+from matting_gateway.http2.stream import Stream
+
+REQUEST: Fields = (
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/test/Take"),
+    (b":authority", b"localhost"),
+)
+ANSWER = write_fields([(b":status", b"200")])
+TRAILERS = write_fields([(b"grpc-status", b"0")])
+_ROOM_BYTES = 20_000
+
+
+def headers_frame(stream_id: int, *, ends: bool = False) -> bytes:
+    """Return the headers of a request that no table remembers."""
+    flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
+    return frames.frame(frames.HEADERS, flags, stream_id, write_fields(REQUEST))
+
+
+class RecordingSink:
+    """Writes down what comes on a stream; with `in_place` it offers room for it."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        self._room = memoryview(bytearray(_ROOM_BYTES)) if in_place else None
+        self.body = bytearray()
+        self.has_ended = False
+        self.lost_texts: list[str] = []
+
+    def room(self) -> memoryview | None:
+        return self._room
+
+    def wrote(self, byte_count: int) -> None:
+        if self._room is None:
+            raise AssertionError("nobody was offered room")
+        self.feed(self._room[:byte_count])
+
+    def feed(self, data: memoryview) -> None:
+        if self.has_ended or self.lost_texts:
+            raise AssertionError("body after its end")
+        self.body += data
+
+    def ended(self) -> None:
+        if self.has_ended or self.lost_texts:
+            raise AssertionError("a second end")
+        self.has_ended = True
+
+    def lost(self, text: str) -> None:
+        if self.lost_texts:
+            raise AssertionError("lost twice")
+        self.lost_texts.append(text)
+
+
+class ServerSide:
+    """A connection without a transport. Owns it, what it has sent, and what was asked of its streams."""
+
+    def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False) -> None:
+        self._in_place = in_place
+        self._out = bytearray()
+        self._later: list[Callable[[], None]] = []
+        self.now_s = 0.0
+        self.streams: dict[int, Stream] = {}
+        self.sinks: dict[int, RecordingSink] = {}
+        self.fields: dict[int, Fields] = {}
+        self.connection = Connection(
+            limits or Http2Limits(),
+            write=self._write,
+            open_stream=self._open,
+            soon=self._later.append,
+            now=lambda: self.now_s,
+        )
+
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        for buffer in buffers:
+            self._out += buffer
+
+    def _open(self, _connection: Connection, stream: Stream, fields: Fields) -> RecordingSink:
+        self.streams[stream.id], self.fields[stream.id] = stream, fields
+        sink = self.sinks[stream.id] = RecordingSink(in_place=self._in_place)
+        return sink
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes as a transport hands them over: in place where there is room, else as they are."""
+        receiving, at = self.connection.receiving, 0
+        while at < len(data):
+            room = receiving.room()
+            if room is None:
+                receiving.take(memoryview(data)[at : at + (64 << 10)])
+                at += 64 << 10
+                continue
+            size = min(len(room), len(data) - at)
+            room[:size] = data[at : at + size]
+            receiving.wrote(size)
+            at += size
+
+    def greeted(self, data: bytes = b"", settings: dict[int, int] | None = None) -> "ServerSide":
+        """Take a preface, settings and then `data`."""
+        self.receive(frames.PREFACE + frames.settings(settings or {}) + data)
+        return self
+
+    def sent(self) -> bytes:
+        """Return what has been sent since it was last asked for, the loop's next turn included."""
+        while self._later:
+            later, self._later[:] = self._later[:], []
+            for act in later:
+                act()
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def sent_frames(self) -> list[tuple[int, int, int, bytes]]:
+        """Return kind, flags, stream and payload of what has been sent."""
+        data, found, at = self.sent(), [], 0
+        while at < len(data):
+            length, kind, flags, stream_id = frames.read_header(data, at)
+            at += frames.HEADER_BYTES + length
+            found.append((kind, flags, stream_id, data[at - length : at]))
+        return found
+
+    def fault_of(self, data: bytes) -> ConnectionFault | None:
+        """Take bytes, and return what is wrong with them."""
+        try:
+            self.receive(data)
+        except ConnectionFault as fault:
+            self.connection.fail(fault)
+            return fault
+        return None
+
+    def answer(self, stream_id: int, body: bytes = b"", on_sent: Callable[[], None] | None = None) -> None:
+        message = (b"", body) if body else None
+        self.connection.send(
+            self.streams[stream_id], headers=ANSWER, message=message, trailers=TRAILERS, on_sent=on_sent
+        )
+
+
+class Pair:
+    """A server's side and a client of h2's that reads all it is sent. Owns both, and the client's events.
+
+    Args:
+        limits: The server's.
+        in_place: Whether bodies are received in place.
+        acknowledges: Whether the client opens windows again for what it has read.
+    """
+
+    def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False, acknowledges: bool = True) -> None:
+        config = h2.config.H2Configuration(client_side=True, header_encoding=None)
+        self.client = h2.connection.H2Connection(config)
+        self.server = ServerSide(limits, in_place=in_place)
+        self.events: list[Any] = []
+        self._acknowledges = acknowledges
+        self.server.connection.greet()
+        self.client.initiate_connection()
+        self.exchange()
+
+    def exchange(self) -> None:
+        """Bring everything to the other side until neither has anything to say."""
+        while True:
+            there = self.client.data_to_send()
+            self.server.receive(there)
+            back = self.server.sent()
+            for event in self.client.receive_data(back):
+                self.events.append(event)
+                if self._acknowledges and isinstance(event, h2.events.DataReceived):
+                    self.client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if not there and not back:
+                return
+
+    def open(self, stream_id: int, *, ends: bool = False) -> RecordingSink:
+        self.client.send_headers(stream_id, list(REQUEST), end_stream=ends)
+        self.exchange()
+        return self.server.sinks[stream_id]
+
+    def bodies(self) -> dict[int, bytes]:
+        """Return what the client has received of each stream."""
+        found: dict[int, bytes] = {}
+        for event in self.of(h2.events.DataReceived):
+            found[event.stream_id] = found.get(event.stream_id, b"") + event.data
+        return found
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of real clients: messages, metadata and statuses arrive as they were sent, in both directions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from testkit.grpc_loopback import CHANNEL_OPTIONS, Context, loopback
+
+Requests = AsyncIterator[bytes]
+
+
+async def echo(request: bytes, _context: Context) -> bytes:
+    return bytes(request)
+
+
+async def count(requests: Requests, _context: Context) -> bytes:
+    return str([len(request) async for request in requests]).encode()
+
+
+async def take_one(_requests: Requests, context: Context) -> bytes:
+    message = await context.read()
+    return str(len(message)).encode()
+
+
+async def repeat(request: bytes, _context: Context) -> AsyncIterator[bytes]:
+    for _ in range(3):
+        yield bytes(request)
+
+
+async def echo_each(requests: Requests, _context: Context) -> AsyncIterator[bytes]:
+    async for request in requests:
+        yield bytes(request)
+
+
+async def write_each(_requests: Requests, context: Context) -> None:
+    while (message := await context.read()) is not grpc.aio.EOF:
+        await context.write(bytes(message))
+
+
+METHODS: dict[str, tuple[str, Any]] = {
+    "Echo": ("unary_unary", echo),
+    "Count": ("stream_unary", count),
+    "TakeOne": ("stream_unary", take_one),
+    "Repeat": ("unary_stream", repeat),
+    "EchoEach": ("stream_stream", echo_each),
+    "WriteEach": ("stream_stream", write_each),
+}
+SOME = [b"", b"a", b"bc" * 50_000, b""]
+
+
+async def test_the_four_kinds_of_methods() -> None:
+    async with loopback(METHODS) as served, served.channel() as channel:
+        assert await channel.unary_unary("/test/Echo")(b"one") == b"one"
+        assert await channel.stream_unary("/test/Count")(iter(SOME)) == b"[0, 1, 100000, 0]"
+        assert [answer async for answer in channel.unary_stream("/test/Repeat")(b"x")] == [b"x"] * 3
+        for method in ("/test/EchoEach", "/test/WriteEach"):
+            assert [answer async for answer in channel.stream_stream(method)(iter(SOME))] == SOME
+
+
+async def test_a_sync_client_is_served_too() -> None:
+    async with loopback(METHODS) as served:
+
+        def call() -> tuple[bytes, list[bytes]]:
+            with grpc.insecure_channel(served.address, options=CHANNEL_OPTIONS) as channel:
+                one = channel.unary_unary("/test/Echo")(b"one")
+                return one, list(channel.stream_stream("/test/EchoEach")(iter(SOME)))
+
+        assert await asyncio.to_thread(call) == (b"one", SOME)
+
+
+async def test_a_conversation_takes_turns() -> None:
+    async with loopback(METHODS) as served, served.channel() as channel:
+        call = channel.stream_stream("/test/WriteEach")()
+        for index in range(20):
+            await call.write(str(index).encode())
+            assert await call.read() == str(index).encode()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_379, 16_384, 65_530, 65_535, 1 << 20, 64 << 20])
+async def test_messages_of_any_size_go_there_and_back(size: int) -> None:
+    message = bytes(bytearray(range(256))) * (size // 256 + 1)
+    message = message[:size]
+    async with loopback(METHODS) as served, served.channel() as channel:
+        assert await channel.unary_unary("/test/Echo")(message) == message
+        assert await channel.unary_unary("/test/TakeOne")(message) == str(size).encode()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_compressed_requests_are_read(compression: grpc.Compression) -> None:
+    async with loopback(METHODS) as served, served.channel(compression=compression) as channel:
+        assert await channel.unary_unary("/test/Echo")(b"squeeze " * 10_000) == b"squeeze " * 10_000
+        assert await channel.stream_unary("/test/Count")(iter(SOME)) == b"[0, 1, 100000, 0]"
+
+
+async def test_many_calls_at_once_get_their_own_answers() -> None:
+    async with loopback(METHODS) as served, served.channel() as channel:
+        method = channel.unary_unary("/test/Echo")
+        bodies = [str(index).encode() * (index * 50) for index in range(300)]
+        assert await asyncio.gather(*(method(body) for body in bodies)) == bodies
+
+
+async def test_metadata_travel_both_ways() -> None:
+    seen: list[Any] = []
+
+    async def answer(_request: bytes, context: Context) -> bytes:
+        seen.extend(context.invocation_metadata() or ())
+        await context.send_initial_metadata((("x-first", "1"), ("x-first-bin", b"\0\xff")))
+        context.set_trailing_metadata((("x-last", "2"), ("x-last-bin", b"\xff\0\x01")))
+        return b""
+
+    sent = (("x-text", "plain"), ("x-data-bin", b"\0\x01\xfe"), ("x-text", "again"))
+    async with loopback({"Answer": ("unary_unary", answer)}) as served, served.channel() as channel:
+        call = channel.unary_unary("/test/Answer")(b"", metadata=sent)
+        await call
+        initial, trailing = await call.initial_metadata(), await call.trailing_metadata()
+    assert sorted(pair for pair in seen if pair[0].startswith("x-")) == sorted(sent)
+    assert {"te", "content-type", "grpc-accept-encoding", ":path"}.isdisjoint(key for key, _ in seen)
+    assert dict(initial or ()) == {"x-first": "1", "x-first-bin": b"\0\xff"}
+    assert dict(trailing or ()) == {"x-last": "2", "x-last-bin": b"\xff\0\x01"}
+
+
+async def failed(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_statuses_arrive_with_details_and_metadata() -> None:
+    text = "100 % of it was wrong:\n\u00fcber\U0001f600"
+
+    async def abort(_request: bytes, context: Context) -> bytes:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text, (("x-why-bin", b"\0"),))
+
+    async def say(_request: bytes, context: Context) -> Any:
+        context.set_code(grpc.StatusCode.NOT_FOUND)
+        context.set_details("nothing here")
+
+    async def break_down(_request: bytes, _context: Context) -> bytes:
+        raise ValueError("a secret")
+
+    async def bad_metadata(_request: bytes, context: Context) -> bytes:
+        context.set_trailing_metadata((("x-text", "not \u00e4scii"),))
+        return b""
+
+    methods = {"Abort": abort, "Say": say, "BreakDown": break_down, "BadMetadata": bad_metadata}
+    async with (
+        loopback({name: ("unary_unary", serve) for name, serve in methods.items()}) as served,
+        served.channel() as channel,
+    ):
+        error = await failed(channel.unary_unary("/test/Abort")(b""))
+        assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, text)
+        assert dict(error.trailing_metadata()) == {"x-why-bin": b"\0"}
+        error = await failed(channel.unary_unary("/test/Say")(b""))
+        assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "nothing here")
+        error = await failed(channel.unary_unary("/test/BreakDown")(b""))
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNKNOWN, "The call failed.")
+        error = await failed(channel.unary_unary("/test/BadMetadata")(b""))
+        assert error.code() is grpc.StatusCode.UNKNOWN
+
+
+async def test_methods_that_nobody_has_are_unimplemented() -> None:
+    async with loopback(METHODS) as served, served.channel() as channel:
+        for method in ("/test/Nothing", "/other/Echo", "/"):
+            assert (await failed(channel.unary_unary(method)(b"x"))).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_messages_over_the_limit_are_refused_and_the_next_call_is_served() -> None:
+    async with loopback(METHODS, max_message_bytes=1000) as served, served.channel() as channel:
+        error = await failed(channel.unary_unary("/test/Echo")(bytes(1001)))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await channel.unary_unary("/test/Echo")(bytes(1000)) == bytes(1000)
+
+
+async def test_bombs_are_refused_before_they_are_unpacked() -> None:
+    async with (
+        loopback(METHODS, max_message_bytes=100_000) as served,
+        served.channel(compression=grpc.Compression.Gzip) as channel,
+    ):
+        error = await failed(channel.unary_unary("/test/TakeOne")(bytes(10 << 20)))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_metadata_over_the_limit_are_refused_alone() -> None:
+    async with loopback(METHODS) as served, served.channel() as channel:
+        metadata = tuple((f"x-{index}", "v" * 100) for index in range(150))
+        error = await failed(channel.unary_unary("/test/Echo")(b"", metadata=metadata))
+        assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert await channel.unary_unary("/test/Echo")(b"x") == b"x"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages come out of a body as they were put in, however it is cut; nothing is kept that nobody reads."""
+
+import asyncio
+import itertools
+import zlib
+
+import grpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matting_gateway.grpc_server.inbox import Inbox, MessageFault
+
+MOST_BYTES = 1 << 20
+
+
+def framed(message: bytes, flag: int = 0) -> bytes:
+    return bytes([flag]) + len(message).to_bytes(4, "big") + message
+
+
+def packed(message: bytes, encoding: str) -> bytes:
+    stream = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+    return stream.compress(message) + stream.flush()
+
+
+class Box:
+    """An inbox, and the leave to send that it gave."""
+
+    def __init__(self, encoding: str = "identity") -> None:
+        self.leave: list[int] = []
+        self.inbox = Inbox(max_message_bytes=MOST_BYTES, encoding=encoding, let_send=self.leave.append)
+
+    def bring(self, data: bytes) -> None:
+        """Bring bytes as a connection does: in place where there is room."""
+        while data:
+            room = self.inbox.room()
+            if room is None:
+                self.inbox.feed(memoryview(data))
+                return
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.inbox.wrote(size)
+            data = data[size:]
+
+    async def read_all(self) -> list[bytes]:
+        found = []
+        while (message := await self.inbox.read()) is not None:
+            found.append(bytes(message))
+        return found
+
+
+@given(
+    messages=st.lists(st.binary(max_size=300), max_size=6),
+    cuts=st.lists(st.integers(0, 2000), max_size=10),
+    flagged=st.booleans(),
+    reads_first=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_messages_are_the_same_however_their_body_is_cut(
+    messages: list[bytes], cuts: list[int], flagged: bool, reads_first: bool
+) -> None:
+    parts = [framed(packed(message, "gzip"), 1) if flagged else framed(message) for message in messages]
+    body = b"".join(parts)
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+
+    async def play() -> list[bytes]:
+        box = Box("gzip")
+        reading = asyncio.ensure_future(box.read_all())
+        for start, end in itertools.pairwise(edges):
+            if reads_first:
+                await asyncio.sleep(0)
+            box.bring(body[start:end])
+        box.inbox.ended()
+        return await reading
+
+    assert asyncio.run(play()) == messages
+
+
+async def fault_of(data: bytes, *, encoding: str = "identity", ends: bool = True) -> MessageFault:
+    box = Box(encoding)
+    reading = asyncio.ensure_future(box.inbox.read())
+    await asyncio.sleep(0)
+    box.bring(data)
+    if ends:
+        box.inbox.ended()
+    with pytest.raises(MessageFault) as caught:
+        await reading
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "code"),
+    [
+        pytest.param(framed(b"abc")[:3], "identity", "INTERNAL", id="half a prefix"),
+        pytest.param(framed(b"abc")[:-1], "identity", "INTERNAL", id="half a message"),
+        pytest.param(framed(b"abc", 2), "identity", "INTERNAL", id="an unknown flag"),
+        pytest.param(framed(b"abc", 1), "identity", "INTERNAL", id="compressed without saying how"),
+        pytest.param(framed(b"abc", 1), "snappy", "UNIMPLEMENTED", id="compressed in another way"),
+        pytest.param(framed(b"abc", 1), "gzip", "INTERNAL", id="no gzip"),
+        pytest.param(framed(packed(b"a", "deflate"), 1), "gzip", "INTERNAL", id="deflate called gzip"),
+        pytest.param(framed(packed(b"abc", "gzip")[:-4], 1), "gzip", "INTERNAL", id="truncated gzip"),
+        pytest.param(framed(packed(b"abc", "gzip") + b"more", 1), "gzip", "INTERNAL", id="more after gzip"),
+        pytest.param(framed(b"", 1), "gzip", "INTERNAL", id="compressed nothing"),
+        pytest.param(framed(packed(bytes(MOST_BYTES + 1), "gzip"), 1), "gzip", "RESOURCE_EXHAUSTED", id="gzip bomb"),
+        pytest.param(framed(packed(bytes(50 << 20), "deflate"), 1), "deflate", "RESOURCE_EXHAUSTED", id="deflate bomb"),
+        pytest.param(
+            b"\0" + (MOST_BYTES + 1).to_bytes(4, "big"), "identity", "RESOURCE_EXHAUSTED", id="too large a message"
+        ),
+    ],
+)
+async def test_a_body_that_is_no_sequence_of_messages_is_a_fault(data: bytes, encoding: str, code: str) -> None:
+    assert (await fault_of(data, encoding=encoding)).code is grpc.StatusCode[code]
+
+
+async def test_too_large_a_message_is_refused_by_its_prefix() -> None:
+    await fault_of(b"\0" + (1 << 30).to_bytes(4, "big"), ends=False)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_of_the_largest_size_a_compressed_message_is_read(encoding: str) -> None:
+    box = Box(encoding)
+    box.bring(framed(packed(bytes(MOST_BYTES), encoding), 1) + framed(b"and a plain one"))
+    box.inbox.ended()
+    assert await box.read_all() == [bytes(MOST_BYTES), b"and a plain one"]
+
+
+async def test_memory_for_a_message_is_taken_and_leave_given_only_once_somebody_reads() -> None:
+    box = Box()
+    box.bring(framed(bytes(100_000))[:1000])
+    assert (box.inbox.room(), box.leave) == (None, [])
+    reading = asyncio.ensure_future(box.inbox.read())
+    await asyncio.sleep(0)
+    assert box.leave == [100_005 - 1000]
+    box.bring(framed(bytes(100_000))[1000:])
+    assert await reading == bytes(100_000)
+
+
+async def test_many_small_messages_ask_for_leave_of_half_a_window_only() -> None:
+    box = Box()
+    for _ in range(3):
+        reading = asyncio.ensure_future(box.inbox.read())
+        await asyncio.sleep(0)
+        box.bring(framed(b""))
+        await reading
+    assert max(box.leave) < 40_000
+
+
+async def test_after_the_end_nothing_is_kept_and_who_reads_is_told() -> None:
+    box = Box()
+    reading = asyncio.ensure_future(box.inbox.read())
+    await asyncio.sleep(0)
+    box.bring(framed(bytes(1000))[:500])
+    box.inbox.close()
+    assert await reading is None
+    box.bring(bytes(10_000))
+    assert box.inbox.room() is None
+    assert (box.inbox._early, box.inbox._message) == (b"", None)
+    assert await box.inbox.read() is None
+
+
+async def test_two_cannot_read_at_once_and_a_reader_may_give_up() -> None:
+    box = Box()
+    reading = asyncio.ensure_future(box.inbox.read())
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError):
+        await box.inbox.read()
+    box.bring(framed(b"abc")[:6])
+    reading.cancel()
+    await asyncio.wait([reading])
+    box.bring(b"bc")
+    assert await box.inbox.read() == b"abc"
