@@ -42,6 +42,13 @@ class BadMetadataError(Exception):
     """The headers are a call's, but cannot be understood; the text says what is wrong."""
 
 
+class MetadataTooLargeError(BadMetadataError):
+    """There are more headers than a call may have."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The call's metadata are larger than {max_bytes} bytes; send less.")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class CallHead:
     """What headers say of a call. `timeout_s` is None where the caller waits for ever."""
@@ -57,10 +64,11 @@ def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
 
     Raises:
         NotGrpcError: They are of something else.
-        BadMetadataError: They are damaged, or more than `max_bytes` (RFC 9113, 6.5.2).
+        MetadataTooLargeError: They are more than `max_bytes` (RFC 9113, 6.5.2).
+        BadMetadataError: They are damaged.
     """
     if sum(len(name) + len(value) + 32 for name, value in fields) > max_bytes:
-        raise BadMetadataError(f"The call's metadata are larger than {max_bytes} bytes; send less.")
+        raise MetadataTooLargeError(max_bytes)
     by_name = dict(fields)
     _check_grpc(by_name)
     own = tuple(

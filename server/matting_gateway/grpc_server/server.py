@@ -5,6 +5,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from matting_gateway.grpc_server.listener import Listener, bind
 from matting_gateway.grpc_server.metadata import (
     BadMetadataError,
     CallHead,
+    MetadataTooLargeError,
     NotGrpcError,
     initial_block,
     read_head,
@@ -46,7 +48,8 @@ class GrpcServer:
         limits: Http2Limits,
     ) -> None:
         self._max_message_bytes = max_message_bytes
-        self._limits = limits
+        too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
+        self._limits = replace(limits, too_large_answer=too_large)
         self._dispatch = Dispatch(interceptors)
         self._scratch = Scratch()
         self._listeners: list[Listener] = []
@@ -106,15 +109,6 @@ class GrpcServer:
             self._limits,
             scratch=self._scratch,
             open_stream=self._opener,
-<<<<<<< HEAD
-            on_made=self._made,
-            on_closed=self._closed,
-        )
-
-    def _made(self, protocol: Http2Protocol) -> None:
-        self._connections.add(protocol)
-        self._all_closed.clear()
-=======
             on_opened=self._opened,
             on_closed=self._closed,
         )
@@ -124,7 +118,6 @@ class GrpcServer:
         self._all_closed.clear()
         if self._stopping:  # it was accepted just before
             protocol.close()
->>>>>>> h2tests
 
     def _closed(self, protocol: Http2Protocol) -> None:
         self._connections.discard(protocol)
@@ -147,8 +140,7 @@ class GrpcServer:
                     connection.send(stream, trailers=exc.headers)
                     return _Nobody()
                 except BadMetadataError as exc:
-                    status = trailing_block(grpc.StatusCode.INVALID_ARGUMENT.value[0], str(exc), ())
-                    connection.send(stream, trailers=initial_block() + status)
+                    connection.send(stream, trailers=_refusal(exc))
                     return _Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
@@ -165,6 +157,13 @@ class GrpcServer:
         self._calls.discard(call)
         if not self._calls:
             self._idle.set()
+
+
+def _refusal(exc: BadMetadataError) -> bytes:
+    """Return the block that answers a call whose metadata are no good."""
+    too_large = isinstance(exc, MetadataTooLargeError)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
+    return initial_block() + trailing_block(code.value[0], str(exc), ())
 
 
 class _Nobody:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
 from matting_gateway.http2.control_frames import ControlFrames
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
 from matting_gateway.http2.header_blocks import Fields, HeaderBlockReader
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.nuisance import Patience
@@ -85,6 +85,10 @@ class Connection:
 
     def fail(self, fault: ConnectionFault) -> None:
         """Tell the peer why, and give up all streams (RFC 9113, 5.4.1)."""
+        if isinstance(fault, HeadersTooLarge) and fault.stream_id > self._control.last_stream_id:
+            self._control.last_stream_id = fault.stream_id
+            flags = frames.END_HEADERS | frames.END_STREAM
+            self._sending.control(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
         self._sending.control(frames.goaway(self._control.last_stream_id, fault.code, fault.text))
         self.end(fault.text)
 
@@ -185,7 +189,7 @@ class Connection:
     def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """Open a stream, or end one by its trailers."""
         self._sending.check_read()
-        fields = self._headers.read(block)
+        fields = self._headers.read(block, stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None:
             if stream.remote_ended:

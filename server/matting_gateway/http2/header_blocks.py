@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import hpack
 
-from matting_gateway.http2.errors import ConnectionFault
-from matting_gateway.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
+from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
+from matting_gateway.http2.frames import COMPRESSION_ERROR
 
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -29,8 +29,8 @@ class HeaderBlockReader:
         self._decoder = hpack.Decoder(max_header_list_size=max_bytes)
         self._remembered: dict[bytes, Fields] = {}
 
-    def read(self, block: bytes) -> Fields:
-        """Return names and values.
+    def read(self, block: bytes, stream_id: int = 0) -> Fields:
+        """Return names and values of a stream's block.
 
         Raises:
             ConnectionFault: The block is damaged or too large; the table is lost with it.
@@ -41,7 +41,7 @@ class HeaderBlockReader:
         try:
             fields = tuple((bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True))
         except hpack.OversizedHeaderListError as exc:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many or too long headers") from exc
+            raise HeadersTooLarge(stream_id) from exc
         except (hpack.HPACKError, UnicodeDecodeError) as exc:
             raise ConnectionFault(COMPRESSION_ERROR, "damaged header block") from exc
         if block and min(block) >= _INDEXED and max(block) < _LONGER_INDEX:

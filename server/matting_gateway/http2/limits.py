@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from matting_gateway.http2.header_blocks import write_fields
+
 
 @dataclass(frozen=True, slots=True)
 class Http2Limits:
@@ -12,10 +14,12 @@ class Http2Limits:
     twice of it is read, so that the stream alone can be refused. `window_bytes` is how much a
     stream may send before anybody reads it. Nuisances are frames that cost work and carry no call
     (pings, settings, resets, empty data): `nuisance_burst` at once, then `nuisance_per_s`.
+    `too_large_answer` is the header block that answers a stream with more headers than are read.
     """
 
     max_streams: int = 100
     max_header_bytes: int = 16 << 10
+    too_large_answer: bytes = write_fields([(b":status", b"431")])
     max_frame_bytes: int = 4 << 20
     window_bytes: int = 65_535
     max_unsent_bytes: int = 1 << 20

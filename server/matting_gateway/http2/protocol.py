@@ -7,7 +7,7 @@ from typing import cast
 
 from matting_gateway.domain import Buffer
 from matting_gateway.http2.connection import Connection, OpenStream
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
 from matting_gateway.http2.limits import Http2Limits
 
 SCRATCH_BYTES = 64 << 10
@@ -55,7 +55,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
             limits, write=self._write, open_stream=open_stream(self), soon=self._loop.call_soon, now=self._loop.time
         )
         self.transport: asyncio.Transport | None = None
-        self._in_place = False
+        self._in_place = self._deaf = False
         self._heard = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -76,7 +76,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         try:
-            if self._closing:
+            if self._closing or self._deaf:
                 return  # what TLS had taken before: nobody is there for it
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
@@ -126,18 +126,29 @@ class Http2Protocol(asyncio.BufferedProtocol):
     def _fail(self, fault: ConnectionFault) -> None:
         """End a connection that went wrong (RFC 9113, 5.4.1)."""
         self.connection.fail(fault)
-        self._close_soon()
+        if isinstance(fault, HeadersTooLarge) and not self._closing:
+            self._linger()
+        else:
+            self._close_soon()
+
+    def _linger(self) -> None:
+        """Drop what else comes: if it were closed now, the peer would lose the answer with what it still sends."""
+        self._deaf = True
+        self._set_timer(_LAST_WORDS_S, self._abort)
 
     def _close_soon(self) -> None:
         """Close once all is written, or cut off a peer that does not read it."""
         if self.transport is not None and not self._closing:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(_LAST_WORDS_S, self._abort)
+            self._set_timer(_LAST_WORDS_S, self._abort)
             self.connection.flush()
             self.transport.close()
 
     # --- timers -----------------------------------------------------------------------------
+
+    def _set_timer(self, after_s: float, act: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(after_s, act)
 
     def _look_for_greeting(self) -> None:
         if self.connection.receiving.greeted:

@@ -4,7 +4,7 @@
 from typing import Protocol
 
 from matting_gateway.http2 import frames
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
 from matting_gateway.http2.stream import Stream
 
 # A larger frame than that carries a body or headers, or is none of ours.
@@ -144,6 +144,8 @@ class Receiving:
 
     def _check(self, length: int, kind: int, stream_id: int) -> None:
         if length > self._max_bytes.get(kind, _MAX_CONTROL_BYTES):
+            if kind in (frames.HEADERS, frames.CONTINUATION):
+                raise HeadersTooLarge(stream_id)
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "the frame is too large")
         if not self.greeted:
             if kind != frames.SETTINGS:
@@ -184,7 +186,7 @@ class Receiving:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS without a stream, or with more padding than payload")
         block = payload[start : len(payload) - padding]
         ends = bool(flags & frames.END_STREAM)
-        self._check_block(len(block))
+        self._check_block(len(block), stream_id)
         if flags & frames.END_HEADERS:
             self._events.headers_came(stream_id, block, ended=ends)
             return
@@ -194,13 +196,13 @@ class Receiving:
     def _continue_block(self, flags: int, payload: bytes) -> None:
         self._block += payload
         self._continuation_count += 1
-        self._check_block(len(self._block))
+        self._check_block(len(self._block), self._block_stream_id)
         if flags & frames.END_HEADERS:
             block, stream_id = bytes(self._block), self._block_stream_id
             self._block.clear()
             self._block_stream_id = self._continuation_count = 0
             self._events.headers_came(stream_id, block, ended=self._block_ends)
 
-    def _check_block(self, length_bytes: int) -> None:
+    def _check_block(self, length_bytes: int, stream_id: int) -> None:
         if length_bytes > self._max_block_bytes or self._continuation_count > _MAX_CONTINUATIONS:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many or too long headers")
+            raise HeadersTooLarge(stream_id)
