@@ -79,7 +79,7 @@ async def test_the_time_that_is_left_is_known() -> None:
         await channel.unary_unary("/test/Look")(b"")
     first, second = seen
     assert first is not None
-    assert 40 < first <= 50
+    assert 40 < first < 51  # clients round up
     assert second is None
 
 
