@@ -5,6 +5,7 @@ import pytest
 from matting_gateway.http2 import frames
 from matting_gateway.http2.frames import ACK, END_HEADERS, END_STREAM, HAS_PRIORITY, PADDED, frame
 from matting_gateway.http2.header_blocks import write_fields
+from matting_gateway.http2.limits import Http2Limits
 from testkit.http2_pair import REQUEST, ServerSide, headers_frame
 
 BLOCK = write_fields(REQUEST)
@@ -35,7 +36,7 @@ FAULTS = {
     "headers with more padding than payload": (frame(frames.HEADERS, END_HEADERS | PADDED, 1, b"\x09abc"), PROTOCOL),
     "padded headers without a pad length": (frame(frames.HEADERS, END_HEADERS | PADDED, 1), PROTOCOL),
     "headers with half a priority": (frame(frames.HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"abc"), PROTOCOL),
-    "headers larger than is read": (frames.head(frames.HEADERS, END_HEADERS, 1, 40_000), SIZE),
+    "headers larger than is read": (frames.head(frames.HEADERS, END_HEADERS, 1, 40_000), CALM),
     "a block larger than is read": (frame(frames.HEADERS, END_HEADERS, 1, bytes(32_769)), CALM),
     "a header list larger than is read": (frame(frames.HEADERS, END_HEADERS, 1, b"\x82" * 1000), CALM),
     "an index that is none": (frame(frames.HEADERS, END_HEADERS, 1, b"\x80"), COMPRESSION),
@@ -139,3 +140,20 @@ def test_a_stream_window_that_is_too_large_ends_that_stream_only() -> None:
     assert len(server.sinks[1].lost_texts) == 1
     assert not server.sinks[3].lost_texts
     assert (frames.RST_STREAM, 0, 1, FLOW.to_bytes(4, "big")) in server.sent_frames()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(frames.head(frames.HEADERS, END_HEADERS, 1, 40_000), id="a frame"),
+        pytest.param(frame(frames.HEADERS, END_HEADERS, 1, bytes(32_769)), id="a block"),
+        pytest.param(frame(frames.HEADERS, END_HEADERS, 1, b"\x82" * 1000), id="a list"),
+    ],
+)
+def test_headers_that_are_too_large_are_answered_before_the_connection_ends(data: bytes) -> None:
+    server = ServerSide().greeted()
+    server.sent()
+    fault = server.fault_of(data)
+    assert fault is not None
+    answer = frame(frames.HEADERS, END_HEADERS | END_STREAM, 1, Http2Limits().too_large_answer)
+    assert server.sent() == answer + frames.goaway(1, CALM, fault.text)
