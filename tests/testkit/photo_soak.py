@@ -17,7 +17,7 @@ from testkit.program import Service
 _IN_FLIGHT = 16
 # Longer than the gateway keeps shared memory that no batch uses: what a stall made it take is no leak.
 _REST_S = 6.0
-_TRIES = 3
+_PATIENCE_S, _PAUSE_S = 60.0, 1.0
 _KINDS = (pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_CUTOUT)
 # AVIF takes far longer than the others, so there is less of it.
 _ENCODINGS = (*("image/png", "image/png", "image/webp", "image/png", "image/png") * 2, "image/avif")
@@ -68,7 +68,8 @@ async def _send(service: Service, photos: list[pb.RemoveBackgroundRequest], coun
     async def caller() -> None:
         nonlocal answered
         for number in todo:
-            answered += await _is_answered(service, photos[number % len(photos)])
+            if await _is_answered(service, photos[number % len(photos)]):
+                answered += 1
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(_IN_FLIGHT):
@@ -77,15 +78,16 @@ async def _send(service: Service, photos: list[pb.RemoveBackgroundRequest], coun
 
 
 async def _is_answered(service: Service, photo: pb.RemoveBackgroundRequest) -> bool:
-    """Send a photo, and again where a machine that is busy with others stalled the backend: the answer says so."""
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            await service.stub.RemoveBackground(photo, timeout=60)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                return False
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or not tries_left:
-                raise
-        else:
-            return True
-    return False
+    """Send a photo; again where a machine that is busy with others stalled the backend, as the answer then says."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            try:
+                await service.stub.RemoveBackground(photo, timeout=_PATIENCE_S)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    return False
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return True
