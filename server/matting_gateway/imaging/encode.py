@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels to files: which writer makes which media type, at which setting, and what each can hold."""
 
-import io
-
 import cv2
 import numpy as np
 import simplejpeg
 from matting_pixels.arrays import Pixels
-from matting_pixels.compose import cutout, cutout_rows
-from PIL import Image
+from matting_pixels.compose import cutout_rows
 
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError, OptionInvalidError
+from matting_gateway.imaging.libavif import AvifError, encode_avif_rows
 from matting_gateway.imaging.pixels import to_8_bit
-from matting_gateway.imaging.png import encode_png, encode_png_rows
+from matting_gateway.imaging.png import FillRows, encode_png, encode_png_rows
 from matting_gateway.imaging.profile import srgb_profile
 from matting_gateway.imaging.webp import encode_webp_rows
 
@@ -51,8 +49,7 @@ def check_side(encoding: FileEncoding, width_px: int, height_px: int, field: str
 def encode_cutout(color: Pixels, alpha: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
     """Write a cutout of colour [H, W, 3] and alpha [H, W] of one dtype, tagged sRGB and without any other metadata.
 
-    PNG and WebP are written from rows that are joined when they are needed, so that the RGBA picture never exists as a
-    whole.
+    The rows are joined when they are needed, so that the RGBA picture never exists as a whole.
 
     Raises:
         InternalError: The writer failed, which is never the caller's fault.
@@ -65,9 +62,7 @@ def encode_cutout(color: Pixels, alpha: Pixels, encoding: FileEncoding, default_
 
     if encoding.mime_type == PNG:
         return encode_png_rows(width, height, 4, color.dtype, fill)
-    if encoding.mime_type == WEBP:
-        return encode_webp_rows(width, height, fill, alpha, _quality(encoding, default_quality))
-    return encode_file(cutout(color, alpha), encoding, default_quality)
+    return _encode_rows(width, height, fill, alpha, encoding, default_quality)
 
 
 def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
@@ -81,20 +76,43 @@ def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) ->
     pixels = np.ascontiguousarray(to_8_bit(pixels))
     if encoding.mime_type == JPEG:
         return _encode_jpeg(pixels, encoding.quality or default_quality)
+    height, width = pixels.shape[:2]
+    is_gray = pixels.ndim == 2
+    has_alpha = not is_gray and pixels.shape[2] == 4
+    to_rgba = cv2.COLOR_GRAY2RGBA if is_gray else cv2.COLOR_RGB2RGBA
+
+    def fill(out: Pixels, top: int) -> None:
+        rows = pixels[top : top + out.shape[0]]
+        if has_alpha:
+            out[:] = rows
+        else:
+            cv2.cvtColor(rows, to_rgba, out)
+
+    alpha = pixels[..., 3] if has_alpha else None
+    return _encode_rows(width, height, fill, alpha, encoding, default_quality, is_gray=is_gray)
+
+
+def _encode_rows(
+    width: int,
+    height: int,
+    fill: FillRows,
+    alpha: Pixels | None,
+    encoding: FileEncoding,
+    default_quality: int,
+    *,
+    is_gray: bool = False,
+) -> bytes:
+    """Write WebP or AVIF from rows of uint8 RGBA."""
+    quality = encoding.quality or default_quality
     if encoding.mime_type == WEBP:
-        return _encode_webp(pixels, _quality(encoding, default_quality))
-    out = io.BytesIO()
+        return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
+    has_alpha = alpha is not None
     try:
-        quality = encoding.quality or default_quality
-        Image.fromarray(pixels).save(out, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
-    except (OSError, ValueError) as error:
-        raise InternalError(f"The {encoding.mime_type} writer failed.") from error
-    return out.getvalue()
-
-
-def _quality(encoding: FileEncoding, default_quality: int) -> int | None:
-    """Return how good a WebP is to be, 1 to 100; None: without loss."""
-    return None if encoding.lossless else encoding.quality or default_quality
+        return encode_avif_rows(
+            width, height, fill, has_alpha=has_alpha, is_gray=is_gray, quality=quality, speed=_AVIF_SPEED
+        )
+    except AvifError as error:
+        raise InternalError("The image/avif writer failed.") from error
 
 
 def _encode_jpeg(pixels: Pixels, quality: int) -> bytes:
@@ -109,18 +127,3 @@ def _encode_jpeg(pixels: Pixels, quality: int) -> bytes:
     profile = b"" if is_gray else b"ICC_PROFILE\x00\x01\x01" + srgb_profile()
     segment = b"\xff\xe2" + (len(profile) + 2).to_bytes(2, "big") + profile if profile else b""
     return b"".join((content[:_JFIF_BYTES], segment, memoryview(content)[_JFIF_BYTES:]))
-
-
-def _encode_webp(pixels: Pixels, quality: int | None) -> bytes:
-    height, width = pixels.shape[:2]
-    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-    to_rgba = cv2.COLOR_GRAY2RGBA if pixels.ndim == 2 else cv2.COLOR_RGB2RGBA
-
-    def fill(out: Pixels, top: int) -> None:
-        rows = pixels[top : top + out.shape[0]]
-        if has_alpha:
-            out[:] = rows
-        else:
-            cv2.cvtColor(rows, to_rgba, out)
-
-    return encode_webp_rows(width, height, fill, pixels[..., 3] if has_alpha else None, quality)

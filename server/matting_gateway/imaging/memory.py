@@ -16,11 +16,16 @@ from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size,
 # Room for what does not grow with the photo: strips, grids, a decoder's own tables.
 _FIXED_BYTES = 16 << 20
 # What a decoder takes for each pixel of 8-bit samples besides the result: (without alpha, with alpha).
-_DECODER_BYTES = {ImageFormat.JPEG: (3, 3), ImageFormat.PNG: (4, 5), ImageFormat.WEBP: (5, 9)}
+_DECODER_BYTES = {
+    ImageFormat.JPEG: (3, 3),
+    ImageFormat.PNG: (4, 5),
+    ImageFormat.WEBP: (5, 9),
+    ImageFormat.AVIF: (5, 7),
+}
 _OTHER_DECODER_BYTES = (9, 12)
 _CMYK_DECODER_BYTES = 6
 # What a writer takes for each pixel besides photo and alpha, its own file and the pixels that it is handed included.
-_WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 40}
+_WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 30}
 # And for each byte of a sample, where colour is written to PNG, to WebP or as it is.
 _COLOR_BYTES = 5
 
