@@ -18,7 +18,7 @@ from testkit.photo_soak import soak
 from testkit.program import running_service
 
 ALLOWED_BYTES = 2_000_000
-PARTS = 10
+PARTS, BURSTS = 10, 8
 
 
 async def main() -> int:
@@ -27,7 +27,7 @@ async def main() -> int:
     count = parser.parse_args().count
     sizes = []
     async with running_service("--repository", str(TEST_MODELS), "--default-model", "nothing") as service:
-        async for reading in soak(service, count, PARTS):
+        async for reading in soak(service, count, PARTS, BURSTS):
             sizes.append(reading.resident_bytes)
             print(f"{reading.sent} photos, {reading.answered} answered: {sizes[-1] / 1e6:.1f} MB", flush=True)
         left = await service.metric("matting_resident_bytes")

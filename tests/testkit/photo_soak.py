@@ -16,6 +16,7 @@ from testkit.program import Service
 
 _IN_FLIGHT = 16
 _PATIENCE_S, _PAUSE_S = 60.0, 1.0
+_REST_S = 1.0
 _KINDS = (pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_CUTOUT)
 # AVIF takes far longer than the others, so there is less of it.
 _ENCODINGS = (*("image/png", "image/png", "image/webp", "image/png", "image/png") * 2, "image/avif")
@@ -45,12 +46,18 @@ def requests() -> list[pb.RemoveBackgroundRequest]:
     return made
 
 
-async def soak(service: Service, count: int, parts: int) -> AsyncIterator[Reading]:
-    """Send so many photos, a few at a time; yield a reading after each part, when nothing is in flight."""
+async def soak(service: Service, count: int, parts: int, bursts: int = 1) -> AsyncIterator[Reading]:
+    """Send so many photos, a few at a time; yield a reading after each part, when nothing is in flight.
+
+    A part may come in bursts. What the gateway does in a rest, having the backend overwrite its memory, takes some of
+    its own the first few times: of a part that has seen several rests the reading holds that.
+    """
     photos = requests()
     answered = 0
     for part in range(1, parts + 1):
-        answered += await _send(service, photos, count // parts)
+        for _ in range(bursts):
+            answered += await _send(service, photos, count // parts // bursts)
+            await asyncio.sleep(_REST_S)
         async with asyncio.timeout(30):
             while await service.metric("matting_resident_bytes"):
                 continue
