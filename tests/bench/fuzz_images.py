@@ -42,7 +42,8 @@ def main() -> int:
     print(
         f"seed {arguments.seed}: {outcome.count:,} files, {outcome.decoded:,} decoded, "
         f"refused {dict(outcome.refused)}, "
-        f"corpus {outcome.corpus:,}, slowest {outcome.slowest_s:.3f} s, bad {len(outcome.bad)}"
+        f"corpus {outcome.corpus:,}, slowest {outcome.slowest_s:.3f} s, "
+        f"stalled once {outcome.stalled}, bad {len(outcome.bad)}"
     )
     return 1 if outcome.bad else 0
 

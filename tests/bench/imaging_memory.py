@@ -3,7 +3,8 @@
 
 Run: python tests/bench/imaging_memory.py [--plain-allocator]. Every kind of result of a baseline JPEG, and a cutout
 PNG of every other format, in the allocator's settings that the gateway runs with. Prints Markdown; sizes are beyond
-what both processes hold when idle after a first small photo, as a multiple of the photo's decoded size.
+what both processes hold when idle after a first small photo, as a multiple of the photo's decoded size, its own alpha
+and 16-bit samples included.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from matting_gateway.domain import (
     RawEncoding,
     Refinement,
 )
+from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.environment import required_environment, start_over_with
@@ -37,7 +39,6 @@ from testkit.photos import ellipse, photo_files
 from testkit.process_memory import PeakMemory
 
 WIDTH, HEIGHT = 4000, 3000
-DECODED_BYTES = 3 * WIDTH * HEIGHT
 MODEL = ModelInput(320, 320)
 CUTOUT = OutputSpec(kind=OutputKind.CUTOUT)
 FINE = {"refinement": Refinement.GUIDED, "decontamination": Decontamination.BLUR_FUSION}
@@ -59,11 +60,12 @@ OUTPUTS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """The most that one photo took, in bytes: while decoded, while rendered, and what was reserved for it."""
+    """The most that one photo took, in bytes: decoding, rendering, reserved for it; and its size decoded."""
 
     decoding: int
     rendering: int
     reserved: int
+    decoded: int
 
 
 async def measure(content: bytes, output: OutputSpec) -> Reading:
@@ -83,7 +85,7 @@ async def measure(content: bytes, output: OutputSpec) -> Reading:
         decoding = peak.grown_bytes
         with peak:
             await room.render(prepared, alpha, (output,))
-        return Reading(decoding, peak.grown_bytes, header.working_bytes((output,), MODEL))
+        return Reading(decoding, peak.grown_bytes, header.working_bytes((output,), MODEL), decoded_bytes(header))
 
     for small in photo_files(64, 64).values():
         await one(EncodedPhoto(small))
@@ -96,12 +98,20 @@ async def measure(content: bytes, output: OutputSpec) -> Reading:
         max(reading.decoding for reading in readings),
         max(reading.rendering for reading in readings),
         readings[0].reserved,
+        readings[0].decoded,
     )
 
 
+def decoded_bytes(header: PhotoHeader) -> int:
+    """Return the size of a photo's pixels as they are kept."""
+    if header.file is None:
+        raise ValueError("only files are measured here")
+    return header.pixel_count * (3 + header.file.has_alpha) * (2 if header.file.bits_per_sample > 8 else 1)
+
+
 def main() -> None:
-    print("| photo | result | x decoded | decoding MB | rendering MB | reserved MB |")
-    print("|---|---|---|---|---|---|")
+    print("| photo | result | decoded MB | x decoded | decoding MB | rendering MB | reserved MB |")
+    print("|---|---|---|---|---|---|---|")
     files = photo_files(WIDTH, HEIGHT)
     rows = [("JPEG", name) for name in OUTPUTS] + [(name, "cutout PNG") for name in files if name != "JPEG"]
     for name, result in rows:
@@ -112,7 +122,8 @@ def main() -> None:
         most = max(reading.decoding, reading.rendering)
         sizes = " | ".join(f"{size / 1e6:.0f}" for size in (reading.decoding, reading.rendering, reading.reserved))
         verdict = " OVER WHAT IS RESERVED" if most > reading.reserved else ""
-        print(f"| {name} | {result} | {most / DECODED_BYTES:.2f} | {sizes} |{verdict}", flush=True)
+        decoded = f"{reading.decoded / 1e6:.0f} | {most / reading.decoded:.2f}"
+        print(f"| {name} | {result} | {decoded} | {sizes} |{verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,30 @@ async def test_the_budget_holds_and_unused_slabs_make_room() -> None:
         await channel.close()
 
 
+async def test_a_slab_that_no_batch_used_between_two_looks_is_given_up_and_one_in_use_is_not() -> None:
+    async with FakeTriton(shared_memory=True) as triton:
+        channel, memory, lease = await with_slab_of(triton)
+        small = await memory.lease(1_000)
+        assert small is not None
+        kept = lease.slab.region
+        del small
+        await memory.give_up_idle()
+        assert memory.statistics().slab_count == 2
+        await memory.give_up_idle()
+        assert triton.regions == [kept]
+        del lease
+        await memory.give_up_idle()
+        assert triton.regions == [kept]
+        again = await memory.lease(100_000)
+        assert again is not None
+        assert again.slab.region == kept
+        del again
+        await memory.give_up_idle()
+        await memory.give_up_idle()
+        assert (triton.regions, memory.statistics().slab_bytes) == ([], 0)
+        await channel.close()
+
+
 async def test_a_void_slab_is_never_used_again() -> None:
     async with FakeTriton(shared_memory=True) as triton:
         channel, memory, lease = await with_slab_of(triton)

@@ -96,13 +96,18 @@ _CHANGES = (_flip, _value, _number, _cut, _repeat, _splice)
 
 @dataclass
 class Outcome:
-    """What became of the files. `bad` are those that crashed, hung, or failed without a reason: (why, file)."""
+    """What became of the files.
+
+    `bad` are those that crashed, hung, or failed without a reason: (why, file). `stalled` is how often a file took
+    longer than a second once, and not when it was tried again.
+    """
 
     count: int = 0
     decoded: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
     corpus: int = 0
+    stalled: int = 0
     bad: list[tuple[str, bytes]] = field(default_factory=list)
 
 
@@ -142,8 +147,10 @@ class Fuzzer:
             # Other programs take their time too: only a file that is slow again is slow.
             result, again = self._timed(content, None)
             took = min(took, again)
-            if took > LONGEST_S:
-                self.outcome.bad.append((f"took {took:.2f} s", content))
+            if took <= LONGEST_S:
+                self.outcome.stalled += 1
+            else:
+                self.outcome.bad.append((f"took {took:.2f} s, twice", content))
         self.outcome.slowest_s = max(self.outcome.slowest_s, took)
         return result
 
@@ -158,6 +165,8 @@ class Fuzzer:
             outcome.refused[error.reason] += 1
             if not error.message:
                 outcome.bad.append(("no reason given", content))
+        except TimeoutError as error:
+            result = repr(error)
         except Exception as error:  # noqa: BLE001 - finding them is the purpose
             result = repr(type(error))
             outcome.bad.append((repr(error), content))

@@ -6,6 +6,7 @@ import pathlib
 
 import cv2
 import numpy as np
+from matting_gateway.imaging.formats import register_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -51,14 +52,20 @@ def photo_files(width_px: int, height_px: int, *names: str) -> dict[str, bytes]:
         ("JPEG, CMYK", color.convert("CMYK"), "JPEG", {"quality": 90}),
         ("PNG", color, "PNG", {"compress_level": 1}),
         ("PNG, alpha", clear, "PNG", {"compress_level": 1}),
+        ("PNG, palette", color.quantize(64, Image.Quantize.FASTOCTREE), "PNG", {"compress_level": 1}),
         ("WebP", color, "WEBP", {"method": 0}),
         ("WebP, alpha", clear, "WEBP", {"method": 0}),
         ("WebP, lossless", color, "WEBP", {"method": 0, "lossless": True, "quality": 0}),
         ("AVIF", color, "AVIF", {"speed": 10}),
         ("AVIF, alpha", clear, "AVIF", {"speed": 10}),
+        ("HEIC", color, "HEIF", {"enc_params": {"preset": "ultrafast"}}),
+        ("HEIC, alpha", clear, "HEIF", {"enc_params": {"preset": "ultrafast"}}),
     ):
-        if not names or name in names:
+        if (not names or name in names) and (image_format != "HEIF" or register_heif()):
             out = io.BytesIO()
             image.save(out, image_format, **options)
             files[name] = out.getvalue()
+    if not names or "PNG, 16 bits" in names:
+        deep = np.asarray(color)[..., ::-1].astype(np.uint16) * 257
+        files["PNG, 16 bits"] = cv2.imencode(".png", deep, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
     return files

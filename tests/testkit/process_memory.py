@@ -92,6 +92,11 @@ def _status_bytes(pid: int, field: str) -> int:
     raise ValueError(f"{field} is not in the status of a process")
 
 
+def shared_bytes(pid: int) -> int:
+    """Return the shared memory that a process holds (RssShmem)."""
+    return _status_bytes(pid, "RssShmem")
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory (VmRSS) of a gateway and its decoder processes; a Triton it started is left out."""
     total = 0

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels to files: which writer makes which media type, at which setting, and what each can hold."""
 
-import io
-from typing import Any
-
+import cv2
 import numpy as np
+import simplejpeg
 from matting_pixels.arrays import Pixels
-from PIL import Image
+from matting_pixels.compose import cutout_rows
 
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError, OptionInvalidError
+from matting_gateway.imaging.libavif import AvifError, encode_avif_rows
 from matting_gateway.imaging.pixels import to_8_bit
-from matting_gateway.imaging.png import encode_png
+from matting_gateway.imaging.png import FillRows, encode_png, encode_png_rows
 from matting_gateway.imaging.profile import srgb_profile
+from matting_gateway.imaging.webp import encode_webp_rows
 
 PNG, WEBP, JPEG, AVIF = "image/png", "image/webp", "image/jpeg", "image/avif"
 MIME_TYPES = (PNG, WEBP, JPEG, AVIF)
@@ -20,8 +21,9 @@ MIME_TYPES = (PNG, WEBP, JPEG, AVIF)
 # The longest side that a format can say.
 MAX_SIDES_PX = {PNG: (1 << 31) - 1, WEBP: 16_383, JPEG: 65_500, AVIF: 65_536}
 
-_WEBP_ALPHA_QUALITY = 100
 _AVIF_SPEED = 9
+# What every JPEG begins with: its first marker and the segment JFIF.
+_JFIF_BYTES = 20
 
 
 def can_be_deep(encoding: FileEncoding) -> bool:
@@ -44,32 +46,84 @@ def check_side(encoding: FileEncoding, width_px: int, height_px: int, field: str
         )
 
 
+def encode_cutout(color: Pixels, alpha: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
+    """Write a cutout of colour [H, W, 3] and alpha [H, W] of one dtype, tagged sRGB and without any other metadata.
+
+    The rows are joined when they are needed, so that the RGBA picture never exists as a whole.
+
+    Raises:
+        InternalError: The writer failed, which is never the caller's fault.
+    """
+    height, width = alpha.shape
+
+    def fill(out: Pixels, top: int) -> None:
+        rows = slice(top, top + out.shape[0])
+        cutout_rows(color[rows], alpha[rows], out)
+
+    if encoding.mime_type == PNG:
+        return encode_png_rows(width, height, 4, color.dtype, fill)
+    return _encode_rows(width, height, fill, alpha, encoding, default_quality)
+
+
 def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
-    """Write [H, W], [H, W, 3] or [H, W, 4] as a file tagged sRGB and without any other metadata.
+    """Write [H, W] or [H, W, 3], or [H, W, 4] where the format has alpha, tagged sRGB and with no other metadata.
 
     Raises:
         InternalError: The writer failed, which is never the caller's fault.
     """
     if encoding.mime_type == PNG:
         return encode_png(pixels)
-    quality = encoding.quality or default_quality
-    image = Image.fromarray(np.ascontiguousarray(to_8_bit(pixels)))
-    out = io.BytesIO()
-    try:
-        image.save(out, **_options(image, encoding, quality))
-    except (OSError, ValueError) as error:
-        raise InternalError(f"The {encoding.mime_type} writer failed.") from error
-    return out.getvalue()
-
-
-def _options(image: Image.Image, encoding: FileEncoding, quality: int) -> dict[str, Any]:
+    pixels = np.ascontiguousarray(to_8_bit(pixels))
     if encoding.mime_type == JPEG:
-        profile = None if image.mode == "L" else srgb_profile()
-        return {"format": "JPEG", "quality": quality, "icc_profile": profile}
-    if encoding.mime_type == AVIF:
-        return {"format": "AVIF", "quality": quality, "speed": _AVIF_SPEED, "max_threads": 1}
-    # An absent profile means sRGB in WebP (RFC 9649, 2.7.1.4).
-    options: dict[str, Any] = {"format": "WEBP", "method": 0, "exact": False}
-    if encoding.lossless:
-        return {**options, "lossless": True, "quality": 0}
-    return {**options, "quality": quality, "alpha_quality": _WEBP_ALPHA_QUALITY}
+        return _encode_jpeg(pixels, encoding.quality or default_quality)
+    height, width = pixels.shape[:2]
+    is_gray = pixels.ndim == 2
+    has_alpha = not is_gray and pixels.shape[2] == 4
+    to_rgba = cv2.COLOR_GRAY2RGBA if is_gray else cv2.COLOR_RGB2RGBA
+
+    def fill(out: Pixels, top: int) -> None:
+        rows = pixels[top : top + out.shape[0]]
+        if has_alpha:
+            out[:] = rows
+        else:
+            cv2.cvtColor(rows, to_rgba, out)
+
+    alpha = pixels[..., 3] if has_alpha else None
+    return _encode_rows(width, height, fill, alpha, encoding, default_quality, is_gray=is_gray)
+
+
+def _encode_rows(
+    width: int,
+    height: int,
+    fill: FillRows,
+    alpha: Pixels | None,
+    encoding: FileEncoding,
+    default_quality: int,
+    *,
+    is_gray: bool = False,
+) -> bytes:
+    """Write WebP or AVIF from rows of uint8 RGBA."""
+    quality = encoding.quality or default_quality
+    if encoding.mime_type == WEBP:
+        return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
+    has_alpha = alpha is not None
+    try:
+        return encode_avif_rows(
+            width, height, fill, has_alpha=has_alpha, is_gray=is_gray, quality=quality, speed=_AVIF_SPEED
+        )
+    except AvifError as error:
+        raise InternalError("The image/avif writer failed.") from error
+
+
+def _encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """Write it by simplejpeg, which reads the pixels where they lie, and put the profile behind its first segment."""
+    is_gray = pixels.ndim == 2
+    try:
+        content = simplejpeg.encode_jpeg(
+            pixels[..., None] if is_gray else pixels, quality, *(("GRAY", "Gray") if is_gray else ("RGB", "420")), False
+        )
+    except ValueError as error:
+        raise InternalError("The image/jpeg writer failed.") from error
+    profile = b"" if is_gray else b"ICC_PROFILE\x00\x01\x01" + srgb_profile()
+    segment = b"\xff\xe2" + (len(profile) + 2).to_bytes(2, "big") + profile if profile else b""
+    return b"".join((content[:_JFIF_BYTES], segment, memoryview(content)[_JFIF_BYTES:]))

@@ -16,11 +16,18 @@ from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size,
 # Room for what does not grow with the photo: strips, grids, a decoder's own tables.
 _FIXED_BYTES = 16 << 20
 # What a decoder takes for each pixel of 8-bit samples besides the result: (without alpha, with alpha).
-_DECODER_BYTES = {ImageFormat.JPEG: (3, 3), ImageFormat.PNG: (4, 5), ImageFormat.WEBP: (5, 9)}
+_DECODER_BYTES = {
+    ImageFormat.JPEG: (3, 3),
+    ImageFormat.PNG: (4, 5),
+    ImageFormat.WEBP: (5, 9),
+    ImageFormat.AVIF: (5, 7),
+}
 _OTHER_DECODER_BYTES = (9, 12)
 _CMYK_DECODER_BYTES = 6
 # What a writer takes for each pixel besides photo and alpha, its own file and the pixels that it is handed included.
-_WRITER_BYTES = {JPEG: 6, WEBP: 30, AVIF: 40}
+_WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 30}
+# And for each byte of a sample, where colour is written to PNG, to WebP or as it is.
+_COLOR_BYTES = 5
 
 
 def working_bytes(
@@ -89,11 +96,10 @@ def _output_bytes(output: OutputSpec, width_px: int, height_px: int, sample_byte
     if output.crop or output.decontamination is not Decontamination.NONE or exact:
         # The alpha, or the clean colour, is made of the whole photo before a part of it is scaled.
         scale = 1.0
-    per_pixel = 1 + sample_bytes
-    if isinstance(output.encoding, FileEncoding) and output.encoding.mime_type in _WRITER_BYTES:
-        per_pixel += _WRITER_BYTES[output.encoding.mime_type]
-    elif output.kind is not OutputKind.ALPHA:
-        per_pixel += 5 * sample_bytes
+    mime_type = output.encoding.mime_type if isinstance(output.encoding, FileEncoding) else ""
+    per_pixel = 1 + sample_bytes + _WRITER_BYTES.get(mime_type, 0)
+    if output.kind is not OutputKind.ALPHA and mime_type not in (JPEG, AVIF):
+        per_pixel += _COLOR_BYTES * sample_bytes
     if output.kind is OutputKind.COMPOSITE:
         per_pixel += 7 * sample_bytes
     if output.refinement is Refinement.GUIDED:

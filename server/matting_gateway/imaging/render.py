@@ -7,7 +7,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
-from matting_pixels.compose import cutout, cutout_rows, multiply_alpha, over_color, over_picture
+from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
 from matting_pixels.fit import Placement, capped_size, fit_contain, fit_cover, out_of_grid, resize
 from matting_pixels.refine import refine_guided
@@ -29,9 +29,8 @@ from matting_gateway.domain import (
     RenderedOutput,
     Subject,
 )
-from matting_gateway.imaging.encode import PNG, can_be_deep, check_side, encode_file
+from matting_gateway.imaging.encode import can_be_deep, check_side, encode_cutout, encode_file
 from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
-from matting_gateway.imaging.png import encode_png_rows
 from matting_gateway.imaging.prepare import Prepared
 
 _NATURAL_FORMATS = {
@@ -99,21 +98,12 @@ class Renderer:
         width, height = capped_size(region.width_px, region.height_px, output.max_side_px)
         if isinstance(output.encoding, FileEncoding):
             check_side(output.encoding, width, height, f"{path}.encoded.mime_type")
-        if output.kind is OutputKind.CUTOUT and _is_png(output):
-            return self._cutout_png(output, region, width, height)
+        if output.kind is OutputKind.CUTOUT and isinstance(output.encoding, FileEncoding):
+            color, alpha = self._front(output, region, width, height)
+            data = encode_cutout(color, alpha, output.encoding, self._default_quality)
+            return RenderedOutput(data, width, height, mime_type=output.encoding.mime_type)
         pixels = self._pixels(output, background, region, width, height)
         return self._encode(pixels, output)
-
-    def _cutout_png(self, output: OutputSpec, region: Region, width: int, height: int) -> RenderedOutput:
-        """Join colour and alpha row by row while writing, so that the RGBA picture never exists as a whole."""
-        color, alpha = self._front(output, region, width, height)
-
-        def fill(out: Pixels, top: int) -> None:
-            rows = slice(top, top + out.shape[0])
-            cutout_rows(color[rows], alpha[rows], out)
-
-        data = encode_png_rows(width, height, 4, color.dtype, fill)
-        return RenderedOutput(data, width, height, mime_type=PNG)
 
     def _front(self, output: OutputSpec, region: Region, width: int, height: int) -> tuple[Pixels, Pixels]:
         """Return the subject's colour and its alpha, both of the dtype that the output takes."""
@@ -215,10 +205,6 @@ class Renderer:
         if wanted is PixelFormat.BGR8:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
         return RenderedOutput(byte_view(pixels), width, height, pixel_format=wanted)
-
-
-def _is_png(output: OutputSpec) -> bool:
-    return isinstance(output.encoding, FileEncoding) and output.encoding.mime_type == PNG
 
 
 def _wants_deep(output: OutputSpec, color: Pixels) -> bool:

@@ -235,4 +235,5 @@ class Endpoint:
         if changed and self.healthy:
             self._on_change()
         self._set_health(healthy=True, state="up")
+        await self._connection.link.exchange.memory.give_up_idle()
         return True

@@ -40,9 +40,13 @@ class SharedMemoryStatistics:
 
 
 class Slab:
-    """One registered segment. `void` once its backend may be writing into it unseen; it is then never used again."""
+    """One registered segment.
 
-    __slots__ = ("byte_count", "memory", "region", "used_bytes", "void")
+    `void` once its backend may be writing into it unseen; it is then never used again. `idle` once no batch has used
+    it for a while.
+    """
+
+    __slots__ = ("byte_count", "idle", "memory", "region", "used_bytes", "void")
 
     def __init__(self, region: str, memory: mmap.mmap, byte_count: int) -> None:
         self.region = region
@@ -50,6 +54,7 @@ class Slab:
         self.byte_count = byte_count
         self.used_bytes = 0
         self.void = False
+        self.idle = False
 
 
 class Lease:
@@ -116,6 +121,17 @@ class SharedMemory:
             ctypes.memset(zeros, 0, slab.used_bytes)
         self._returned.append(slab)
 
+    async def give_up_idle(self) -> None:
+        """Drop the free slabs that no batch has used since the last call: one large batch must not cost for ever."""
+        self._collect()
+        idle = [slab for slab in self._free if slab.idle]
+        self._free = [slab for slab in self._free if not slab.idle]
+        for slab in self._free:
+            slab.idle = True
+        for slab in idle:
+            del self._slabs[slab.region]
+        await asyncio.gather(*(self._unregister(slab.region) for slab in idle))
+
     def forget(self) -> None:
         """Give every slab up: the backend that mapped them is gone, or must not be trusted to be done with them."""
         for slab in self._slabs.values():
@@ -146,6 +162,7 @@ class SharedMemory:
             if slab.void:
                 self._slabs.pop(slab.region, None)
             elif slab.region in self._slabs:
+                slab.idle = False
                 self._free.append(slab)
 
     async def _make_room(self, byte_count: int) -> bool:

@@ -97,7 +97,17 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
 
 @pytest.mark.parametrize(
     ("name", "result", "times"),
-    [("JPEG", "alpha", 1), ("JPEG", "cutout", 3), ("JPEG, progressive", "cutout", 3), ("JPEG", "cutout fine", 3)],
+    [
+        ("JPEG", "alpha", 1),
+        ("JPEG", "cutout", 3),
+        ("JPEG, progressive", "cutout", 3),
+        ("JPEG", "cutout fine", 3),
+        ("JPEG", "cutout WebP", 3),
+        ("JPEG", "cutout WebP lossless", 3),
+        ("JPEG", "composite JPEG", 3),
+        ("AVIF", "cutout", 3),
+        ("AVIF, alpha", "cutout", 3),
+    ],
 )
 async def test_a_photo_of_12_megapixels_takes_a_few_times_its_decoded_size_at_most(
     room: Imaging, peak: PeakMemory, name: str, result: str, times: int
