@@ -114,7 +114,7 @@ class Sending:
             if stream.sendable_bytes == before:
                 break
             self.flush()  # tells whether the transport can take more
-        self._flush_soon()
+        self.flush()  # now: its caller can go on while others of its batch are still being answered
 
     def _send_some(self, stream: Stream, most_bytes: int) -> bool:
         """Send at most about so many bytes; tell whether nothing is left unsent."""
