@@ -193,6 +193,15 @@ async def test_a_message_larger_than_promised_is_refused(triton_server: LocalTri
         assert reason_of(failed.value) == "OPTION_INVALID"
 
 
+async def test_a_stream_ends_at_a_message_larger_than_promised(triton_server: LocalTriton) -> None:
+    async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
+        stream = running.stub.StreamRemoveBackground(metadata=(("x-matting-request-bytes", "10"),))
+        await stream.write(pb.StreamRemoveBackgroundRequest(item_id="a", request=photo(jpeg())))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stream.read()
+        assert reason_of(failed.value) == "OPTION_INVALID"
+
+
 async def test_models_are_listed_in_pages_in_order_of_name(triton_server: LocalTriton) -> None:
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
         names: list[str] = []

@@ -119,6 +119,14 @@ def repeat(count: int, **parameters: Any) -> pb.ModelInferRequest:
     return infer_request("repeat", {"count": ("INT32", (1,), raw)}, request_id=f"r{count}", parameters=parameters)
 
 
+async def test_a_request_larger_than_promised_is_refused(shared_door: RunningGateway) -> None:
+    async with triton_aio.InferenceServerClient(shared_door.address) as client:
+        tensor = triton_aio.InferInput("image", [1, 320, 320, 3], "UINT8")
+        tensor.set_data_from_numpy(np.zeros((1, 320, 320, 3), np.uint8))
+        with pytest.raises(triton_sync.InferenceServerException, match="promised"):
+            await client.infer("nothing", [tensor], headers={"x-matting-request-bytes": "1000"})
+
+
 async def test_decoupled_models_answer_through_the_stream_as_often_as_they_like(door: RunningGateway) -> None:
     answers = await stream(door.channel, repeat(3))
     raws = [answer.infer_response.raw_output_contents[0] for answer in answers]

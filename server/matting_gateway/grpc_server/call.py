@@ -159,10 +159,17 @@ class ServerCall(CallFacts):
 
     # --- grpc.aio.ServicerContext -----------------------------------------------------------
 
-    async def read(self) -> Any:
-        """Return the next message, or `grpc.aio.EOF`. A body that cannot be understood ends the call."""
+    async def read(self, most_bytes: int | None = None) -> Any:
+        """Return the next message, or `grpc.aio.EOF`. A body that cannot be understood ends the call.
+
+        Args:
+            most_bytes: The most that the handler is prepared for; grpc.aio's context knows no such thing.
+
+        Raises:
+            MessageTooLongError: The message has more. No further one can be read.
+        """
         try:
-            message = await self.inbox.read()
+            message = await self.inbox.read(most_bytes)
         except MessageFault as fault:
             self._give_up(fault.code, fault.text)
         if message is None:

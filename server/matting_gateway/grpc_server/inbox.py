@@ -25,6 +25,10 @@ class MessageFault(Exception):  # noqa: N818 - what a caller did, told as a stat
         self.text = text
 
 
+class MessageTooLongError(Exception):
+    """The next message is longer than its reader is prepared for. Nothing of it has been taken, nor will be."""
+
+
 class Inbox:
     """The messages that come on a stream.
 
@@ -50,20 +54,25 @@ class Inbox:
         self._compressed = False
         self._waiter: asyncio.Future[None] | None = None
         self._ended = self._closed = False
-        self._fault: MessageFault | None = None
+        self._fault: MessageFault | MessageTooLongError | None = None
+        self._most_bytes: int | None = None
 
-    async def read(self) -> bytes | bytearray | None:
+    async def read(self, most_bytes: int | None = None) -> bytes | bytearray | None:
         """Return the next message, or None after the last.
 
+        Args:
+            most_bytes: The most that the reader is prepared for, as it comes and uncompressed.
+
         Raises:
+            MessageTooLongError: It has more.
             MessageFault: The body cannot be understood.
         """
         if self._waiter is not None:
             raise RuntimeError("A message of this call is being read already.")
+        self._most_bytes = most_bytes
         self._advance()
         if self._message is None and not self._ended:
-            # Half a window of many small messages: each of them is not worth a frame that gives back what it took.
-            self._let_send(_AHEAD_BYTES if self.one_message else DEFAULT_WINDOW_BYTES // 2)
+            self._let_send(self._ahead_bytes())
         while not self._complete and not self._ended and self._fault is None:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -120,6 +129,13 @@ class Inbox:
 
     # --- inside -----------------------------------------------------------------------------
 
+    def _ahead_bytes(self) -> int:
+        """Return what the peer may send before the length is known."""
+        if not self.one_message:
+            # Half a window of many small messages: each of them is not worth a frame that gives back what it took.
+            return DEFAULT_WINDOW_BYTES // 2
+        return _AHEAD_BYTES if self._most_bytes is None else min(_AHEAD_BYTES, PREFIX_BYTES + self._most_bytes)
+
     @property
     def _complete(self) -> bool:
         return self._message is not None and not self._room
@@ -151,7 +167,9 @@ class Inbox:
         if self._room:
             self._let_send(len(self._room))
 
-    def _problem_of(self, flag: int, length: int) -> MessageFault | None:
+    def _problem_of(self, flag: int, length: int) -> MessageFault | MessageTooLongError | None:
+        if self._is_too_long(length):
+            return MessageTooLongError()
         if length > self._max_message_bytes:
             return self._too_large(length)
         if flag > 1:
@@ -162,6 +180,9 @@ class Inbox:
             return MessageFault(grpc.StatusCode.INTERNAL, "A message is compressed, and no grpc-encoding says how.")
         return None
 
+    def _is_too_long(self, length: int) -> bool:
+        return self._most_bytes is not None and self._most_bytes < length <= self._max_message_bytes
+
     def _too_large(self, length: int) -> MessageFault:
         text = f"SERVER: Received message larger than max ({length} vs. {self._max_message_bytes})"
         return MessageFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
@@ -169,9 +190,12 @@ class Inbox:
     def _uncompressed(self, message: bytearray) -> bytes:
         stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
         try:
-            data = stream.decompress(message, self._max_message_bytes + 1)
+            most_bytes = self._max_message_bytes if self._most_bytes is None else self._most_bytes
+            data = stream.decompress(message, most_bytes + 1)
         except zlib.error as exc:
             raise MessageFault(grpc.StatusCode.INTERNAL, "A compressed message is damaged.") from exc
+        if self._is_too_long(len(data)):
+            raise MessageTooLongError
         if len(data) > self._max_message_bytes:
             raise self._too_large(len(data))
         if not stream.eof or stream.unused_data:

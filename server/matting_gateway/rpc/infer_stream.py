@@ -7,7 +7,6 @@ its own behind the gateway, and its answers come as that server gives them.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2
@@ -16,6 +15,7 @@ from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, DrainingError, GatewayError
+from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import Arrived, InferService
 from matting_gateway.rpc.infer_wire import join_and_release
@@ -39,7 +39,7 @@ class InferStream:
 
     def __init__(
         self,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: ServerCall,
         call: Call,
         *,
         service: InferService,

@@ -18,6 +18,7 @@ from matting_gateway.errors import (
     OptionInvalidError,
     without_frames,
 )
+from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import to_status, unexpected
@@ -37,7 +38,7 @@ class ItemStream:
 
     def __init__(
         self,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: ServerCall,
         call: Call,
         *,
         acquire: Callable[[], Awaitable[Permit]],

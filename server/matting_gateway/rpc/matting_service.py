@@ -5,7 +5,6 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 from matting.v1 import matting_service_pb2 as pb
@@ -16,6 +15,7 @@ from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.domain import ModelContract
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
+from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_sent
 from matting_gateway.rpc.item_stream import ItemStream
@@ -30,7 +30,7 @@ _MAX_PAGE_SIZE = 1000
 # An answer is ours and gRPC's until it is sent.
 _COPIES_SENT = 2
 
-_Context = grpc.aio.ServicerContext[Any, Any]
+_Context = ServerCall
 
 
 class MattingService:

@@ -3,7 +3,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2
@@ -13,6 +12,7 @@ from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.errors import PermissionDeniedError, TensorInvalidError
+from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_service import InferService, Queue
@@ -36,7 +36,7 @@ _CONTROL = {
     "LogSettings": "Logs are for the operator of the gateway to set.",
 }
 
-_Context = grpc.aio.ServicerContext[Any, Any]
+_Context = ServerCall
 
 
 class OpenInference:

@@ -52,10 +52,15 @@ class Promise:
     def check(self, request_bytes: int) -> None:
         """Raise where the message is larger than promised."""
         if request_bytes > self.request_bytes:
-            raise OptionInvalidError(
-                f"The request is larger than its metadata {REQUEST_BYTES_KEY} promised; send its true length, or none.",
-                field=REQUEST_BYTES_KEY,
-            )
+            raise broken_promise()
+
+
+def broken_promise() -> OptionInvalidError:
+    """Return what to tell a caller whose message is larger than promised."""
+    return OptionInvalidError(
+        f"The request is larger than its metadata {REQUEST_BYTES_KEY} promised; send its true length, or none.",
+        field=REQUEST_BYTES_KEY,
+    )
 
 
 def promise_of(metadata: dict[str, str | bytes], settings: DoorSettings) -> Promise:

@@ -3,14 +3,22 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
+from matting_gateway.grpc_server.inbox import MessageTooLongError
+from matting_gateway.rpc.promise import broken_promise
 from matting_gateway.telemetry.metrics import Metrics
+
+
+class Incoming(Protocol):
+    """Where messages come from: the context of a call on the gateway's own server."""
+
+    async def read(self, most_bytes: int | None = None) -> Any: ...
 
 
 class Reception:
@@ -23,7 +31,7 @@ class Reception:
 
     async def read(
         self,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: Incoming,
         permit: Permit,
         *,
         most_bytes: int,
@@ -34,12 +42,13 @@ class Reception:
         Args:
             context: gRPC's of the call.
             permit: What the call holds meanwhile.
-            most_bytes: The most that the message may have, as far as is known.
+            most_bytes: The most that the message may have: what was promised, or every limit.
             missing: Raised where the call ends without a message.
 
         Raises:
             ResidencyExceededError: It did not arrive in time.
             OverloadedError: It did not arrive in good time, and others wait for the memory.
+            OptionInvalidError: It has more than `most_bytes`.
         """
         since_s = self._clock.now()
         in_the_way = False
@@ -52,7 +61,9 @@ class Reception:
         try:
             async with asyncio.timeout(self._timeout_s) as timeout:
                 with permit.awaiting(most_bytes, give_way):
-                    message = await context.read()
+                    message = await context.read(most_bytes)
+        except MessageTooLongError as exc:
+            raise broken_promise() from exc
         except TimeoutError as exc:
             if in_the_way:
                 raise gave_way() from exc
@@ -80,7 +91,7 @@ class StreamReception:
 
     async def read(
         self,
-        context: grpc.aio.ServicerContext[Any, Any],
+        context: Incoming,
         permit: Permit,
         *,
         most_bytes: int,
@@ -92,15 +103,16 @@ class StreamReception:
         Args:
             context: gRPC's of the stream.
             permit: What the stream holds for the message.
-            most_bytes: The most that the message may have, as far as is known.
+            most_bytes: The most that the message may have: what was promised, or every limit.
             in_work: The items that are being answered, as they are at any time: a stream that has some is not idle.
             may_idle: Where it is not empty the stream may stay silent for as long as nobody else needs the memory.
 
         Raises:
             DrainingError: The gateway shuts down.
             OverloadedError: The stream was idle for too long, or others wait for the memory.
+            OptionInvalidError: The message has more than `most_bytes`.
         """
-        reading = asyncio.ensure_future(context.read())
+        reading: asyncio.Future[Any] = asyncio.ensure_future(context.read(most_bytes))
         draining = asyncio.ensure_future(self._draining.wait())
         in_the_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
@@ -123,6 +135,8 @@ class StreamReception:
                         retry_after_s=0.0,
                     )
             return reading.result()
+        except MessageTooLongError as exc:
+            raise broken_promise() from exc
         finally:
             reading.cancel()
             draining.cancel()

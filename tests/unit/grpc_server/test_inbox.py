@@ -9,7 +9,7 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_gateway.grpc_server.inbox import Inbox, MessageFault
+from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault, MessageTooLongError
 
 MOST_BYTES = 1 << 20
 
@@ -169,3 +169,29 @@ async def test_two_cannot_read_at_once_and_a_reader_may_give_up() -> None:
     await asyncio.wait([reading])
     box.bring(b"bc")
     assert await box.inbox.read() == b"abc"
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+async def test_a_message_longer_than_its_reader_is_prepared_for_is_refused_before_it_comes(flag: int) -> None:
+    box = Box("gzip")
+    box.inbox.one_message = True
+    reading = asyncio.ensure_future(box.inbox.read(1000))
+    await asyncio.sleep(0)
+    box.bring(framed(bytes(1001), flag)[: PREFIX_BYTES + 10])
+    with pytest.raises(MessageTooLongError):
+        await reading
+    assert max(box.leave) <= PREFIX_BYTES + 1000
+
+
+async def test_a_compressed_message_that_unfolds_to_more_than_its_reader_is_prepared_for_is_refused() -> None:
+    box = Box("gzip")
+    box.bring(framed(packed(bytes(100_000), "gzip"), 1))
+    with pytest.raises(MessageTooLongError):
+        await box.inbox.read(1000)
+
+
+async def test_over_every_limit_is_too_large_and_not_merely_too_long() -> None:
+    box = Box()
+    box.bring(framed(b"")[:1] + (MOST_BYTES + 1).to_bytes(4, "big"))
+    with pytest.raises(MessageFault, match="larger than max"):
+        await box.inbox.read(1000)

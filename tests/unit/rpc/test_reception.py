@@ -2,9 +2,7 @@
 """How long a stream may stay silent."""
 
 import asyncio
-from typing import Any, cast
 
-import grpc
 import pytest
 from matting_gateway.admission.gate import Gate, GateSettings
 from matting_gateway.clock import SystemClock
@@ -20,12 +18,8 @@ class Stream:
     def __init__(self) -> None:
         self.message: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    async def read(self) -> bytes:
+    async def read(self, most_bytes: int | None = None) -> bytes:
         return await asyncio.shield(self.message)
-
-    @property
-    def context(self) -> grpc.aio.ServicerContext[Any, Any]:
-        return cast("grpc.aio.ServicerContext[Any, Any]", self)
 
 
 def gate_of(byte_count: int) -> Gate:
@@ -41,7 +35,7 @@ async def test_a_message_is_returned() -> None:
     stream, reception = Stream(), StreamReception(draining=asyncio.Event(), idle_timeout_s=30)
     with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
         stream.message.set_result(b"hello")
-        assert await reception.read(stream.context, permit, most_bytes=10, in_work=()) == b"hello"
+        assert await reception.read(stream, permit, most_bytes=10, in_work=()) == b"hello"
 
 
 async def test_a_stream_whose_items_have_all_ended_is_idle_too() -> None:
@@ -54,7 +48,7 @@ async def test_a_stream_whose_items_have_all_ended_is_idle_too() -> None:
     asyncio.get_running_loop().call_later(0.1, item.set_result, None)
     with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
         with pytest.raises(OverloadedError, match="was idle"):
-            await reception.read(stream.context, permit, most_bytes=10, in_work=in_work)
+            await reception.read(stream, permit, most_bytes=10, in_work=in_work)
         assert item.done()
 
 
@@ -64,7 +58,7 @@ async def test_a_silent_stream_is_closed_when_others_need_the_memory() -> None:
 
     async def hold() -> None:
         with await gate.acquire(60, deadline_s=soon()) as permit:
-            await reception.read(stream.context, permit, most_bytes=10, in_work=(), may_idle=("a sequence",))
+            await reception.read(stream, permit, most_bytes=10, in_work=(), may_idle=("a sequence",))
 
     holding = asyncio.create_task(hold())
     while not gate.statistics().permit_count:  # noqa: ASYNC110 - gives way until the task has come so far
@@ -79,4 +73,4 @@ async def test_a_silent_stream_ends_when_the_gateway_does() -> None:
     stream, reception = Stream(), StreamReception(draining=draining, idle_timeout_s=30)
     asyncio.get_running_loop().call_soon(draining.set)
     with await gate_of(100).acquire(10, deadline_s=soon()) as permit, pytest.raises(DrainingError):
-        await reception.read(stream.context, permit, most_bytes=10, in_work=())
+        await reception.read(stream, permit, most_bytes=10, in_work=())
