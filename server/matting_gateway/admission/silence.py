@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers who hold memory for a message that does not come: while others wait, they give way.
 
-gRPC does not tell how much of a message has come, so who has not sent all of it in good time counts
-as silent. Nobody is sent away for it as long as there is memory for everybody.
+Who has not sent all of a message in good time counts as silent, however much of it has come: a drip is as good at
+holding memory as silence is. Nobody is sent away for it as long as there is memory for everybody.
 """
 
 import asyncio

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 # Freed memory is overwritten with this byte (mallopt(3), M_PERTURB), and new memory with its complement.
 SCRUB_BYTE = 90
 
-# A suite that needs a pre-shared key, which neither end ever has: no TLS 1.2 handshake can succeed,
-# whatever the certificate's kind of key. The suites of TLS 1.3 are not subject to the list.
+# Towards Tritons (the doors have a setting for it). A suite that needs a pre-shared key, which neither end ever has: no
+# TLS 1.2 handshake can succeed, whatever the certificate's kind of key. Those of TLS 1.3 are not subject to the list.
 _NO_TLS_1_2 = "ECDHE-PSK-AES128-CBC-SHA"
 
 _TUNABLES = {
