@@ -8,6 +8,8 @@ What decides the error of U^2-Net, as measured:
 - A few layers. Rounding the weights of one convolution of 119 did as much harm as that of all others together. So
   groups of neighbouring layers are tried in floating point, then the single layers of the best groups, and those that
   gain most for their cost are left so.
+- Range of weights. NNCF's usual way gives three large convolutions of U^2-Net half of the 8 bits, lest products add up
+  to more than 16 bits on CPUs without VNNI. All bits, which cost nothing, bring the worst photo from 0.024 to 0.020.
 - Bias correction, which is made with all layers rounded, and is wrong once some are not. It is left out.
 
 The first and the last layers always stay: the first has three colours and gains nothing, the last one's answers are
@@ -51,6 +53,8 @@ _SPARE = 0.6
 _LEAST_SHARE = 0.01
 # Beyond this share of multiplications in floating point, int8 is not worth its error.
 _LARGEST_FLOAT_SHARE = 0.3
+# As much is given for what is spare: it must not cost the speed that int8 is for.
+_SPARE_FLOAT_SHARE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ def to_int8(
         say(f"  differs by {np.mean(differences):.4f} on average, {max(differences):.4f} at worst: searching why")
         inner = [layer for layer in layers if layer.name not in ends]
         for name in attempt.harmful(inner, differences):
-            if sum(shares[taken] for taken in (*taken_back, name)) > _LARGEST_FLOAT_SHARE:
+            largest = _LARGEST_FLOAT_SHARE if accepted is None else _SPARE_FLOAT_SHARE
+            if sum(shares[taken] for taken in (*taken_back, name)) > largest:
                 continue
             taken_back.append(name)
             differences = attempt.differences(taken_back)
@@ -198,7 +203,9 @@ def _quantised(model: onnx.ModelProto, calibration: Sequence[Pixels], float_laye
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=ignored,
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                disable_bias_correction=True, activations_range_estimator_params=_largest_values()
+                disable_bias_correction=True,
+                activations_range_estimator_params=_largest_values(),
+                overflow_fix=nncf.OverflowFix.DISABLE,
             ),
         )
     except Exception as exc:

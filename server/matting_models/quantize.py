@@ -30,7 +30,7 @@ from matting_models.repository import ONNX_FILE, Repository
 _Quantise: TypeAlias = Callable[[Sequence[Path], Sequence[int], Bound], tuple[onnx.ModelProto, list[float]]]
 
 # Part of what a result is known by, cached or in place: raise it when the same input shall give another result.
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,30 @@ def test_layers_are_taken_back_until_the_bound_holds_or_it_is_refused(
     assert float(np.mean(strict.differences)) <= less
 
 
+def test_weights_use_all_of_their_8_bits_and_what_is_only_spare_costs_little_arithmetic(
+    add_net: AddNet, repository: Repository
+) -> None:
+    add_net(tiny.u2net(width=16, depth=4), preset="u2net")
+    path = repository.model_path("entry")
+    images = list(synthetic((32, 32)).values())[:3]
+    expected = [OpenVinoRunner(path, int8.IN_F32).run(image[None])[0] for image in images]
+    model = onnx.load(path)
+
+    def attempt(bound: Bound) -> int8.Int8Model:
+        return to_int8(model, images, images, expected, sides_px=(32, 32), bound=bound, say=print)
+
+    loose = attempt(Bound(1.0, 1.0))
+    rounded = [onnx.numpy_helper.to_array(tensor) for tensor in loose.model.graph.initializer]
+    weights = [array for array in rounded if array.dtype == np.int8 and array.ndim == 4]
+    assert weights
+    assert all(np.abs(array.astype(int)).max() == 127 for array in weights)
+
+    close = attempt(Bound(1.0, 1.01 * max(loose.differences)))
+    shares = {layer.name: layer.share for layer in layers_of(model, (32, 32))}
+    taken_back = set(close.float_layers) - set(loose.float_layers)
+    assert sum(shares[name] for name in taken_back) <= 0.03
+
+
 def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(width=16, depth=4), preset="u2net")
     original = onnx.load(repository.model_path("entry"))
