@@ -166,6 +166,7 @@ def _unseen_differences(
         runner = OpenVinoRunner(model.SerializeToString())
         for index in left_out:
             unseen[index] = mean_difference(runner.run(photos[index][None])[0], expected[index])
+            say(f"  {request.photos[index].name} differs by {unseen[index]:.4f}")
     return unseen if request.fold_count else []
 
 
