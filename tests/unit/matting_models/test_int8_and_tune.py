@@ -53,6 +53,8 @@ def test_an_int8_entry_stands_beside_its_original_and_the_second_time_comes_from
     config = read_config(repository.config_path("entry-int8"))
     assert (config.name, config.precision) == ("entry-int8", "int8")
     assert len(report.differences) == len(report.unseen_differences) == len(photos)
+    for path, unseen in zip(photos, report.unseen_differences, strict=True):
+        assert f"  {path.name} differs by {unseen:.4f}" in said
     assert "left out" in (tmp_path / "cache/reports/entry-int8-quantize.html").read_text()
 
     repository.remove("entry-int8")
