@@ -18,7 +18,7 @@ from matting_models.pictures import synthetic
 from matting_models.quantize import QuantizeRequest, quantize
 from matting_models.recipe import Recipe
 from matting_models.repository import Repository
-from matting_models.restore import restored
+from matting_models.restore import restored, rounding_losses
 from matting_models.single_maps import with_cheap_single_maps
 from matting_models.sizes import with_constant_sizes
 from matting_models.tune import Measured, OpenVinoMeter, Setting, best_setting, candidates, choose, tuned
@@ -53,6 +53,8 @@ def test_an_int8_entry_stands_beside_its_original_and_the_second_time_comes_from
     config = read_config(repository.config_path("entry-int8"))
     assert (config.name, config.precision) == ("entry-int8", "int8")
     assert len(report.differences) == len(report.unseen_differences) == len(photos)
+    for path, unseen in zip(photos, report.unseen_differences, strict=True):
+        assert f"  {path.name} differs by {unseen:.4f}" in said
     assert "left out" in (tmp_path / "cache/reports/entry-int8-quantize.html").read_text()
 
     repository.remove("entry-int8")
@@ -86,6 +88,30 @@ def test_layers_are_taken_back_until_the_bound_holds_or_it_is_refused(
     assert float(np.mean(strict.differences)) <= less
 
 
+def test_weights_use_all_of_their_8_bits_and_what_is_only_spare_costs_little_arithmetic(
+    add_net: AddNet, repository: Repository
+) -> None:
+    add_net(tiny.u2net(width=16, depth=4), preset="u2net")
+    path = repository.model_path("entry")
+    images = list(synthetic((32, 32)).values())[:3]
+    expected = [OpenVinoRunner(path, int8.IN_F32).run(image[None])[0] for image in images]
+    model = onnx.load(path)
+
+    def attempt(bound: Bound) -> int8.Int8Model:
+        return to_int8(model, images, images, expected, sides_px=(32, 32), bound=bound, say=print)
+
+    loose = attempt(Bound(1.0, 1.0))
+    rounded = [onnx.numpy_helper.to_array(tensor) for tensor in loose.model.graph.initializer]
+    weights = [array for array in rounded if array.dtype == np.int8 and array.ndim == 4]
+    assert weights
+    assert all(np.abs(array.astype(int)).max() == 127 for array in weights)
+
+    close = attempt(Bound(1.0, 1.01 * max(loose.differences)))
+    shares = {layer.name: layer.share for layer in layers_of(model, (32, 32))}
+    taken_back = set(close.float_layers) - set(loose.float_layers)
+    assert sum(shares[name] for name in taken_back) <= 0.03
+
+
 def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(width=16, depth=4), preset="u2net")
     original = onnx.load(repository.model_path("entry"))
@@ -99,6 +125,27 @@ def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet,
     before = OpenVinoRunner(original.SerializeToString(), int8.IN_F32)
     image = images[0][None]
     assert mean_difference(again.run(image)[0], before.run(image)[0]) < 0.02
+
+
+def test_rounding_takes_most_from_the_layer_in_which_single_weights_dwarf_the_others(
+    add_net: AddNet, repository: Repository
+) -> None:
+    add_net(tiny.u2net(width=16, depth=4), preset="u2net")
+    model = onnx.load(repository.model_path("entry"))
+    layer = layers_of(model, (32, 32))[2].name
+    name = next(node.input[1] for node in model.graph.node if node.name == layer)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    weights = onnx.numpy_helper.to_array(tensor).copy()
+    weights[:, 0, 0, 0] = 20 * np.abs(weights).max()
+    tensor.CopyFrom(onnx.numpy_helper.from_array(weights, name))
+    images = list(synthetic((32, 32)).values())[:2]
+    quantised = to_int8(
+        model, images, images, [np.zeros((32, 32), np.uint8)] * 2, sides_px=(32, 32), bound=Bound(1.0, 1.0), say=print
+    ).model
+    losses = rounding_losses(quantised, model)
+    assert max(losses, key=lambda name: losses[name]) == layer
+    assert all(0 < loss < 0.1 for loss in losses.values())
+    assert not set(end_layers(model.graph)) & set(losses)
 
 
 def test_layers_are_weighed_by_their_multiplications(add_net: AddNet, repository: Repository) -> None:
