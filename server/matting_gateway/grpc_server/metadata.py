@@ -12,11 +12,10 @@ from matting_gateway.http2.header_blocks import Fields, write_fields
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
-RESPONSE_HEADERS = b"\x88" + write_fields(
-    [(b"content-type", b"application/grpc")]
-)  # 0x88: ":status: 200" (RFC 7541, A)
-ACCEPTED_ENCODINGS = ("identity", "deflate", "gzip")
-_ACCEPTED = write_fields([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
+# 0x88: ":status: 200" (RFC 7541, A).
+_RESPONSE_HEADERS = b"\x88" + write_fields(
+    [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity,deflate,gzip")]
+)
 _UNSUPPORTED_MEDIA_TYPE = write_fields([(b":status", b"415")])
 _METHOD_NOT_ALLOWED = write_fields([(b":status", b"405")])
 
@@ -124,7 +123,7 @@ def _timeout_s(value: bytes | None) -> float | None:
 
 def initial_block(metadata: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
     """Return the header block that an answer begins with."""
-    return RESPONSE_HEADERS + _ACCEPTED + write_fields(map(_field, metadata))
+    return _RESPONSE_HEADERS + write_fields(map(_field, metadata))
 
 
 def trailing_block(code: int, message: str, metadata: Iterable[tuple[str, str | bytes]]) -> bytes:

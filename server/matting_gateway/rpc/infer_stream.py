@@ -20,7 +20,7 @@ from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import Arrived, InferService
 from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.passed_on import affinity_of
-from matting_gateway.rpc.promise import DoorSettings, promise_of
+from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import unexpected
 from matting_gateway.triton import wire
@@ -44,7 +44,8 @@ class InferStream:
         *,
         service: InferService,
         passage: Passage,
-        acquire: Callable[[Call, float], Awaitable[Permit]],
+        acquire: Callable[[float], Awaitable[Permit]],
+        most_bytes: int,
         charge: Callable[[], None],
         draining: asyncio.Event,
         on_bug: Callable[[Call, Exception], None],
@@ -56,6 +57,7 @@ class InferStream:
         self._service = service
         self._passage = passage
         self._acquire = acquire
+        self._most_bytes = most_bytes
         self._charge = charge
         self._reception = StreamReception(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
         self._on_bug = on_bug
@@ -92,7 +94,7 @@ class InferStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
-            permit = await self._acquire(self._call, self._deadline_s())
+            permit = await self._acquire(self._deadline_s())
             message = await self._read(permit)
             if message is None:
                 return False
@@ -111,10 +113,9 @@ class InferStream:
 
     async def _read(self, permit: Permit) -> bytes | bytearray | None:
         """Wait for a message; None at the end, or when the gateway drains."""
-        most_bytes = promise_of(self._call.metadata, self._settings).request_bytes
         try:
             message = await self._reception.read(
-                self._context, permit, most_bytes=most_bytes, in_work=self._items, may_idle=self._behind
+                self._context, permit, most_bytes=self._most_bytes, in_work=self._items, may_idle=self._behind
             )
         except DrainingError:
             return None

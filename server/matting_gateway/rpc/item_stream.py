@@ -43,7 +43,6 @@ class ItemStream:
         *,
         acquire: Callable[[], Awaitable[Permit]],
         most_bytes: int,
-        check: Callable[[int], None],
         serve: Serve,
         clock: Clock,
         draining: asyncio.Event,
@@ -55,7 +54,6 @@ class ItemStream:
         self._context = context
         self._call = call
         self._acquire = acquire
-        self._check = check
         self._serve = serve
         self._clock = clock
         self._on_bug = on_bug
@@ -142,7 +140,6 @@ class ItemStream:
         with self._call.holding(permit):
             try:
                 request_bytes = message.ByteSize()
-                self._check(request_bytes)
                 response = await self._serve(
                     self._call, message.request, request_bytes, self._deadline_s(message), permit
                 )

@@ -104,7 +104,6 @@ class MattingService:
                 most_bytes=promise.request_bytes,
                 missing=OptionInvalidError("The call ended without a request message.", field="source"),
             )
-            promise.check(len(data))
             message = parse_request(data)
             request_bytes = len(data)
             del data
@@ -130,7 +129,6 @@ class MattingService:
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
                 most_bytes=promise.request_bytes,
-                check=promise.check,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
                 clock=self._clock,

@@ -2,6 +2,7 @@
 """The tensor door: inference.GRPCInferenceService, the Open Inference Protocol as Triton speaks it."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import grpc
@@ -21,7 +22,7 @@ from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.memory_rpcs import memory_handlers
 from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
-from matting_gateway.rpc.promise import DoorSettings, promise_of
+from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
@@ -105,12 +106,13 @@ class OpenInference:
     async def model_infer(self, _requests: object, context: _Context) -> bytes:
         call = current_call()
         self._tenants.charge_request(call.tenant)
-        with call.holding(await self._acquire(call, call.deadline_s)) as permit:
+        promise = promise_of(call.metadata, self._settings)
+        with call.holding(await self._acquire(promise, call.deadline_s)) as permit:
             with self._queue.coming:
                 message = await self._reception.read(
                     context,
                     permit,
-                    most_bytes=promise_of(call.metadata, self._settings).request_bytes,
+                    most_bytes=promise.request_bytes,
                     missing=TensorInvalidError("The call ended without a request message."),
                 )
             permit.shrink(_COPIES_HELD * len(message))
@@ -119,12 +121,14 @@ class OpenInference:
 
     async def model_stream_infer(self, _requests: object, context: _Context) -> None:
         call = current_call()
+        promise = promise_of(call.metadata, self._settings)
         await InferStream(
             context,
             call,
             service=self._service,
             passage=self._pool.passage,
-            acquire=self._acquire,
+            acquire=functools.partial(self._acquire, promise),
+            most_bytes=promise.request_bytes,
             charge=lambda: self._tenants.charge_request(call.tenant),
             draining=self._draining,
             on_bug=self._on_bug,
@@ -132,8 +136,7 @@ class OpenInference:
             settings=self._settings,
         ).run()
 
-    async def _acquire(self, call: Call, deadline_s: float) -> Permit:
-        promise = promise_of(call.metadata, self._settings)
+    async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
         return await self._gate.acquire(
             _COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
         )

@@ -49,11 +49,6 @@ class Promise:
                 field=PIXELS_KEY,
             )
 
-    def check(self, request_bytes: int) -> None:
-        """Raise where the message is larger than promised."""
-        if request_bytes > self.request_bytes:
-            raise broken_promise()
-
 
 def broken_promise() -> OptionInvalidError:
     """Return what to tell a caller whose message is larger than promised."""
