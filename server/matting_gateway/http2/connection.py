@@ -85,11 +85,13 @@ class Connection:
 
     def fail(self, fault: ConnectionFault) -> None:
         """Tell the peer why, and give up all streams (RFC 9113, 5.4.1)."""
+        code = fault.code
         if isinstance(fault, HeadersTooLarge) and fault.stream_id > self._control.last_stream_id:
+            code = frames.NO_ERROR  # with another the peer may drop the answer that came just before
             self._control.last_stream_id = fault.stream_id
             flags = frames.END_HEADERS | frames.END_STREAM
             self._sending.control(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
-        self._sending.control(frames.goaway(self._control.last_stream_id, fault.code, fault.text))
+        self._sending.control(frames.goaway(self._control.last_stream_id, code, fault.text))
         self.end(fault.text)
 
     def end(self, text: str) -> None:
