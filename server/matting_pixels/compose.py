@@ -35,7 +35,7 @@ def cutout_rows(color: Pixels, alpha: Pixels, out: Pixels) -> None:
 
 def blank_hidden(rgba: Pixels) -> None:
     """Set the colour under alpha 0 to 0, in place, in RGBA [H, W, 4]."""
-    if rgba.dtype == np.uint8 and rgba.flags.c_contiguous:
+    if rgba.dtype == np.uint8 and rgba.strides[1:] == (4, 1):
         words = rgba.view("<u4")[..., 0]
         np.multiply(words, words >= 1 << 24, out=words)
         return

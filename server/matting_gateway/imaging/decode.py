@@ -17,11 +17,12 @@ from PIL import Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
+from matting_gateway.imaging.avif_reader import open_avif
 from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.deep_profile import deep_profile_to_srgb
 from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.headers.model import FileHeader
-from matting_gateway.imaging.libavif import AvifError, open_avif
+from matting_gateway.imaging.libavif import AvifError
 from matting_gateway.imaging.pixels import Decoded, to_8_bit, to_16_bit
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.profile import extract_profile, is_convertible, profile_to_srgb

@@ -9,7 +9,9 @@ from matting_pixels.compose import cutout_rows
 
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError, OptionInvalidError
-from matting_gateway.imaging.libavif import AvifError, encode_avif_rows
+from matting_gateway.imaging.avif import encode_avif_rows
+from matting_gateway.imaging.heif import HeifError
+from matting_gateway.imaging.libavif import AvifError
 from matting_gateway.imaging.pixels import to_8_bit
 from matting_gateway.imaging.png import FillRows, encode_png, encode_png_rows
 from matting_gateway.imaging.profile import srgb_profile
@@ -21,7 +23,6 @@ MIME_TYPES = (PNG, WEBP, JPEG, AVIF)
 # The longest side that a format can say.
 MAX_SIDES_PX = {PNG: (1 << 31) - 1, WEBP: 16_383, JPEG: 65_500, AVIF: 65_536}
 
-_AVIF_SPEED = 9
 # What every JPEG begins with: its first marker and the segment JFIF.
 _JFIF_BYTES = 20
 
@@ -108,10 +109,8 @@ def _encode_rows(
         return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
     has_alpha = alpha is not None
     try:
-        return encode_avif_rows(
-            width, height, fill, has_alpha=has_alpha, is_gray=is_gray, quality=quality, speed=_AVIF_SPEED
-        )
-    except AvifError as error:
+        return encode_avif_rows(width, height, fill, has_alpha=has_alpha, is_gray=is_gray, quality=quality)
+    except (AvifError, HeifError) as error:
         raise InternalError("The image/avif writer failed.") from error
 
 

@@ -5,9 +5,11 @@ Never less than what is used; `tests/unit/imaging/test_memory.py` holds them to 
 measured (`make bench BENCH=imaging_memory`), as their documentation does not say.
 """
 
+import math
 from collections.abc import Sequence
 
 from matting_gateway.domain import Decontamination, FileEncoding, ModelInput, OutputKind, OutputSpec, Refinement
+from matting_gateway.imaging.avif import most_bytes
 from matting_gateway.imaging.encode import AVIF, JPEG, WEBP
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
@@ -25,7 +27,7 @@ _DECODER_BYTES = {
 _OTHER_DECODER_BYTES = (9, 12)
 _CMYK_DECODER_BYTES = 6
 # What a writer takes for each pixel besides photo and alpha, its own file and the pixels that it is handed included.
-_WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 30}
+_WRITER_BYTES = {JPEG: 6, WEBP: 6}
 # And for each byte of a sample, where colour is written to PNG, to WebP or as it is.
 _COLOR_BYTES = 5
 
@@ -108,4 +110,8 @@ def _output_bytes(output: OutputSpec, width_px: int, height_px: int, sample_byte
         per_pixel += 3 * sample_bytes
     if needs_color(output) and scale < 1.0:
         per_pixel += 3 * sample_bytes
-    return int(width_px * height_px * scale * scale * per_pixel)
+    taken = int(width_px * height_px * scale * scale * per_pixel)
+    if mime_type == AVIF:
+        is_part = bool(output.crop) or scale < 1.0
+        taken += most_bytes(math.ceil(width_px * scale), math.ceil(height_px * scale), or_less=is_part)
+    return taken

@@ -104,6 +104,7 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
         ("JPEG", "cutout fine", 3),
         ("JPEG", "cutout WebP", 3),
         ("JPEG", "cutout WebP lossless", 3),
+        ("JPEG", "cutout AVIF", 3),
         ("JPEG", "composite JPEG", 3),
         ("AVIF", "cutout", 3),
         ("AVIF, alpha", "cutout", 3),
