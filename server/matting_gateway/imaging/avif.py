@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from matting_pixels.arrays import Pixels
 
 from matting_gateway.imaging.avif_planes import Sampling, new_planes
+from matting_gateway.imaging.cancellation import check_wanted
 from matting_gateway.imaging.heif import Item, SinglePicture, full_box, read_single, write_file
 from matting_gateway.imaging.png import FillRows
 
@@ -65,6 +66,7 @@ def encode_avif_rows(width: int, height: int, fill: FillRows, *, has_alpha: bool
         AvifError: It cannot be written.
         HeifError: libavif wrote a cell in another form than expected.
         MemoryError: More is needed than may be taken.
+        AbandonedError: Nobody waits for it any more.
     """
     sampling = Sampling.GRAY if is_gray else Sampling.HALVED
     if width * height <= LARGEST_SINGLE_PX:
@@ -125,6 +127,7 @@ def _encode_cells(
         for row in range(grid.rows):
             planes.fill(fill, row * height)
             for left in range(0, grid.columns * width, width):
+                check_wanted()
                 colors.append(read_single(planes.write_color(left, width, quality)))
                 if has_alpha:
                     alphas.append(read_single(planes.write_alpha(left, width, quality)))

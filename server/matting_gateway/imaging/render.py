@@ -29,6 +29,7 @@ from matting_gateway.domain import (
     RenderedOutput,
     Subject,
 )
+from matting_gateway.imaging.cancellation import check_wanted
 from matting_gateway.imaging.encode import can_be_deep, check_side, encode_cutout, encode_file
 from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
 from matting_gateway.imaging.prepare import Prepared
@@ -87,6 +88,7 @@ class Renderer:
 
         Raises:
             OptionInvalidError: A result is larger than its format can hold.
+            AbandonedError: Nobody waits for them any more.
         """
         return tuple(
             self._render_one(output, backgrounds.get(index), f"outputs[{index}]")
@@ -94,6 +96,7 @@ class Renderer:
         )
 
     def _render_one(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
+        check_wanted()
         region = self._crop_region(output)
         width, height = capped_size(region.width_px, region.height_px, output.max_side_px)
         if isinstance(output.encoding, FileEncoding):

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.errors import InternalError
-from matting_gateway.imaging.cancellation import outlast_cancellation
+from matting_gateway.imaging.cancellation import outlast_cancellation, watched
 from matting_gateway.imaging.decode import set_up_decoders
 from matting_gateway.imaging.decoders import Decoders
 from matting_gateway.imaging.formats import ImageFormat, register_heif
@@ -221,13 +222,14 @@ class Imaging:
         return Rendered(renderer.render(outputs, prepared.backgrounds), renderer.subject())
 
     async def _run(self, work: Callable[[], _T]) -> _T:
-        """Run work on a worker; a cancelled caller is let go only when the worker has finished."""
+        """Run work on a worker; a cancelled caller is let go only when the worker has finished or given up."""
         if self._threads is None:
             raise InternalError("The imaging room is not open.")
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        abandoned = threading.Event()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, watched(work, abandoned))
         self._active += 1
         try:
-            return await outlast_cancellation(future)
+            return await outlast_cancellation(future, abandoned)
         finally:
             self._active -= 1
 

@@ -4,6 +4,7 @@
 import io
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import ImageUnreadableError
 from matting_gateway.imaging import avif
+from matting_gateway.imaging.cancellation import AbandonedError, watched
 from matting_gateway.imaging.encode import encode_cutout, encode_file
 from matting_pixels.compose import cutout
 from matting_pixels.fit import resize
@@ -147,6 +149,17 @@ def test_the_borders_of_cells_are_no_worse_than_those_of_blocks(small_cells: Non
     steps = np.abs(np.diff(error, axis=1)).mean((0, 2))
     # Cells are 128 wide; blocks of 64 have their borders between those too.
     assert steps[127::128].mean() <= 1.3 * steps[63::128].mean()
+
+
+def test_a_grid_that_nobody_waits_for_is_given_up_at_the_next_cell(small_cells: None) -> None:
+    color, alpha = sample_photo(300, 200), resize(ellipse(320, 320, 0.46), 300, 200)
+    abandoned = threading.Event()
+    write = watched(lambda: encode_cutout(color, alpha, AVIF, QUALITY), abandoned)
+    assert b"grid" in write()
+    abandoned.set()
+    with pytest.raises(AbandonedError):
+        write()
+    assert b"grid" in encode_cutout(color, alpha, AVIF, QUALITY)
 
 
 def test_pictures_up_to_4_megapixels_are_one_piece_and_larger_ones_a_grid() -> None:

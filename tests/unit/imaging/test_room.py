@@ -20,6 +20,7 @@ from matting_gateway.domain import (
     RawPhoto,
 )
 from matting_gateway.errors import ImageUnreadableError
+from matting_gateway.imaging import render
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.telemetry.metrics import Metrics
@@ -112,6 +113,31 @@ async def test_cancellation_waits_for_the_worker(room: Imaging, monkeypatch: pyt
     with pytest.raises(asyncio.CancelledError):
         await call
     assert room.statistics().active == 0
+
+
+async def test_a_cancelled_call_ends_its_work_before_the_next_result(
+    room: Imaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, release = threading.Event(), threading.Event()
+    made: list[bytes] = []
+
+    def slow(*_: object) -> bytes:
+        made.append(b"file")
+        started.set()
+        release.wait()
+        return made[-1]
+
+    monkeypatch.setattr(render, "encode_file", slow)
+    source, outputs = photo(), (OutputSpec(), OutputSpec())
+    prepared = await room.prepare(source, room.inspect(source, outputs), MODEL, outputs)
+    call = asyncio.create_task(room.render(prepared, disc().tobytes(), outputs))
+    await asyncio.to_thread(started.wait)
+    call.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert len(made) == 1
 
 
 async def test_an_encoding_is_written_as_asked(room: Imaging) -> None:
