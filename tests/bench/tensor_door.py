@@ -6,6 +6,7 @@ Runs of both are interleaved, so that whatever else the machine does falls on bo
 
 import argparse
 import asyncio
+import functools
 import os
 import statistics
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from testkit.local_triton import CACHE_DIR, TEST_MODELS
-from testkit.perf_analyzer import PerfAnalyzer, Report, ensure_perf_analyzer, tree
+from testkit.perf_analyzer import Report, ensure_perf_analyzer, tree
 from testkit.program import running_service
 
 MODES: dict[str, tuple[str, ...]] = {
@@ -42,18 +43,13 @@ async def main() -> int:
                     watched = {"gateway": tree(service.process.pid), "triton": tree(triton.pid or 0)}
                     pairs = []
                     for _ in range(arguments.pairs):
-                        direct = await analyzer.run(triton.grpc_address, arguments.model, callers, *MODES[mode])
-                        through = await _through(analyzer, service.address, arguments.model, callers, mode, watched)
+                        run = functools.partial(analyzer.run, window_s=arguments.window_s)
+                        direct = await run(triton.grpc_address, arguments.model, callers, *MODES[mode])
+                        through = await run(service.address, arguments.model, callers, *MODES[mode], watched=watched)
                         pairs.append((direct, through))
                     print(_row(mode, callers, pairs), flush=True)
     print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; pairs: {arguments.pairs}")
     return 0
-
-
-async def _through(
-    analyzer: PerfAnalyzer, address: str, model: str, callers: int, mode: str, watched: dict[str, list[int]]
-) -> Report:
-    return await analyzer.run(address, model, callers, *MODES[mode], watched=watched)
 
 
 def _row(mode: str, callers: int, pairs: list[tuple[Report, Report]]) -> str:
@@ -81,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repository", default=str(TEST_MODELS))
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=["sync"])
+    parser.add_argument("--window-s", type=float, default=2.0, help="a slow model needs windows of many answers")
     parser.add_argument("--pairs", type=int, default=3)
     return parser.parse_args()
 

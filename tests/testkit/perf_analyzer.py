@@ -38,9 +38,15 @@ class PerfAnalyzer:
     libraries: str
 
     async def run(
-        self, address: str, model: str, callers: int, *arguments: str, watched: dict[str, list[int]] | None = None
+        self,
+        address: str,
+        model: str,
+        callers: int,
+        *arguments: str,
+        watched: dict[str, list[int]] | None = None,
+        window_s: float = 2.0,
     ) -> Report:
-        """Run three windows of two seconds against an address.
+        """Run three windows against an address.
 
         Args:
             address: HOST:PORT of a server.
@@ -48,12 +54,13 @@ class PerfAnalyzer:
             callers: Requests in flight.
             arguments: More options of perf_analyzer.
             watched: Names and process ids whose processor time is counted.
+            window_s: The length of a window; a slow model needs one that holds many answers.
         """
         before = {name: _cpu_s(pids) for name, pids in (watched or {}).items()}
         process = await asyncio.create_subprocess_exec(
             self.program,
             *("-m", model, "-u", address, "-i", "grpc", "--concurrency-range", str(callers)),
-            *("-p", "2000", "-r", "3", "-s", "999", *arguments),
+            *("-p", f"{1000 * window_s:.0f}", "-r", "3", "-s", "999", *arguments),
             env={"LD_LIBRARY_PATH": self.libraries},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

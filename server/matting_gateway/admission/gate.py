@@ -227,4 +227,5 @@ class Gate:
         self._silence.press()
 
     def _someone_waits(self, promised: bool) -> bool:
-        return any(not waiter.future.done() for *_, waiter in self._waiting[promised])
+        heap = self._waiting[promised]
+        return bool(heap) and any(not waiter.future.done() for *_, waiter in heap)

@@ -7,6 +7,7 @@ libraries' messages and the texts of exceptions, which may quote what they choke
 by their type and place.
 """
 
+import json
 import logging
 import sys
 import threading
@@ -19,8 +20,6 @@ from enum import Enum
 from operator import attrgetter
 from pathlib import Path
 from typing import TextIO
-
-import structlog
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.anonymous import clean_request_id, pixel_bucket, short_peer
@@ -40,6 +39,7 @@ __all__ = [
 
 Value = str | int | float | bool
 
+_RENDER = json.JSONEncoder().encode
 # A reader of the stream that stands still may cost lines, never memory.
 _MAX_WAITING_COUNT = 10_000
 _MAX_TEXT_LENGTH = 400
@@ -128,7 +128,6 @@ class Logs:
     def __init__(self, stream: TextIO, *, clock: Clock) -> None:
         self._clock = clock
         self._stream = stream
-        self._render = structlog.processors.JSONRenderer()
         self._waiting: deque[tuple[float, str, Mapping[str, Value] | CallRecord]] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -211,7 +210,7 @@ class Logs:
 
     def _write_all(self) -> None:
         while lines := self._take():
-            text = "".join(f"{self._render(None, '', line)!s}\n" for line in lines)
+            text = "".join(f"{_RENDER(line)}\n" for line in lines)
             try:
                 self._stream.write(text)
                 self._stream.flush()
