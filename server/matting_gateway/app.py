@@ -175,7 +175,9 @@ class Gateway:
         pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
             channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
-            pool = replace(pool, channel_factory=channels.open, channel_generation=channels.generation)
+            pool = replace(
+                pool, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
+            )
         return Pool(
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )

@@ -19,10 +19,12 @@ MAY_IMPORT = {
     "telemetry": BASE,
     "watched_files": BASE,
     **dict.fromkeys(ROOMS, BASE | SHARED),
+    "triton": BASE | SHARED | {"grpc_client"},
     "pipeline": BASE | SHARED | ROOMS,
     "settings": BASE | SHARED | ROOMS | {"rpc"},
     "http2": {"domain"},
     "grpc_server": {"domain", "http2"},
+    "grpc_client": {"domain", "http2"},
     "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2"},
     "policy_facts": BASE | ROOMS | {"settings"},
     "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts"},
@@ -33,7 +35,7 @@ MAY_IMPORT = {
 
 # Where a foreign library may be imported in the gateway.
 FENCES = {
-    "grpc": {"rpc", "triton", "grpc_server"},
+    "grpc": {"rpc", "triton", "grpc_server", "grpc_client"},
     "hpack": {"http2"},
     "matting": {"rpc"},
     "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol

@@ -52,17 +52,17 @@ def test_reading_a_request_copies_nothing() -> None:
 
 
 @pytest.mark.usefixtures("allocation")
-def test_a_batch_in_a_message_is_copied_once_and_its_answer_not_at_all() -> None:
+def test_a_batch_in_a_message_is_copied_no_more_than_its_answer() -> None:
     key = key_of("echo", ("x", "UINT8", (WIDTH,)))
     batch = batch_of(key, *((bytes(WIDTH),) for _ in range(ROWS)))
     contract = read_contract("a:1", ["1"], echo_config(width=WIDTH))
     base = start()
     write_request("echo", "", batch_inputs(batch, contract), [])
-    assert 1 <= copies_since(base, ROWS * WIDTH) < 1 + SLACK
+    assert copies_since(base, ROWS * WIDTH) < SLACK
     response = service_pb2.ModelInferResponse(model_name="echo", model_version="1")
     response.outputs.add(name="y", datatype="UINT8", shape=[ROWS, WIDTH])
     response.raw_output_contents.append(bytes(ROWS * WIDTH))
-    message = response.SerializeToString()
+    message = bytearray(response.SerializeToString())
     base = start()
     result = share_out(AnswerReader().read(message), batch, contract, {})
     assert copies_since(base, ROWS * WIDTH) < SLACK
@@ -79,7 +79,7 @@ def test_a_request_through_shared_memory_carries_no_pixels() -> None:
     place = Place("region", 0, WIDTH)
     placed = type(tensor)(tensor.name, tensor.datatype, tensor.shape, place=place)
     message = write_request("echo", "", [placed], [OutputRequest("y", place)])
-    assert len(message) < 300
+    assert sum(map(len, message)) < 300
     assert copies_since(base, WIDTH) < SLACK
 
 

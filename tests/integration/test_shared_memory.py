@@ -139,12 +139,13 @@ async def test_memory_of_a_cancelled_batch_is_kept_until_the_backend_is_done_wit
         await triton.wait_for_requests(2)
         regions = {r.inputs[0].parameters["shared_memory_region"].string_param for r in triton.requests}
         assert len(regions) == 2
-        unobserved = [task for task in asyncio.all_tasks() if "_call_holding" in repr(task.get_coro())]
         go.set()
-        await asyncio.wait([second, *unobserved])
-        del second, call, unobserved
-        gc.collect()  # the exceptions of cancelled tasks refer to one another
-        assert leased() == 0
+        await second
+        del second, call
+        async with asyncio.timeout(PATIENCE_S):
+            while leased():  # the call that nobody waits for is answered too
+                await asyncio.sleep(0)
+                gc.collect()  # the exceptions of cancelled tasks refer to one another
 
 
 @pytest.mark.triton

@@ -36,7 +36,9 @@ class Remote:
         channels = TlsChannels(
             settings, clock=SystemClock(), on_reload=lambda report: self.reports.append(report.accepted)
         )
-        self.settings = replace(QUICK, channel_factory=channels.open, channel_generation=channels.generation)
+        self.settings = replace(
+            QUICK, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
+        )
 
     def show(self, name: str, authority: Authority) -> None:
         """Put another certificate of ours in place."""

@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection's protocol: bytes in, streams and frames out. No I/O and no clock of its own (RFC 9113)."""
+"""The server's side of a connection: streams that the peer opens, and what they are answered (RFC 9113)."""
 
 from collections.abc import Callable, Sequence
 
 from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
-from matting_gateway.http2.control_frames import ControlFrames
 from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
-from matting_gateway.http2.header_blocks import Fields, HeaderBlockReader
+from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
-from matting_gateway.http2.nuisance import Patience
-from matting_gateway.http2.receiving import Receiving
-from matting_gateway.http2.sending import Sending
 from matting_gateway.http2.stream import Sink, Stream
+from matting_gateway.http2.streams import Streams
 
 OpenStream = Callable[["Connection", Stream, Fields], Sink]
 
 
-class Connection:
-    """The streams of one connection.
+class Connection(Streams):
+    """A connection that a client began.
 
-    Owns them, and the state of both directions. Touched on the event loop only. Invariants:
-    streams have odd, rising numbers; at most `max_streams` are open; whoever opened one hears of
-    its end exactly once, by `Sink.lost` or by having sent the last of it.
+    Invariants, beside those of all connections: streams have odd, rising numbers; at most
+    `max_streams` are open; a stream ends in order by having sent the last of its answer.
 
     Args:
         limits: What the connection may cost.
@@ -41,50 +37,20 @@ class Connection:
         soon: Callable[[Callable[[], None]], object],
         now: Callable[[], float],
     ) -> None:
-        self._limits = limits
+        super().__init__(limits, preface=frames.PREFACE, write=write, soon=soon, now=now)
         self._open_stream = open_stream
-        self._streams: dict[int, Stream] = {}
-        self._closing = False
-        self._patience = Patience(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=now)
-        block_bytes = 2 * limits.max_header_bytes
-        self._headers = HeaderBlockReader(block_bytes)
-        self._sending = Sending(write=write, soon=soon, on_all_sent=self._all_sent)
-        self._receivable_bytes = frames.MAX_WINDOW_BYTES
-        self.receiving = Receiving(self, max_frame_bytes=limits.max_frame_bytes, max_block_bytes=block_bytes)
-        self._control = ControlFrames(self._sending, self._patience, streams=self._streams, lose=self._lose)
-
-    @property
-    def stream_count(self) -> int:
-        return len(self._streams)
-
-    def __repr__(self) -> str:
-        return f"<Connection of {len(self._streams)} streams>"
 
     # --- the connection's own life ----------------------------------------------------------
 
     def greet(self) -> None:
-        """Send our settings, and open the connection's window: streams have windows of their own."""
-        settings = {
-            frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
-            frames.INITIAL_WINDOW_SIZE: self._limits.window_bytes,
-            frames.MAX_FRAME_SIZE: self._limits.max_frame_bytes,
-            frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
-        }
-        more = frames.MAX_WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES
-        self._sending.control(frames.settings(settings) + frames.window_update(0, more))
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self._sending.control(frames.frame(frames.PING, 0, 0, bytes(8)))
+        self._sending.control(self._greeting({frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams}))
 
     def shut(self) -> None:
-        """Take no new streams."""
         if not self._closing:
             self._closing = True
             self._sending.control(frames.goaway(self._control.last_stream_id, frames.NO_ERROR))
 
     def fail(self, fault: ConnectionFault) -> None:
-        """Tell the peer why, and give up all streams (RFC 9113, 5.4.1)."""
         code = fault.code
         if isinstance(fault, HeadersTooLarge) and fault.stream_id > self._control.last_stream_id:
             code = frames.NO_ERROR  # with another the peer may drop the answer that came just before
@@ -93,22 +59,6 @@ class Connection:
             self._sending.control(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
         self._sending.control(frames.goaway(self._control.last_stream_id, code, fault.text))
         self.end(fault.text)
-
-    def end(self, text: str) -> None:
-        """Give up all streams: the peer is gone, or has to go."""
-        self._closing = True
-        for stream in tuple(self._streams.values()):
-            self._lose(stream, text)
-
-    def flush(self) -> None:
-        """Write what is to be sent now and not in the loop's next turn: the transport is about to be closed."""
-        self._sending.flush()
-
-    def pause(self) -> None:
-        self._sending.pause()
-
-    def resume(self) -> None:
-        self._sending.resume()
 
     # --- for who serves a stream ------------------------------------------------------------
 
@@ -138,49 +88,7 @@ class Connection:
             stream.unsent.append(on_sent)
         sending.pump(stream)
 
-    def reset(self, stream: Stream, code: int) -> None:
-        """End a stream at once; its sink hears nothing more."""
-        if not stream.closed:
-            self._sending.control(frames.rst_stream(stream.id, code))
-            self._close(stream)
-
-    def let_send(self, stream: Stream, byte_count: int) -> None:
-        """Let the peer send at least so many bytes more on a stream, and then at least its first window."""
-        if byte_count > stream.receivable_bytes and not stream.closed and not stream.remote_ended:
-            window_bytes = min(max(byte_count, self._limits.window_bytes), frames.MAX_WINDOW_BYTES)
-            self._give(stream, window_bytes - stream.receivable_bytes)
-
-    def _give(self, stream: Stream, byte_count: int) -> None:
-        stream.receivable_bytes += byte_count
-        self._sending.control(frames.window_update(stream.id, byte_count))
-
     # --- for the way in ---------------------------------------------------------------------
-
-    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, empty: bool) -> Stream | None:
-        """Count a DATA frame; return whose it is, or None where it is of a stream that has ended.
-
-        Padding counts in windows, but is nothing that anybody reads, so it is given back at once (RFC 9113, 6.9.1).
-        """
-        self._sending.check_read()
-        self._receivable_bytes -= length_bytes
-        if self._receivable_bytes < frames.MAX_WINDOW_BYTES // 2:
-            more = frames.MAX_WINDOW_BYTES - self._receivable_bytes
-            self._receivable_bytes += more
-            self._sending.control(frames.window_update(0, more))
-        if empty:
-            self._patience.spend()
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            self._control.check_known(stream_id, "DATA")
-            return None
-        if stream.remote_ended:
-            raise ConnectionFault(frames.STREAM_CLOSED, "DATA after the end of its stream")
-        stream.receivable_bytes -= length_bytes
-        if stream.receivable_bytes < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
-        if padding_bytes:
-            self._give(stream, padding_bytes)
-        return stream
 
     def body_ended(self, stream: Stream) -> None:
         if not stream.closed:
@@ -225,28 +133,20 @@ class Connection:
         if ended and stream.sink is not None:
             stream.sink.ended()
 
-    def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        """Take a frame that is neither DATA nor headers."""
-        self._sending.check_read()
-        self._control.came(kind, flags, stream_id, payload)
+    def settings_came(self) -> None:
+        """Do nothing: streams are not ours to open."""
+
+    def went_away(self, last_stream_id: int, code: int) -> None:
+        """Do nothing: a client that goes sends nothing new, and what it asked for is still answered."""
 
     # --- ends of streams --------------------------------------------------------------------
+
+    def was_reset(self, stream: Stream, code: int) -> None:
+        del code
+        self.lose(stream, "the caller gave up")
 
     def _all_sent(self, stream: Stream) -> None:
         if not stream.closed:
             if not stream.remote_ended:  # nothing more of its body is wanted (RFC 9113, 8.1)
                 self._sending.control(frames.rst_stream(stream.id, frames.NO_ERROR))
             self._close(stream)
-
-    def _lose(self, stream: Stream, text: str) -> None:
-        if not stream.closed:
-            sink = stream.sink
-            self._close(stream)
-            if sink is not None:
-                sink.lost(text)
-
-    def _close(self, stream: Stream) -> None:
-        stream.closed = True
-        stream.sink = None
-        self._streams.pop(stream.id, None)
-        self._sending.forget(stream)

@@ -2,6 +2,7 @@
 """Frames that carry neither bodies nor headers (RFC 9113, 6.3 to 6.9)."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault
@@ -10,16 +11,31 @@ from matting_gateway.http2.sending import Sending
 from matting_gateway.http2.stream import Stream
 
 
+class ControlEvents(Protocol):
+    """The connection as its control frames need it: what client and server do differently."""
+
+    def lose(self, stream: Stream, text: str) -> None:
+        """End a stream, and tell whoever is behind it."""
+        ...
+
+    def was_reset(self, stream: Stream, code: int) -> None: ...
+
+    def settings_came(self) -> None: ...
+
+    def went_away(self, last_stream_id: int, code: int) -> None: ...
+
+
 class ControlFrames:
     """Does what control frames of one connection ask for.
 
-    Owns the number of the last stream that was opened; the streams themselves are the connection's.
+    Owns the number of the last stream that was opened, and how many the peer lets be open at once; the streams
+    themselves are the connection's.
 
     Args:
         sending: The connection's way out.
         patience: Spent by each frame but those that let us send.
         streams: Those that are open, by number.
-        lose: Ends a stream, and tells whoever serves it.
+        events: Told of what concerns more than this frame.
     """
 
     def __init__(
@@ -28,13 +44,14 @@ class ControlFrames:
         patience: Patience,
         *,
         streams: Mapping[int, Stream],
-        lose: Callable[[Stream, str], None],
+        events: ControlEvents,
     ) -> None:
         self._sending = sending
         self._patience = patience
         self._streams = streams
-        self._lose = lose
+        self._events = events
         self.last_stream_id = 0
+        self.max_streams = frames.MAX_STREAM_ID
         self._kinds: dict[int, Callable[[int, int, bytes], None]] = {
             frames.RST_STREAM: self._on_reset,
             frames.SETTINGS: self._on_settings,
@@ -68,7 +85,7 @@ class ControlFrames:
         if stream is None:
             self.check_known(stream_id, "RST_STREAM")
         else:
-            self._lose(stream, "the caller gave up")
+            self._events.was_reset(stream, frames.read_number(payload))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         _check_connection(stream_id)
@@ -81,6 +98,7 @@ class ControlFrames:
         self._sending.control(frames.frame(frames.SETTINGS, frames.ACK, 0))
         for name, value in dict(frames.read_settings(payload)).items():  # of the same setting the last counts
             self._apply(name, value)
+        self._events.settings_came()
 
     def _apply(self, name: int, value: int) -> None:
         if name == frames.INITIAL_WINDOW_SIZE:
@@ -91,6 +109,8 @@ class ControlFrames:
             if not frames.DEFAULT_FRAME_BYTES <= value <= frames.LARGEST_FRAME_BYTES:
                 raise ConnectionFault(frames.PROTOCOL_ERROR, "MAX_FRAME_SIZE out of range")
             self._sending.max_frame_bytes = value
+        elif name == frames.MAX_CONCURRENT_STREAMS:
+            self.max_streams = value
         elif name == frames.ENABLE_PUSH and value > 1:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "ENABLE_PUSH out of range")
 
@@ -114,7 +134,7 @@ class ControlFrames:
         elif not self._sending.allow_stream(stream, byte_count):
             self._patience.spend()  # to have streams reset is as quick as to reset them
             self._sending.control(frames.rst_stream(stream_id, frames.FLOW_CONTROL_ERROR))
-            self._lose(stream, "the stream's window is too large")
+            self._events.lose(stream, "the stream's window is too large")
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         _check_length(payload, 5)
@@ -122,13 +142,13 @@ class ControlFrames:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "PRIORITY of no stream")
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+        raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE is refused")
 
     def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        """Do nothing: a client that goes sends nothing new, and what it asked for is still answered."""
         _check_connection(stream_id)
         if len(payload) < 8:
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+        self._events.went_away(frames.read_number(payload[:4]), int.from_bytes(payload[4:8], "big"))
 
 
 def _check_length(payload: bytes, length_bytes: int) -> None:

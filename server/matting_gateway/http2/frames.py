@@ -7,6 +7,7 @@ from typing import Final
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
 MAX_WINDOW_BYTES: Final = 2**31 - 1
+MAX_STREAM_ID: Final = 2**31 - 1
 DEFAULT_WINDOW_BYTES: Final = 65_535
 DEFAULT_FRAME_BYTES: Final = 16_384
 LARGEST_FRAME_BYTES: Final = 2**24 - 1
@@ -24,7 +25,7 @@ INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 4, 5, 6
 
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
 STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL = 5, 6, 7, 8
-COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 9, 11
+COMPRESSION_ERROR, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY = 9, 11, 12
 
 _HEADER = struct.Struct(">HBBBI")
 _PAIR = struct.Struct(">HI")
@@ -74,6 +75,6 @@ def goaway(last_stream_id: int, code: int, text: str = "") -> bytes:
 
 
 def read_number(payload: bytes) -> int:
-    """Return the 31-bit number of a WINDOW_UPDATE."""
+    """Return the number of four bytes, without its reserved bit."""
     value: int = _NUMBER.unpack(payload)[0]
     return value & _STREAM_BITS

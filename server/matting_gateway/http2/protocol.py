@@ -3,12 +3,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from matting_gateway.domain import Buffer
+from matting_gateway.http2.client_connection import ClientConnection
 from matting_gateway.http2.connection import Connection, OpenStream
 from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
 from matting_gateway.http2.limits import Http2Limits
+from matting_gateway.http2.streams import Streams
 
 SCRATCH_BYTES = 64 << 10
 _ZEROS = bytes(SCRATCH_BYTES)
@@ -29,31 +31,29 @@ class Scratch:
         self.view[:byte_count] = _ZEROS[:byte_count]
 
 
-class Http2Protocol(asyncio.BufferedProtocol):
-    """Brings a transport and a connection together.
+class ConnectionProtocol(asyncio.BufferedProtocol):
+    """Brings a transport and a connection together, whoever began it.
 
     Owns both, and one timer. Invariants: the timer ends a peer that does not introduce itself in
     time, or that answers no ping; `on_closed` is called once for each `on_opened`: a handshake of
     TLS that fails leads to neither.
     """
 
+    connection: Streams
+
     def __init__(
         self,
         limits: Http2Limits,
         *,
         scratch: Scratch,
-        open_stream: Callable[["Http2Protocol"], OpenStream],
-        on_opened: Callable[["Http2Protocol"], None],
-        on_closed: Callable[["Http2Protocol"], None],
+        on_opened: Callable[[Any], None],
+        on_closed: Callable[[Any], None],
     ) -> None:
         self._limits = limits
         self._scratch = scratch
         self._on_opened = on_opened
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
-        self.connection = Connection(
-            limits, write=self._write, open_stream=open_stream(self), soon=self._loop.call_soon, now=self._loop.time
-        )
         self.transport: asyncio.Transport | None = None
         self._in_place = self._deaf = False
         self._heard = False
@@ -89,7 +89,7 @@ class Http2Protocol(asyncio.BufferedProtocol):
                 self._scratch.wipe(nbytes)
 
     def eof_received(self) -> bool:
-        self.connection.end("the caller has gone")
+        self.connection.end("the peer has gone")
         self._close_soon()
         return False
 
@@ -109,10 +109,10 @@ class Http2Protocol(asyncio.BufferedProtocol):
     # --- what is done to it -----------------------------------------------------------------
 
     def close(self) -> None:
-        """Tell the peer, give up its calls, and close once all is written."""
+        """Tell the peer, give up all streams, and close once all is written."""
         if not self._closing:
             self.connection.shut()
-            self.connection.end("the server is closing")
+            self.connection.end("the connection is closed")
             self._close_soon()
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
@@ -175,3 +175,42 @@ class Http2Protocol(asyncio.BufferedProtocol):
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+class Http2Protocol(ConnectionProtocol):
+    """A connection that a client began, on its transport."""
+
+    connection: Connection
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        open_stream: Callable[["Http2Protocol"], OpenStream],
+        on_opened: Callable[["Http2Protocol"], None],
+        on_closed: Callable[["Http2Protocol"], None],
+    ) -> None:
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed)
+        self.connection = Connection(
+            limits, write=self._write, open_stream=open_stream(self), soon=self._loop.call_soon, now=self._loop.time
+        )
+
+
+class ClientProtocol(ConnectionProtocol):
+    """A connection that we begin, on its transport."""
+
+    connection: ClientConnection
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        on_opened: Callable[["ClientProtocol"], None],
+        on_closed: Callable[["ClientProtocol"], None],
+    ) -> None:
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed)
+        self.connection = ClientConnection(
+            limits, write=self._write, soon=self._loop.call_soon, now=self._loop.time, on_drained=self.close
+        )

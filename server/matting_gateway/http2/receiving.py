@@ -33,10 +33,12 @@ class Receiving:
 
     Owns what has come of a frame or header block that is not whole yet. Invariants: of DATA
     nothing is kept here; what is kept is at most a control frame and one header block of
-    `max_block_bytes`.
+    `max_block_bytes`. `preface` is what the peer's first bytes have to be; a server has none (RFC 9113, 3.4).
     """
 
-    def __init__(self, events: Events, *, max_frame_bytes: int, max_block_bytes: int) -> None:
+    def __init__(
+        self, events: Events, *, max_frame_bytes: int, max_block_bytes: int, preface: bytes = frames.PREFACE
+    ) -> None:
         self._events = events
         block_frame_bytes = max(max_block_bytes + _MAX_AROUND_BLOCK_BYTES, _MAX_CONTROL_BYTES)
         self._max_bytes = {
@@ -45,7 +47,7 @@ class Receiving:
             frames.CONTINUATION: block_frame_bytes,
         }
         self._max_block_bytes = max_block_bytes
-        self._greeting = frames.PREFACE
+        self._greeting = preface
         self.greeted = False  # whether the peer has introduced itself as one that speaks HTTP/2
         self._rest = b""
         self._stream: Stream | None = None

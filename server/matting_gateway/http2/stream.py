@@ -28,7 +28,7 @@ class Sink(Protocol):
         ...
 
     def lost(self, text: str) -> None:
-        """Tell that the caller gave up, or is gone."""
+        """Tell that the peer gave up, or is gone."""
         ...
 
 

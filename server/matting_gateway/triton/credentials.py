@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS to remote Tritons: credentials from files, made anew when the files change."""
 
+import pkgutil
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +34,11 @@ class TritonTlsSettings:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ChannelIdentity:
-    """What a channel is made with. Another `version` means: make a new channel."""
+    """What channels and other connections are made with. Another `version` means: make new ones."""
 
     version: int
     credentials: grpc.ChannelCredentials
+    context: ssl.SSLContext
 
 
 class TritonTls:
@@ -46,7 +49,7 @@ class TritonTls:
     ) -> None:
         self._settings = settings
         paths = [p for p in (settings.ca_file, settings.certificate_file, settings.key_file) if p is not None]
-        self._files: WatchedFiles[grpc.ChannelCredentials] = WatchedFiles(
+        self._files: WatchedFiles[tuple[grpc.ChannelCredentials, ssl.SSLContext]] = WatchedFiles(
             paths, self._read, clock=clock, on_reload=on_reload
         )
 
@@ -61,8 +64,8 @@ class TritonTls:
         Raises:
             WatchedFileError: The files cannot be read, and never could.
         """
-        credentials = self._files.value()
-        return ChannelIdentity(self._files.version, credentials)
+        credentials, context = self._files.value()
+        return ChannelIdentity(self._files.version, credentials, context)
 
     def statistics(self) -> WatchedFilesStatistics:
         return self._files.statistics()
@@ -70,10 +73,24 @@ class TritonTls:
     def __repr__(self) -> str:
         return f"<TritonTls {'mutual, ' if self.mutual else ''}{self._files!r}>"
 
-    def _read(self) -> grpc.ChannelCredentials:
+    def _read(self) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
         s = self._settings
         roots = None if s.ca_file is None else read_roots(s.ca_file)
+        context = _context(roots)
         if s.certificate_file is None or s.key_file is None:
-            return grpc.ssl_channel_credentials(root_certificates=roots)
+            return grpc.ssl_channel_credentials(root_certificates=roots), context
         pair = read_key_pair(s.certificate_file, s.key_file)
-        return grpc.ssl_channel_credentials(roots, pair.private_key, pair.certificate_chain)
+        context.load_cert_chain(s.certificate_file, s.key_file)
+        return grpc.ssl_channel_credentials(roots, pair.private_key, pair.certificate_chain), context
+
+
+def _context(roots: bytes | None) -> ssl.SSLContext:
+    """Return a context that trusts whom a channel of gRPC's with these authorities would, by TLS 1.3."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.set_alpn_protocols(["h2"])
+    if roots is None:
+        roots = pkgutil.get_data("grpc", "_cython/_credentials/roots.pem") or b""
+    context.load_verify_locations(cadata=roots.decode("ascii"))
+    return context

@@ -2,6 +2,7 @@
 """How one batch gets to a Triton and its answer back: through shared memory, or in the message."""
 
 import asyncio
+import functools
 from collections.abc import Mapping
 
 import grpc
@@ -9,6 +10,8 @@ from google.protobuf.message import DecodeError
 
 from matting_gateway.domain import Batch, BatchResult, ModelContract, Tensor
 from matting_gateway.errors import BackendContractError, GatewayError
+from matting_gateway.grpc_client.caller import UnaryCaller
+from matting_gateway.grpc_client.status import Failure
 from matting_gateway.triton import failures
 from matting_gateway.triton.batch_io import batch_inputs, fixed_outputs, share_out
 from matting_gateway.triton.infer_messages import AnswerReader, InputMessage, OutputRequest, Place, write_request
@@ -21,18 +24,17 @@ _SMALLEST_SHARED_BYTES = 16 << 10
 
 
 class Exchange:
-    """Sends batches over one channel.
+    """Sends batches through a caller of `INFER_METHOD`.
 
-    Owns the slabs of shared memory, the memory of answers' headers, and the calls under way. A
-    batch of several jobs that the model refuses is sent again job by job, so that one job's
-    content never fails its neighbours. Invariant: a slab is reused only after the backend has
-    answered the call that used it; a call that is given up goes on unobserved until it does.
+    Owns the slabs of shared memory, which it registers over the channel, and the memory of answers' headers. A
+    batch of several jobs that the model refuses is sent again job by job, so that one job's content never fails its
+    neighbours. Invariant: a slab is reused only after the backend has answered the call that used it; a call that is
+    given up goes on unobserved until it does, and has the lease.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, settings: PoolSettings) -> None:
-        self._infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
+    def __init__(self, caller: UnaryCaller, channel: grpc.aio.Channel, *, settings: PoolSettings) -> None:
+        self._caller = caller
         self._answers = AnswerReader()
-        self._calls: set[asyncio.Task[bytes]] = set()
         self.memory = SharedMemory(
             channel,
             budget_bytes=settings.shared_memory_bytes if settings.shared_memory is SharedMemoryUse.AUTO else 0,
@@ -56,10 +58,7 @@ class Exchange:
         return await self._one_by_one(batch, contract, patience_s)
 
     async def close(self) -> None:
-        """Give up the calls under way and the slabs."""
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        """Give up the slabs. The caller must have been closed."""
         await self.memory.close()
 
     async def _one_by_one(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
@@ -93,7 +92,7 @@ class Exchange:
                 self.memory.forget()
         wanted = [OutputRequest(name) for name in batch.key.outputs]
         request = write_request(batch.key.model, batch.key.version, inputs, wanted)
-        message = await self._infer(request, timeout=max(0.0, patience_s))
+        message = await self._caller.call(request, max(0.0, patience_s))
         return self._read(message, batch, contract, {})
 
     async def _through_memory(
@@ -119,29 +118,17 @@ class Exchange:
         names = batch.key.outputs or tuple(spec.name for spec in contract.outputs)
         wanted = [OutputRequest(name, places.get(name)) for name in names]
         request = write_request(batch.key.model, batch.key.version, placed_inputs, wanted)
-        call = asyncio.ensure_future(self._call_holding(lease, request))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        lease.slab.void = True
+        call = self._caller.begin(request, on_end=functools.partial(_settle, lease))
         async with asyncio.timeout(max(0.0, patience_s)):
-            message = await asyncio.shield(call)
+            message = await call.answer()
         placed = {
             name: view[place.offset_bytes : place.offset_bytes + place.length_bytes] for name, place in places.items()
         }
         return self._read(message, batch, contract, placed)
 
-    async def _call_holding(self, lease: Lease, request: bytes) -> bytes:
-        """Call with a lease in hand. A call that ends without the backend's own word leaves the slab unsafe."""
-        lease.slab.void = True
-        try:
-            message = await self._infer(request)
-        except grpc.aio.AioRpcError as exc:
-            lease.slab.void = not failures.model_failed(exc)
-            raise
-        lease.slab.void = False
-        return message
-
     def _read(
-        self, message: bytes, batch: Batch, contract: ModelContract, placed: Mapping[str, memoryview]
+        self, message: bytearray, batch: Batch, contract: ModelContract, placed: Mapping[str, memoryview]
     ) -> BatchResult:
         try:
             answer = self._answers.read(message)
@@ -150,3 +137,8 @@ class Exchange:
                 f"The backend of model {batch.key.model} answered with something that is no inference response."
             ) from exc
         return share_out(answer, batch, contract, placed)
+
+
+def _settle(lease: Lease, failure: Failure | None) -> None:
+    """End a call's use of a slab. Without the backend's own word that it is done, the slab stays void."""
+    lease.slab.void = failure is not None and not (failure.answered and failures.model_failed(failure.error()))

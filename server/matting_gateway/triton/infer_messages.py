@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ModelInferRequest and ModelInferResponse between gateway and Triton.
 
-Headers go through protobuf, pixels around it: a request is joined once from its pieces, an answer
-is read as views into what arrived. Messages are those of Triton's `grpc_service.proto`.
+Headers go through protobuf, pixels around it: a request is a list of pieces, an answer is read as views into what
+arrived. Messages are those of Triton's `grpc_service.proto`.
 """
 
 from collections.abc import Sequence
@@ -74,15 +74,17 @@ class InferAnswer:
     contents: tuple[memoryview, ...]
 
 
-def write_request(model: str, version: str, inputs: Sequence[InputMessage], outputs: Sequence[OutputRequest]) -> bytes:
-    """Return a ModelInferRequest; this copies the pixels once."""
+def write_request(
+    model: str, version: str, inputs: Sequence[InputMessage], outputs: Sequence[OutputRequest]
+) -> list[Buffer]:
+    """Return a ModelInferRequest in pieces; the pixels among them are those of the inputs, and not copied."""
     header = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     for tensor in inputs:
         put_place(header.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape), tensor.place)
     for output in outputs:
         put_place(header.outputs.add(name=output.name), output.place)
     contents = [tensor.chunks for tensor in inputs if tensor.place is None]
-    return b"".join(wire.with_contents(header.SerializeToString(), RAW_INPUT_FIELD, contents))
+    return wire.with_contents(header.SerializeToString(), RAW_INPUT_FIELD, contents)
 
 
 def put_place(
@@ -102,7 +104,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self._headers = HeaderCache(_answer_header, keep=lambda header: not header.typed)
 
-    def read(self, message: bytes) -> InferAnswer:
+    def read(self, message: bytes | bytearray) -> InferAnswer:
         """Read one.
 
         Raises:
@@ -110,8 +112,8 @@ class AnswerReader:
         """
         cut = wire.cut(message, RAW_OUTPUT_FIELD)
         if cut is None:
-            whole = service_pb2.ModelInferResponse.FromString(message)
-            header = _answer_header(message)
+            whole = service_pb2.ModelInferResponse.FromString(bytes(message))
+            header = _answer_header(bytes(message))
             return _checked(header, tuple(memoryview(raw) for raw in whole.raw_output_contents))
         header = self._headers(cut.rest)
         return _checked(header, cut.contents)

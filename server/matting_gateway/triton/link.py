@@ -7,23 +7,33 @@ from contextlib import contextmanager
 
 import grpc
 
+from matting_gateway.grpc_client.caller import UnaryCaller
 from matting_gateway.triton.addresses import Address
 from matting_gateway.triton.discovery import Discoverer
-from matting_gateway.triton.exchange import Exchange
+from matting_gateway.triton.exchange import INFER_METHOD, Exchange
 from matting_gateway.triton.settings import PoolSettings, channel_options
 
 
 class Link:
-    """A channel with the credentials of its time, and what is bound to it.
+    """A channel and a caller with the credentials of their time, and what is bound to them.
 
-    Owns the channel, the exchange with its slabs, and the count of calls. `generation` tells which
+    Batches go through the caller, everything else through the channel. Owns both, the exchange with its slabs, and
+    the count of calls. `generation` tells which
     credentials it was made with.
     """
 
     def __init__(self, address: Address, settings: PoolSettings) -> None:
         self.generation = settings.channel_generation()
         self.channel = settings.channel_factory(address.target, address.server_name, channel_options(settings))
-        self.exchange = Exchange(self.channel, settings=settings)
+        self._caller = UnaryCaller(
+            address.target,
+            INFER_METHOD,
+            max_message_bytes=settings.max_message_bytes,
+            connect_timeout_s=settings.probe_timeout_s,
+            tls=settings.tls(),
+            server_name=address.server_name,
+        )
+        self.exchange = Exchange(self._caller, self.channel, settings=settings)
         self.discoverer = Discoverer(self.channel, backend=address.label, timeout_s=settings.probe_timeout_s)
         self._call_count = 0
         self._idle = asyncio.Event()
@@ -55,6 +65,7 @@ class Link:
 
     async def close(self) -> None:
         """Close it now; calls in progress fail."""
+        await self._caller.close()
         await self.exchange.close()
         await self.channel.close()
 

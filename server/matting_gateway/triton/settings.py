@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be set about the way to the Tritons."""
 
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,10 @@ def one_generation() -> int:
     return 1
 
 
+def no_tls() -> None:
+    """Return what connections in the clear are made with beside such channels."""
+
+
 class SharedMemoryUse(Enum):
     """Whether batches go to a Triton on the same host through shared memory."""
 
@@ -37,10 +42,11 @@ class PoolSettings:
 
     Attributes:
         channel_factory: Opens channels; the place for TLS.
+        tls: What connections for batches are opened with, as channels opened now would be; None: in the clear.
         channel_generation: Goes up when a channel opened now has other credentials than one opened before.
         slots_per_instance: Batches in flight for each instance of a model; 2 lets the transfer of one
             batch overlap the computation of another.
-        probe_timeout_s: How long a backend may take to answer whether it is alive.
+        probe_timeout_s: How long a backend may take to answer whether it is alive, or to take a connection.
         refresh_interval_s: How often a healthy backend is asked what it serves.
         config_interval_s: How often the configuration of an unchanged model version is read again.
         first_retry_s: Pause before a failed backend is probed again; doubles, with jitter, ...
@@ -55,6 +61,7 @@ class PoolSettings:
     """
 
     channel_factory: ChannelFactory = plaintext_channel
+    tls: Callable[[], ssl.SSLContext | None] = no_tls
     channel_generation: Callable[[], int] = one_generation
     slots_per_instance: int = 2
     probe_timeout_s: float = 1.0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Channels to remote Tritons over TLS, by credentials that follow their files."""
 
+import ssl
 from collections.abc import Callable
 
 import grpc
@@ -12,7 +13,7 @@ from matting_gateway.watched_files import ReloadReport
 
 
 class TlsChannels:
-    """Opens channels with the credentials in force at that time.
+    """Opens channels, and has other connections opened, with the credentials in force at that time.
 
     Raises:
         WatchedFileError: The files cannot be read now.
@@ -28,6 +29,10 @@ class TlsChannels:
         """Open a channel to `target`, whose certificate must name `server_name`."""
         named = (*options, ("grpc.ssl_target_name_override", server_name))
         return grpc.aio.secure_channel(target, self._tls.current().credentials, options=named)
+
+    def context(self) -> ssl.SSLContext:
+        """Return what connections that are no channel's are opened with."""
+        return self._tls.current().context
 
     def generation(self) -> int:
         """Return which version of the files a channel would be opened with now."""

@@ -92,7 +92,7 @@ def varint(value: int) -> bytes:
 def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]]) -> list[Buffer]:
     """Return the pieces of a message of `rest` and one length-delimited `field` for each of `contents`.
 
-    Joining the pieces is the one copy of the pixels on their way out.
+    The pixels among them are those that were given.
     """
     pieces: list[Buffer] = [rest]
     for content in contents:

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unary calls of one method at one place, over one connection."""
+
+import asyncio
+import math
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import grpc
+
+from matting_gateway.domain import Buffer
+from matting_gateway.grpc_client.call import PREFIX_BYTES, Call, OnEnd
+from matting_gateway.grpc_client.status import Failure
+from matting_gateway.grpc_client.target import Target
+from matting_gateway.http2 import frames
+from matting_gateway.http2.client_connection import ClientConnection
+from matting_gateway.http2.header_blocks import write_fields
+from matting_gateway.http2.limits import Http2Limits
+from matting_gateway.http2.protocol import ClientProtocol, Scratch
+
+# A piece of a request that is no larger goes in one frame with what follows it.
+_SMALL_BYTES = 4 << 10
+# 0x83: ":method: POST"; 0x86 and 0x87: ":scheme: http" and "https" (RFC 7541, A).
+_POST, _HTTP, _HTTPS = b"\x83", b"\x86", b"\x87"
+# The server is one that was chosen: nothing it does is taken for an attack, and only messages are bounded.
+# gRPC's channels do not ping either, unless they are told to.
+_LIMITS = Http2Limits(
+    window_bytes=frames.MAX_WINDOW_BYTES, nuisance_burst=1_000_000, nuisance_per_s=100_000, keepalive_s=math.inf
+)
+
+
+class UnaryCaller:
+    """Calls one method.
+
+    Owns the connection, those that are being closed or end with their last answer, and a task while it connects.
+    Touched on the event loop only. Invariants: calls begin on one connection at a time, made when the first of them
+    needs it; calls that find none yet wait for the same attempt and fail with it. After `close` nothing is left.
+
+    Args:
+        target: Where: see `Target.parse`.
+        method: As in `/package.Service/Method`.
+        max_message_bytes: The most that a request's or an answer's message may have.
+        connect_timeout_s: How long a connection, with TLS, may take to be opened, and then the server to greet.
+        tls: What it is opened with, if not in the clear.
+        server_name: What the server's certificate must name.
+        limits: What the connection may cost.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        method: str,
+        *,
+        max_message_bytes: int,
+        connect_timeout_s: float,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+        limits: Http2Limits = _LIMITS,
+    ) -> None:
+        self._target_text = target
+        self._target = Target.parse(target)
+        self._max_message_bytes = max_message_bytes
+        self._connect_timeout_s = connect_timeout_s
+        self._tls = tls
+        self._server_name = server_name
+        self._limits = replace(limits, greeting_timeout_s=connect_timeout_s)
+        authority = server_name if tls is not None and server_name else self._target.authority
+        self._headers = _POST + (_HTTP if tls is None else _HTTPS) + write_fields(_fields(method, authority))
+        self._scratch = Scratch()
+        self._protocol: ClientProtocol | None = None
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._open: set[ClientProtocol] = set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<UnaryCaller of {self._target_text}: {len(self._open)} connections>"
+
+    async def call(self, request: Buffer | Sequence[Buffer], timeout_s: float | None = None) -> bytearray:
+        """Return the answer's message.
+
+        Args:
+            request: The message, or its pieces in order. What they look at must stay as it is until it is sent.
+            timeout_s: How long it may take. At its end, and where the caller is cancelled, so is the call.
+
+        Raises:
+            CallError: The call failed.
+        """
+        call = self.begin(request)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await call.answer()
+        except TimeoutError:
+            failure = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            raise failure.error() from None
+        finally:
+            call.fail(Failure(grpc.StatusCode.CANCELLED, "The call was cancelled."))
+
+    def begin(self, request: Buffer | Sequence[Buffer], *, on_end: OnEnd | None = None) -> Call:
+        """Begin a call that goes on whether anybody waits for it or not. What goes wrong is told by its answer."""
+        pieces = (request,) if isinstance(request, bytes | bytearray | memoryview) else request
+        size = sum(map(len, pieces))
+        call = Call(max_message_bytes=self._max_message_bytes, on_end=on_end)
+        if size > self._max_message_bytes:
+            text = f"CLIENT: Sent message larger than max ({size} vs. {self._max_message_bytes})"
+            call.fail(Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, text))
+        elif self._closed:
+            call.lost("the caller is closed")
+        else:
+            call.begin(self._connection(), self._headers, tuple(_body(size, pieces)))
+        return call
+
+    async def close(self) -> None:
+        """Fail the calls under way, and close."""
+        self._closed = True
+        for attempt in self._attempts:
+            attempt.cancel()
+        for protocol in tuple(self._open):
+            protocol.close()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+        await self._all_closed.wait()
+
+    # --- connections ------------------------------------------------------------------------
+
+    def _connection(self) -> ClientConnection:
+        """Return the one on which calls begin. Until it is open they wait in it."""
+        protocol = self._protocol
+        if protocol is None or not protocol.connection.usable:
+            protocol = self._protocol = ClientProtocol(
+                self._limits, scratch=self._scratch, on_opened=self._opened, on_closed=self._gone
+            )
+            attempt = asyncio.get_running_loop().create_task(self._connect(protocol))
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._attempts.discard)
+        return protocol.connection
+
+    async def _connect(self, protocol: ClientProtocol) -> None:
+        text = f"no connection to {self._target_text}"
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._target.connect(lambda: protocol, self._tls, self._server_name)
+        except TimeoutError:
+            protocol.connection.end(f"{text} in time")
+        except (OSError, ValueError) as exc:  # ValueError: a name that TLS cannot ask for
+            protocol.connection.end(f"{text}: {exc}")
+        except asyncio.CancelledError:
+            protocol.connection.end(f"{text}: the caller is closed")
+            raise
+
+    def _opened(self, protocol: ClientProtocol) -> None:
+        self._open.add(protocol)
+        self._all_closed.clear()
+        if self._closed:
+            protocol.close()
+
+    def _gone(self, protocol: ClientProtocol) -> None:
+        self._open.discard(protocol)
+        if not self._open:
+            self._all_closed.set()
+
+
+def _fields(method: str, authority: str) -> Iterator[tuple[bytes, bytes]]:
+    yield b":path", method.encode()
+    yield b":authority", authority.encode()
+    yield b"te", b"trailers"
+    yield b"content-type", b"application/grpc"
+
+
+def _body(size: int, pieces: Sequence[Buffer]) -> Iterator[tuple[bytes, Buffer]]:
+    """Return a message as it travels: its prefix, and small pieces, go with the large piece that follows."""
+    prefix = b"\0" + size.to_bytes(PREFIX_BYTES - 1, "big")
+    for piece in pieces:
+        if len(piece) > _SMALL_BYTES:
+            yield prefix, memoryview(piece)  # of our own: the given one may be released before it is sent
+            prefix = b""
+        else:
+            prefix += piece
+    if prefix:
+        yield prefix, b""
