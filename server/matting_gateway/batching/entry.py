@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job while the scheduler has it. Pure: no clock, no asyncio."""
 
-from dataclasses import replace
 from typing import Any
 
 from matting_gateway.domain import BatchKey, Job
@@ -15,6 +14,7 @@ class Answered:
 
 
 _ANSWERED = Answered()
+_NO_JOB = Job(BatchKey("", "", ()), (), 0, 0.0)
 
 
 class Entry:
@@ -64,7 +64,7 @@ class Entry:
 
     def forget(self) -> None:
         """Let go of pixels and result once answered: a dead entry may stand in a heap for long."""
-        self.job = replace(self.job, inputs=())
+        self.job = _NO_JOB
         self.token = _ANSWERED
 
     def __repr__(self) -> str:

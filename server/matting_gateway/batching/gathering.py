@@ -3,7 +3,9 @@
 
 A gateway that is busy receiving is handed its jobs one by one, and a free slot that took each at
 once would send batches of one, whose sending keeps the gateway from receiving. So a slot waits
-while bodies are coming in and jobs keep arriving; when nobody is on the way it never does. The idea
+while bodies are coming in and jobs keep arriving; when nobody is on the way it never does. Nor does it
+wait for the second half: were all of a closed group of callers gathered, all would then wait for their
+answer at once, and the gateway with them. The idea
 is that of plugging a queue of block requests: hold a little while the one who fills it is still at it.
 """
 
@@ -11,7 +13,8 @@ is that of plugging a queue of block requests: hold a little while the one who f
 class Gathering:
     """Owns the count of bodies that are coming in, and since when jobs are gathered.
 
-    Invariant: jobs are held for at most `most_s` in all, and `gap_s` after the last one that came.
+    Invariant: jobs are held for at most `most_s` in all, and `gap_s` after the last one that came, and
+    while there are fewer of them than bodies still coming.
     """
 
     def __init__(self, *, gap_s: float, most_s: float) -> None:
@@ -36,9 +39,9 @@ class Gathering:
         """Note that all that could be sent was sent."""
         self._since_s = None
 
-    def hold_s(self, now_s: float) -> float:
-        """Return how long what waits is to be held from now on, 0.0 for not at all."""
-        if not self._coming_count:
+    def hold_s(self, waiting_count: int, now_s: float) -> float:
+        """Return how long the jobs that wait are to be held from now on, 0.0 for not at all."""
+        if self._coming_count <= waiting_count:
             return 0.0
         if self._since_s is None:
             self._since_s = now_s

@@ -124,7 +124,7 @@ class Scheduler:
         """Look for batches to send: once per turn of the loop, or when what is still coming in has come."""
         if self._loop is None:
             return
-        hold_s = self.coming.hold_s(self._clock.now())
+        hold_s = self.coming.hold_s(self._core.waiting_count, self._clock.now())
         if hold_s and self._core.has_full_batch():
             hold_s = 0.0
         if self._pump_handle is not None:

@@ -13,7 +13,7 @@ import grpc
 from matting_gateway.domain import Buffer
 from matting_gateway.grpc_server.facts import CallFacts, Peer
 from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault
-from matting_gateway.grpc_server.metadata import CallHead, initial_block, trailing_block
+from matting_gateway.grpc_server.metadata import CallHead, initial_block, status_block
 from matting_gateway.http2.connection import Connection
 from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.stream import Stream
@@ -119,7 +119,7 @@ class ServerCall(CallFacts):
         message = self._framed(response) if reply and not number else None  # an error has no message
         self._ended = True
         self.inbox.close()
-        trailers = trailing_block(number, self._details, self._trailing)
+        trailers = status_block(number, self._details) + self._trailing_block
         self._connection.send(
             self._stream, headers=self._unsent_headers(), message=message, trailers=trailers, on_sent=self._written
         )

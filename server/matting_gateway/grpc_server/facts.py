@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from matting_gateway.grpc_server.metadata import CallHead, Metadata, trailing_block
+from matting_gateway.grpc_server.metadata import CallHead, Metadata, metadata_block
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,6 +31,7 @@ class CallFacts(grpc.aio.ServicerContext[Any, Any]):
         self._peer = peer
         self._deadline_s = None if head.timeout_s is None else self._loop.time() + head.timeout_s
         self._trailing: Metadata = ()
+        self._trailing_block = b""
         self._code: grpc.StatusCode | int = 0
         self._details = ""
 
@@ -41,7 +42,7 @@ class CallFacts(grpc.aio.ServicerContext[Any, Any]):
             ValueError: A value cannot be sent.
         """
         trailing = tuple(trailing_metadata)
-        trailing_block(0, "", trailing)  # so that the status, when it comes to it, does not fail
+        self._trailing_block = metadata_block(trailing)
         self._trailing = trailing
 
     def invocation_metadata(self) -> Any:

@@ -16,6 +16,7 @@ Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 _RESPONSE_HEADERS = b"\x88" + write_fields(
     [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity,deflate,gzip")]
 )
+_OK = write_fields([(b"grpc-status", b"0")])
 _UNSUPPORTED_MEDIA_TYPE = write_fields([(b":status", b"415")])
 _METHOD_NOT_ALLOWED = write_fields([(b":status", b"405")])
 
@@ -126,12 +127,23 @@ def initial_block(metadata: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
     return _RESPONSE_HEADERS + write_fields(map(_field, metadata))
 
 
-def trailing_block(code: int, message: str, metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
-    """Return the block that ends an answer."""
+def status_block(code: int, message: str) -> bytes:
+    """Return the part of the block that ends an answer which says how it ended."""
+    if not code and not message:
+        return _OK
     status = [(b"grpc-status", str(code).encode())]
     if message:
         status.append((b"grpc-message", percent_encoded(message)))
-    return write_fields((*status, *map(_field, metadata)))
+    return write_fields(status)
+
+
+def metadata_block(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """Return the part with metadata of a block.
+
+    Raises:
+        ValueError: A value cannot be sent.
+    """
+    return write_fields(map(_field, metadata))
 
 
 def percent_encoded(message: str) -> bytes:

@@ -21,7 +21,7 @@ from matting_gateway.grpc_server.metadata import (
     NotGrpcError,
     initial_block,
     read_head,
-    trailing_block,
+    status_block,
 )
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.http2.connection import Connection, OpenStream
@@ -163,7 +163,7 @@ def _refusal(exc: BadMetadataError) -> bytes:
     """Return the block that answers a call whose metadata are no good."""
     too_large = isinstance(exc, MetadataTooLargeError)
     code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
-    return initial_block() + trailing_block(code.value[0], str(exc), ())
+    return initial_block() + status_block(code.value[0], str(exc))
 
 
 class _Nobody:

@@ -32,6 +32,7 @@ from matting_gateway.rpc.infer_wire import (
 from matting_gateway.rpc.model_statistics import ModelStatistics, RequestTimes
 from matting_gateway.rpc.passed_on import affinity_of, own_words
 from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_model
+from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.failures import ModelFailedError
 from matting_gateway.triton.infer_messages import Place
@@ -103,7 +104,7 @@ class InferService:
         self._statistics = statistics
         self._clock = clock
         self._images = metrics.images
-        self._max_residency_s = max_residency_s
+        self._residency = Timeouts(max_residency_s)
         self._reader = RequestReader()
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
@@ -144,12 +145,13 @@ class InferService:
                     arrived.started_s + own_s if not call.has_deadline else min(deadline_s, arrived.started_s + own_s)
                 )
             try:
-                async with asyncio.timeout(self._max_residency_s):
+                with self._residency.block():
                     if arrived.only_the_model_understands:
                         return [await self._pass_on(arrived, deadline_s)]
                     return await self._batched(arrived, call, deadline_s)
             except TimeoutError as exc:
-                raise ResidencyExceededError(f"No tensor is held for longer than {self._max_residency_s:g} s.") from exc
+                text = f"No tensor is held for longer than {self._residency.seconds:g} s."
+                raise ResidencyExceededError(text) from exc
 
     async def _batched(self, arrived: Arrived, call: Call, deadline_s: float) -> list[Buffer]:
         header, tenant = arrived.header, call.tenant.name

@@ -21,6 +21,7 @@ from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_se
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
+from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.wire import answer_to, model_to, parse_request, request_from
 from matting_gateway.telemetry.metrics import Metrics
 
@@ -65,6 +66,7 @@ class MattingService:
         self._clock = clock
         self._settings = settings
         self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
+        self._residency = Timeouts(settings.max_residency_s)
         self._stream_count = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -193,10 +195,9 @@ class MattingService:
             promise.check_pixels(pixel_count)
             self._tenants.charge_pixels(tenant, pixel_count)
 
-        ceiling_s = self._settings.max_residency_s
         with self._tenants.hold_bytes(tenant, request_bytes):
             try:
-                async with asyncio.timeout(ceiling_s):
+                with self._residency.block():
                     answer = await self._pipeline.run(
                         request,
                         deadline_s=deadline_s,
@@ -206,6 +207,7 @@ class MattingService:
                         on_pixels=on_pixels,
                     )
             except TimeoutError as exc:
-                raise ResidencyExceededError(f"No image is held for longer than {ceiling_s:g} s.") from exc
+                text = f"No image is held for longer than {self._residency.seconds:g} s."
+                raise ResidencyExceededError(text) from exc
         call.queue_s, call.inference_s = answer.queue_s, answer.inference_s
         return answer_to(answer, total_s=self._clock.now() - since_s)

@@ -12,6 +12,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.inbox import MessageTooLongError
 from matting_gateway.rpc.promise import broken_promise
+from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
 
 
@@ -25,7 +26,7 @@ class Reception:
     """Reads the one message of a wire-unary call, which gRPC has not read yet."""
 
     def __init__(self, *, timeout_s: float, clock: Clock, metrics: Metrics) -> None:
-        self._timeout_s = timeout_s
+        self._timeouts = Timeouts(timeout_s)
         self._clock = clock
         self._seconds = metrics.stage_seconds.labels("receive")
 
@@ -56,19 +57,18 @@ class Reception:
         def give_way() -> None:
             nonlocal in_the_way
             in_the_way = True
-            timeout.reschedule(0.0)
+            in_time.expire()
 
         try:
-            async with asyncio.timeout(self._timeout_s) as timeout:
-                with permit.awaiting(most_bytes, give_way):
-                    message = await context.read(most_bytes)
+            with self._timeouts.block() as in_time, permit.awaiting(most_bytes, give_way):
+                message = await context.read(most_bytes)
         except MessageTooLongError as exc:
             raise broken_promise() from exc
         except TimeoutError as exc:
             if in_the_way:
                 raise gave_way() from exc
             raise ResidencyExceededError(
-                f"The request did not arrive within {self._timeout_s:g} s; send it faster."
+                f"The request did not arrive within {self._timeouts.seconds:g} s; send it faster."
             ) from exc
         if message is grpc.aio.EOF:
             raise missing

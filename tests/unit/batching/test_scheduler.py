@@ -105,10 +105,10 @@ async def test_jobs_that_come_while_the_backend_is_busy_travel_together_by_deadl
     assert [(await future).batch_size for future in futures] == [2, 2]
 
 
-async def test_a_free_slot_waits_for_a_job_whose_body_is_coming_in(start: Start) -> None:
+async def test_a_free_slot_waits_while_more_bodies_are_coming_in_than_jobs_wait(start: Start) -> None:
     backend = Backend("a")
     scheduler = start(backend, BatchingSettings(gather_gap_s=60.0, gather_most_s=60.0))
-    with scheduler.coming:
+    with scheduler.coming, scheduler.coming:
         first = scheduler.submit(job())
         await asyncio.sleep(0)
         assert backend.sent.empty()
@@ -121,7 +121,7 @@ async def test_a_free_slot_waits_for_a_job_whose_body_is_coming_in(start: Start)
 async def test_a_full_batch_waits_for_nobody_and_a_body_that_never_comes_holds_nobody_up_for_long(start: Start) -> None:
     backend = Backend("a", max_batch_size=2)
     scheduler = start(backend)
-    with scheduler.coming:
+    with scheduler.coming, scheduler.coming:
         alone = scheduler.submit(job())
         _, batch, reply = await backend.next()
         reply.set_result(answer(batch))

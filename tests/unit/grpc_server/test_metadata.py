@@ -12,9 +12,10 @@ from matting_gateway.grpc_server.metadata import (
     CallHead,
     NotGrpcError,
     initial_block,
+    metadata_block,
     percent_encoded,
     read_head,
-    trailing_block,
+    status_block,
 )
 
 CALL = {b":method": b"POST", b":path": b"/test/Take", b"content-type": b"application/grpc"}
@@ -134,8 +135,8 @@ def test_an_answer_begins_and_ends_as_grpc_says() -> None:
         (b"x-a", b"1"),
         (b"x-b-bin", b"/w"),
     ]
-    assert read(trailing_block(0, "", ())) == [(b"grpc-status", b"0")]
-    assert read(trailing_block(5, "a%b", (("x-a", "1"),))) == [
+    assert read(status_block(0, "")) == [(b"grpc-status", b"0")]
+    assert read(status_block(5, "a%b") + metadata_block((("x-a", "1"),))) == [
         (b"grpc-status", b"5"),
         (b"grpc-message", b"a%25b"),
         (b"x-a", b"1"),
@@ -145,4 +146,4 @@ def test_an_answer_begins_and_ends_as_grpc_says() -> None:
 @pytest.mark.parametrize("value", ["line\r\nbreak", "\u00e4", "\0"])
 def test_what_would_break_a_header_is_not_written(value: str) -> None:
     with pytest.raises(ValueError, match="printable"):
-        trailing_block(0, "", (("x-a", value),))
+        metadata_block((("x-a", value),))
