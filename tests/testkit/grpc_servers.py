@@ -33,7 +33,9 @@ async def grpc_server(
 ) -> AsyncIterator[str]:
     """Yield the target of a grpc.aio server of /test/NAME for each method."""
     server = grpc.aio.server(options=(*_OPTIONS, *options))
-    handlers = {name: grpc.unary_unary_rpc_method_handler(serve) for name, serve in methods.items()}
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        name: grpc.unary_unary_rpc_method_handler(serve) for name, serve in methods.items()
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     await server.start()
