@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's side of an HTTP/2 connection in memory, and the independent library h2 as its peer."""
+"""HTTP/2 connections in memory, of which the server's side is here, and the independent library h2 as its client."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from matting_gateway.http2.errors import ConnectionFault
 from matting_gateway.http2.header_blocks import Fields, write_fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.stream import Stream
+from matting_gateway.http2.streams import Streams
 
 REQUEST: Fields = (
     (b":method", b"POST"),
@@ -65,33 +66,19 @@ class RecordingSink:
         self.lost_texts.append(text)
 
 
-class ServerSide:
-    """A connection without a transport. Owns it, what it has sent, and what was asked of its streams."""
+class Side:
+    """One side of a connection without a transport. Owns what it has sent."""
 
-    def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False) -> None:
+    def __init__(self, *, in_place: bool) -> None:
         self._in_place = in_place
         self._out = bytearray()
         self._later: list[Callable[[], None]] = []
         self.now_s = 0.0
-        self.streams: dict[int, Stream] = {}
-        self.sinks: dict[int, RecordingSink] = {}
-        self.fields: dict[int, Fields] = {}
-        self.connection = Connection(
-            limits or Http2Limits(),
-            write=self._write,
-            open_stream=self._open,
-            soon=self._later.append,
-            now=lambda: self.now_s,
-        )
+        self.connection: Streams
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         for buffer in buffers:
             self._out += buffer
-
-    def _open(self, _connection: Connection, stream: Stream, fields: Fields) -> RecordingSink:
-        self.streams[stream.id], self.fields[stream.id] = stream, fields
-        sink = self.sinks[stream.id] = RecordingSink(in_place=self._in_place)
-        return sink
 
     def receive(self, data: bytes) -> None:
         """Take bytes as a transport hands them over: in place where there is room, else as they are."""
@@ -107,11 +94,6 @@ class ServerSide:
             receiving.wrote(size)
             at += size
 
-    def greeted(self, data: bytes = b"", settings: dict[int, int] | None = None) -> "ServerSide":
-        """Take a preface, settings and then `data`."""
-        self.receive(frames.PREFACE + frames.settings(settings or {}) + data)
-        return self
-
     def sent(self) -> bytes:
         """Return what has been sent since it was last asked for, the loop's next turn included."""
         while self._later:
@@ -123,8 +105,8 @@ class ServerSide:
         return out
 
     def sent_frames(self) -> list[tuple[int, int, int, bytes]]:
-        """Return kind, flags, stream and payload of what has been sent."""
-        data, found, at = self.sent(), [], 0
+        """Return kind, flags, stream and payload of what has been sent, but for the preface."""
+        data, found, at = self.sent().removeprefix(frames.PREFACE), [], 0
         while at < len(data):
             length, kind, flags, stream_id = frames.read_header(data, at)
             at += frames.HEADER_BYTES + length
@@ -139,6 +121,35 @@ class ServerSide:
             self.connection.fail(fault)
             return fault
         return None
+
+
+class ServerSide(Side):
+    """A server's side. Owns it, and what was asked of its streams."""
+
+    connection: Connection
+
+    def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False) -> None:
+        super().__init__(in_place=in_place)
+        self.streams: dict[int, Stream] = {}
+        self.sinks: dict[int, RecordingSink] = {}
+        self.fields: dict[int, Fields] = {}
+        self.connection = Connection(
+            limits or Http2Limits(),
+            write=self._write,
+            open_stream=self._open,
+            soon=self._later.append,
+            now=lambda: self.now_s,
+        )
+
+    def _open(self, _connection: Connection, stream: Stream, fields: Fields) -> RecordingSink:
+        self.streams[stream.id], self.fields[stream.id] = stream, fields
+        sink = self.sinks[stream.id] = RecordingSink(in_place=self._in_place)
+        return sink
+
+    def greeted(self, data: bytes = b"", settings: dict[int, int] | None = None) -> "ServerSide":
+        """Take a preface, settings and then `data`."""
+        self.receive(frames.PREFACE + frames.settings(settings or {}) + data)
+        return self
 
     def answer(self, stream_id: int, body: bytes = b"", on_sent: Callable[[], None] | None = None) -> None:
         message = (b"", body) if body else None

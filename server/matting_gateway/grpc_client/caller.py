@@ -115,10 +115,12 @@ class UnaryCaller:
     async def close(self) -> None:
         """Fail the calls under way, and close."""
         self._closed = True
+        if self._protocol is not None:  # here, as an attempt that has not had its first turn ends without a word
+            self._protocol.connection.end("the caller is closed")
         for attempt in self._attempts:
             attempt.cancel()
         for protocol in tuple(self._open):
-            protocol.close()
+            protocol.give_up("the caller is closed")  # at once: a server may take its time to end TLS
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._all_closed.wait()
 
@@ -138,22 +140,23 @@ class UnaryCaller:
 
     async def _connect(self, protocol: ClientProtocol) -> None:
         text = f"no connection to {self._target_text}"
+        opened = False
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 await self._target.connect(lambda: protocol, self._tls, self._server_name)
+            opened = True
         except TimeoutError:
-            protocol.connection.end(f"{text} in time")
+            text += " in time"
         except (OSError, ValueError) as exc:  # ValueError: a name that TLS cannot ask for
-            protocol.connection.end(f"{text}: {exc}")
-        except asyncio.CancelledError:
-            protocol.connection.end(f"{text}: the caller is closed")
-            raise
+            text += f": {exc}"
+        finally:
+            if not opened:
+                protocol.give_up(text)
+                self._gone(protocol)
 
     def _opened(self, protocol: ClientProtocol) -> None:
         self._open.add(protocol)
         self._all_closed.clear()
-        if self._closed:
-            protocol.close()
 
     def _gone(self, protocol: ClientProtocol) -> None:
         self._open.discard(protocol)

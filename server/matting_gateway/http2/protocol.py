@@ -198,7 +198,7 @@ class Http2Protocol(ConnectionProtocol):
 
 
 class ClientProtocol(ConnectionProtocol):
-    """A connection that we begin, on its transport."""
+    """A connection that we begin, on its transport. It can be given up before it has one."""
 
     connection: ClientConnection
 
@@ -214,3 +214,16 @@ class ClientProtocol(ConnectionProtocol):
         self.connection = ClientConnection(
             limits, write=self._write, soon=self._loop.call_soon, now=self._loop.time, on_drained=self.close
         )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.connection.usable:
+            super().connection_made(transport)
+        else:
+            cast("asyncio.Transport", transport).abort()
+
+    def give_up(self, text: str) -> None:
+        """End it at once; of one being opened a loop may still tell that it was made, or not that it is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.connection.end(text)
+        self._abort()

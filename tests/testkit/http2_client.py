@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's side of an HTTP/2 connection in memory, and the independent library h2 as its server."""
+
+from collections.abc import Callable
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+from matting_gateway.http2 import frames
+from matting_gateway.http2.client_connection import Body, ClientConnection
+from matting_gateway.http2.header_blocks import Fields, write_fields
+from matting_gateway.http2.limits import Http2Limits
+from matting_gateway.http2.stream import Stream
+
+from testkit.http2_pair import REQUEST, RecordingSink, Side
+
+REQUEST_BLOCK = write_fields(REQUEST)
+HEADERS: Fields = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+TRAILERS: Fields = ((b"grpc-status", b"0"),)
+
+
+def block_frame(stream_id: int, fields: Fields, *, ends: bool = False) -> bytes:
+    """Return headers or trailers that no table remembers."""
+    flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
+    return frames.frame(frames.HEADERS, flags, stream_id, write_fields(fields))
+
+
+def answer_frames(stream_id: int, body: bytes) -> bytes:
+    """Return a whole answer."""
+    data = frames.frame(frames.DATA, 0, stream_id, body)
+    return block_frame(stream_id, HEADERS) + data + block_frame(stream_id, TRAILERS, ends=True)
+
+
+class RecordingAnswer(RecordingSink):
+    """Writes down an answer, and checks that nothing is told after its end."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__(in_place=in_place)
+        self.blocks: list[Fields] = []
+        self.codes: list[int] = []
+
+    def headers(self, fields: Fields) -> None:
+        if self.is_over:
+            raise AssertionError("headers after the end")
+        self.blocks.append(fields)
+
+    def broken(self, code: int, text: str) -> None:
+        if self.is_over:
+            raise AssertionError("a second end")
+        self.codes.append(code)
+
+    def lost(self, text: str) -> None:
+        if self.is_over:
+            raise AssertionError("a second end")
+        super().lost(text)
+
+    @property
+    def is_over(self) -> bool:
+        return self.has_ended or bool(self.lost_texts) or bool(self.codes)
+
+
+class ClientSide(Side):
+    """A client's side. Owns it, its requests and who takes their answers, in their order."""
+
+    connection: ClientConnection
+
+    def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False) -> None:
+        super().__init__(in_place=in_place)
+        self.sinks: list[RecordingAnswer] = []
+        self.streams: list[Stream] = []
+        self.drained_count = 0
+        self.connection = ClientConnection(
+            limits or Http2Limits(window_bytes=frames.MAX_WINDOW_BYTES),
+            write=self._write,
+            soon=self._later.append,
+            now=lambda: self.now_s,
+            on_drained=self._drained,
+        )
+        self.connection.greet()
+
+    def _drained(self) -> None:
+        self.drained_count += 1
+
+    def greeted(self, settings: dict[int, int] | None = None) -> "ClientSide":
+        """Take the server's settings."""
+        self.receive(frames.settings(settings or {}))
+        return self
+
+    def ask(self, *pieces: bytes) -> RecordingAnswer:
+        """Ask with a body of these pieces."""
+        sink = RecordingAnswer(in_place=self._in_place)
+        self.sinks.append(sink)
+        body: Body = [(b"", piece) for piece in pieces]
+        self.streams.append(self.connection.request(sink, REQUEST_BLOCK, body))
+        return sink
+
+
+class ServedPair:
+    """A client's side and a server of h2's. Owns both, and the server's events.
+
+    Args:
+        settings: The server's.
+        on_request: Called with the server and a stream whose request is complete.
+        acknowledges: Whether the server opens windows again for what it has read.
+    """
+
+    def __init__(
+        self,
+        settings: dict[Any, int] | None = None,
+        *,
+        in_place: bool = False,
+        on_request: Callable[[h2.connection.H2Connection, int], None] | None = None,
+        acknowledges: bool = True,
+    ) -> None:
+        config = h2.config.H2Configuration(client_side=False, header_encoding=None)
+        self.server = h2.connection.H2Connection(config)
+        self.client = ClientSide(in_place=in_place)
+        self.events: list[Any] = []
+        self._on_request = on_request
+        self._acknowledges = acknowledges
+        if settings:
+            self.server.local_settings = h2.settings.Settings(client=False, initial_values=settings)
+        self.server.initiate_connection()
+        self.exchange()
+
+    def exchange(self) -> None:
+        """Bring everything to the other side until neither has anything to say."""
+        while True:
+            there = self.server.data_to_send()
+            self.client.receive(there)
+            back = self.client.sent()
+            for event in self.server.receive_data(back):
+                self.events.append(event)
+                if self._acknowledges and isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
+                    self.server.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if self._on_request is not None and isinstance(event, h2.events.StreamEnded):
+                    self._on_request(self.server, event.stream_id)
+            if not there and not back:
+                return
+
+    def answer(self, stream_id: int, body: bytes, *, padding: int | None = None, chunk_bytes: int = 16_000) -> None:
+        """Have the server answer."""
+        self.server.send_headers(stream_id, list(HEADERS))
+        for at in range(0, len(body), chunk_bytes):
+            self.server.send_data(stream_id, body[at : at + chunk_bytes], pad_length=padding)
+            self.exchange()
+        self.server.send_headers(stream_id, list(TRAILERS), end_stream=True)
+        self.exchange()
+
+    def bodies(self) -> dict[int, bytes]:
+        """Return what the server has received of each stream."""
+        found: dict[int, bytes] = {}
+        for event in self.of(h2.events.DataReceived):
+            found[event.stream_id] = found.get(event.stream_id, b"") + event.data
+        return found
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server may not do: alone on a stream it ends that, else the connection, and everybody hears of it."""
+
+import pytest
+from matting_gateway.http2 import frames
+from matting_gateway.http2.frames import frame
+from testkit.http2_client import HEADERS, TRAILERS, ClientSide, answer_frames, block_frame
+from testkit.http2_pair import ServerSide
+
+FAULTS = {
+    "first no SETTINGS": (frame(frames.PING, 0, 0, bytes(8)), frames.PROTOCOL_ERROR),
+    "a push": (frames.settings({}) + frame(frames.PUSH_PROMISE, 4, 1, bytes(4)), frames.PROTOCOL_ERROR),
+    "headers of no stream of ours": (frames.settings({}) + block_frame(7, HEADERS), frames.PROTOCOL_ERROR),
+    "headers of a stream of theirs": (frames.settings({}) + block_frame(2, HEADERS), frames.PROTOCOL_ERROR),
+    "data of no stream of ours": (frames.settings({}) + frame(frames.DATA, 0, 5, b"x"), frames.PROTOCOL_ERROR),
+    "a damaged block": (frames.settings({}) + frame(frames.HEADERS, 4, 1, b"\xff" * 9), frames.COMPRESSION_ERROR),
+    "a ping on a stream": (frames.settings({}) + frame(frames.PING, 0, 1, bytes(8)), frames.PROTOCOL_ERROR),
+    "a window that overflows": (frames.settings({}) + frames.window_update(0, 2**31 - 1), frames.FLOW_CONTROL_ERROR),
+    "a short goaway": (frames.settings({}) + frame(frames.GOAWAY, 0, 0, bytes(7)), frames.FRAME_SIZE_ERROR),
+    "too large headers": (
+        frames.settings({}) + block_frame(1, (*HEADERS, (b"x", bytes(33_000)))),
+        frames.ENHANCE_YOUR_CALM,
+    ),
+    "HTTP/1": (b"HTTP/1.1 400 Bad Request\r\n\r\n", frames.FRAME_SIZE_ERROR),
+}
+
+
+@pytest.mark.parametrize(("data", "code"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_ends_the_connection_and_every_request(data: bytes, code: int) -> None:
+    client = ClientSide()
+    sinks = [client.ask(b"x"), client.ask(b"y")]
+    fault = client.fault_of(data)
+    assert fault is not None
+    assert fault.code == code
+    assert [sink.codes for sink in sinks] == [[code], [code]]
+    assert not client.connection.usable
+    assert frames.GOAWAY in [kind for kind, *_ in client.sent_frames()]
+    client.connection.end("the connection is gone")
+
+
+BROKEN = {
+    "data before headers": frame(frames.DATA, 0, 1, b"x"),
+    "the end before headers": frame(frames.DATA, frames.END_STREAM, 1),
+    "no status": block_frame(1, TRAILERS),
+    "an interim answer that is the last": block_frame(1, ((b":status", b"103"),), ends=True),
+    "headers in the middle": block_frame(1, HEADERS) + block_frame(1, TRAILERS),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_is_none_ends_its_stream_alone(data: bytes) -> None:
+    client = ClientSide().greeted()
+    broken, other = client.ask(b"x"), client.ask(b"y")
+    client.receive(data + frame(frames.DATA, 0, 1, b"more") + block_frame(1, TRAILERS, ends=True))
+    client.receive(answer_frames(3, b"fine"))
+    assert broken.codes == [frames.PROTOCOL_ERROR]
+    assert (other.body, other.has_ended) == (b"fine", True)
+    resets = [frame for frame in client.sent_frames() if frame[0] == frames.RST_STREAM]
+    assert resets == [(frames.RST_STREAM, 0, 1, frames.PROTOCOL_ERROR.to_bytes(4, "big"))]
+
+
+def test_nothing_is_asked_before_the_servers_settings_are_known() -> None:
+    client = ClientSide()
+    client.ask(b"x")
+    assert client.sent().startswith(frames.PREFACE + frames.head(frames.SETTINGS, 0, 0, 24))
+    client.receive(frames.settings({frames.MAX_CONCURRENT_STREAMS: 0}))
+    assert [kind for kind, *_ in client.sent_frames()] == [frames.SETTINGS]
+    client.receive(frames.settings({frames.MAX_CONCURRENT_STREAMS: 1}))
+    assert [kind for kind, *_ in client.sent_frames()][-3:] == [frames.HEADERS, frames.DATA, frames.DATA]
+
+
+def test_a_lost_connection_is_told_to_all_once_and_those_that_wait_too() -> None:
+    client = ClientSide().greeted({frames.MAX_CONCURRENT_STREAMS: 1})
+    sinks = [client.ask(b"x") for _ in range(3)]
+    client.connection.end("gone")
+    client.connection.end("gone")
+    assert [sink.lost_texts for sink in sinks] == [["gone"]] * 3
+    assert client.connection.stream_count == 0
+
+
+def test_while_the_transport_is_paused_a_request_waits() -> None:
+    client = ClientSide().greeted()
+    client.sent()
+    client.connection.pause()
+    client.ask(b"x")
+    assert client.sent() == b""
+    client.connection.resume()
+    assert [kind for kind, *_ in client.sent_frames()] == [frames.HEADERS, frames.DATA, frames.DATA]
+
+
+def test_our_own_server_takes_the_request_and_its_answer_comes_back() -> None:
+    client, server = ClientSide(), ServerSide()
+    server.connection.greet()
+    answer = client.ask(b"question")
+    while (there := client.sent()) + (back := server.sent()):
+        server.receive(there)
+        client.receive(back)
+    assert (server.sinks[1].body, server.sinks[1].has_ended) == (b"question", True)
+    server.answer(1, b"answer")
+    client.receive(server.sent())
+    assert (answer.body, answer.has_ended) == (b"answer", True)
+    assert (server.connection.stream_count, client.connection.stream_count) == (0, 0)
