@@ -30,7 +30,14 @@ class ServerCall(CallFacts):
     """
 
     def __init__(
-        self, connection: Connection, stream: Stream, head: CallHead, *, peer: Peer, max_message_bytes: int
+        self,
+        connection: Connection,
+        stream: Stream,
+        head: CallHead,
+        *,
+        peer: Peer,
+        max_message_bytes: int,
+        lend: Callable[[int], memoryview],
     ) -> None:
         super().__init__(head, peer)
         self._connection = connection
@@ -40,6 +47,7 @@ class ServerCall(CallFacts):
             max_message_bytes=max_message_bytes,
             encoding=head.encoding,
             let_send=self._let_send,
+            lend=lend,
         )
         self.task: asyncio.Task[None] | None = None
         self._handler: grpc.RpcMethodHandler[Any, Any] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import grpc
 
+from matting_gateway.domain import Buffer
 from matting_gateway.http2.frames import DEFAULT_WINDOW_BYTES
 
 PREFIX_BYTES = 5
@@ -40,16 +41,25 @@ class Inbox:
         max_message_bytes: The most that a message may have, as it comes and uncompressed.
         encoding: How compressed messages are compressed.
         let_send: Lets the peer send at least so many bytes more.
+        lend: Gives memory of so many bytes, which its views hold.
     """
 
-    def __init__(self, *, max_message_bytes: int, encoding: str, let_send: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        encoding: str,
+        let_send: Callable[[int], None],
+        lend: Callable[[int], memoryview],
+    ) -> None:
         self._max_message_bytes = max_message_bytes
         self._encoding = encoding
         # Whether nothing follows a message: then the peer may send ahead as soon as it is being read.
         self.one_message = False
         self._let_send = let_send
+        self._lend = lend
         self._early = bytearray()
-        self._message: bytearray | None = None
+        self._message: memoryview | None = None
         self._room: memoryview | None = None  # of the message, what is still missing
         self._compressed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -57,7 +67,7 @@ class Inbox:
         self._fault: MessageFault | MessageTooLongError | None = None
         self._most_bytes: int | None = None
 
-    async def read(self, most_bytes: int | None = None) -> bytes | bytearray | None:
+    async def read(self, most_bytes: int | None = None) -> Buffer | None:
         """Return the next message, or None after the last.
 
         Args:
@@ -158,12 +168,12 @@ class Inbox:
         if self._fault is not None:
             return
         self._compressed = bool(flag)
-        message = bytearray(length)
+        message = self._lend(length)
         there = min(length, len(early) - PREFIX_BYTES)
         message[:there] = memoryview(early)[PREFIX_BYTES : PREFIX_BYTES + there]
         self._early = early[PREFIX_BYTES + there :]  # another one: what was in this one is given back, not kept
         self._message = message
-        self._room = memoryview(message)[there:]
+        self._room = message[there:]
         if self._room:
             self._let_send(len(self._room))
 
@@ -187,7 +197,7 @@ class Inbox:
         text = f"SERVER: Received message larger than max ({length} vs. {self._max_message_bytes})"
         return MessageFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
-    def _uncompressed(self, message: bytearray) -> bytes:
+    def _uncompressed(self, message: memoryview) -> bytes:
         stream = zlib.decompressobj(_WINDOW_BITS[self._encoding])
         try:
             most_bytes = self._max_message_bytes if self._most_bytes is None else self._most_bytes

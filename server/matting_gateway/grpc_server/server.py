@@ -24,6 +24,7 @@ from matting_gateway.grpc_server.metadata import (
     status_block,
 )
 from matting_gateway.grpc_server.peer import peer_of
+from matting_gateway.grpc_server.recycled import RecycledMemory
 from matting_gateway.http2.connection import Connection, OpenStream
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
@@ -52,6 +53,7 @@ class GrpcServer:
         self._limits = replace(limits, too_large_answer=too_large)
         self._dispatch = Dispatch(interceptors)
         self._scratch = Scratch()
+        self._memory = RecycledMemory()
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()
         self._calls: set[ServerCall] = set()
@@ -144,7 +146,14 @@ class GrpcServer:
                     return _Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
-            call = ServerCall(connection, stream, head, peer=peers[0], max_message_bytes=self._max_message_bytes)
+            call = ServerCall(
+                connection,
+                stream,
+                head,
+                peer=peers[0],
+                max_message_bytes=self._max_message_bytes,
+                lend=self._memory.lend,
+            )
             self._calls.add(call)
             self._idle.clear()
             call.add_done_callback(self._answered)

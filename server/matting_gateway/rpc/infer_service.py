@@ -62,7 +62,7 @@ class Queue(Protocol):
 class Arrived:
     """A request read: the message as it came, and what it says."""
 
-    message: bytes | bytearray
+    message: Buffer
     request: InferRequest
     contract: ModelContract
     started_s: float
@@ -109,7 +109,7 @@ class InferService:
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
 
-    def arrive(self, message: bytes | bytearray, call: Call) -> Arrived:
+    def arrive(self, message: Buffer, call: Call) -> Arrived:
         """Read a request and find its model.
 
         Raises:

@@ -111,7 +111,7 @@ class InferStream:
         own_s = self._clock.now() + self._settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
 
-    async def _read(self, permit: Permit) -> bytes | bytearray | None:
+    async def _read(self, permit: Permit) -> Buffer | None:
         """Wait for a message; None at the end, or when the gateway drains."""
         try:
             message = await self._reception.read(
@@ -132,7 +132,7 @@ class InferStream:
         if not task.cancelled():
             task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
 
-    def _item(self, message: bytes | bytearray, permit: Permit) -> Callable[[], Awaitable[None]]:
+    def _item(self, message: Buffer, permit: Permit) -> Callable[[], Awaitable[None]]:
         """Return what answers one message once the item before it is answered."""
         before = self._last_written
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -152,7 +152,7 @@ class InferStream:
 
         return serve
 
-    async def _answer(self, message: bytes | bytearray) -> list[Buffer] | None:
+    async def _answer(self, message: Buffer) -> list[Buffer] | None:
         """Return the message that answers; None where a stream behind will."""
         request_id = ""
         try:

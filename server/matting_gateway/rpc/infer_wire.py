@@ -82,7 +82,7 @@ class RequestReader:
     def __init__(self) -> None:
         self._headers = HeaderCache(_parse_header, keep=lambda header: header.message is None)
 
-    def read(self, message: bytes | bytearray) -> InferRequest:
+    def read(self, message: Buffer) -> InferRequest:
         """Read one.
 
         Raises:

@@ -9,6 +9,7 @@ import grpc
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
+from matting_gateway.domain import Buffer
 from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.inbox import MessageTooLongError
 from matting_gateway.rpc.promise import broken_promise
@@ -37,7 +38,7 @@ class Reception:
         *,
         most_bytes: int,
         missing: GatewayError,
-    ) -> bytes | bytearray:
+    ) -> Buffer:
         """Return the message.
 
         Args:
@@ -73,7 +74,7 @@ class Reception:
         if message is grpc.aio.EOF:
             raise missing
         self._seconds.observe(self._clock.now() - since_s)
-        received: bytes | bytearray = message
+        received: Buffer = message
         return received
 
 

@@ -9,6 +9,7 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.domain import (
     BackgroundFit,
+    Buffer,
     ColorBackground,
     CropSpec,
     Decontamination,
@@ -66,7 +67,7 @@ _FITS = {
 }
 
 
-def parse_request(data: bytes | bytearray) -> pb.RemoveBackgroundRequest:
+def parse_request(data: Buffer) -> pb.RemoveBackgroundRequest:
     """Return the message in `data`.
 
     Raises:

@@ -30,7 +30,7 @@ class CutMessage:
     contents: tuple[memoryview, ...]
 
 
-def cut(message: bytes | bytearray, field: int) -> CutMessage | None:
+def cut(message: Buffer, field: int) -> CutMessage | None:
     """Take the length-delimited fields of number `field` out of a message, or decline."""
     data = memoryview(message)
     wanted = field << 3 | _LENGTH_DELIMITED
@@ -67,7 +67,7 @@ def cut(message: bytes | bytearray, field: int) -> CutMessage | None:
     return CutMessage(b"".join(rest), tuple(contents))
 
 
-def _read_varint(data: bytes | bytearray, position: int, max_bytes: int) -> tuple[int, int]:
+def _read_varint(data: Buffer, position: int, max_bytes: int) -> tuple[int, int]:
     """Return the integer at `position` and where it ends; -1 where it is damaged or too long."""
     value = shift = 0
     for byte in data[position : position + max_bytes]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault, MessageTooLongError
+from matting_gateway.grpc_server.recycled import RecycledMemory
 
 MOST_BYTES = 1 << 20
 
@@ -28,7 +29,8 @@ class Box:
 
     def __init__(self, encoding: str = "identity") -> None:
         self.leave: list[int] = []
-        self.inbox = Inbox(max_message_bytes=MOST_BYTES, encoding=encoding, let_send=self.leave.append)
+        lend = RecycledMemory().lend
+        self.inbox = Inbox(max_message_bytes=MOST_BYTES, encoding=encoding, let_send=self.leave.append, lend=lend)
 
     def bring(self, data: bytes) -> None:
         """Bring bytes as a connection does: in place where there is room."""
