@@ -14,7 +14,7 @@ from matting_gateway.http2.header_blocks import Fields, write_fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.stream import Stream
 
-from testkit.http2_pair import REQUEST, RecordingSink, Side
+from testkit.http2_pair import REQUEST, PeerEvents, RecordingSink, Side
 
 REQUEST_BLOCK = write_fields(REQUEST)
 HEADERS: Fields = ((b":status", b"200"), (b"content-type", b"application/grpc"))
@@ -97,8 +97,8 @@ class ClientSide(Side):
         return sink
 
 
-class ServedPair:
-    """A client's side and a server of h2's. Owns both, and the server's events.
+class ServedPair(PeerEvents):
+    """A client's side and a server of h2's. Owns both.
 
     Args:
         settings: The server's.
@@ -117,7 +117,7 @@ class ServedPair:
         config = h2.config.H2Configuration(client_side=False, header_encoding=None)
         self.server = h2.connection.H2Connection(config)
         self.client = ClientSide(in_place=in_place)
-        self.events: list[Any] = []
+        super().__init__()
         self._on_request = on_request
         self._acknowledges = acknowledges
         if settings:
@@ -148,13 +148,3 @@ class ServedPair:
             self.exchange()
         self.server.send_headers(stream_id, list(TRAILERS), end_stream=True)
         self.exchange()
-
-    def bodies(self) -> dict[int, bytes]:
-        """Return what the server has received of each stream."""
-        found: dict[int, bytes] = {}
-        for event in self.of(h2.events.DataReceived):
-            found[event.stream_id] = found.get(event.stream_id, b"") + event.data
-        return found
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]

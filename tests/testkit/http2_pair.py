@@ -158,8 +158,25 @@ class ServerSide(Side):
         )
 
 
-class Pair:
-    """A server's side and a client of h2's that reads all it is sent. Owns both, and the client's events.
+class PeerEvents:
+    """What h2, as the peer, has told of. Owns the events."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def bodies(self) -> dict[int, bytes]:
+        """Return what the peer has received of each stream."""
+        found: dict[int, bytes] = {}
+        for event in self.of(h2.events.DataReceived):
+            found[event.stream_id] = found.get(event.stream_id, b"") + event.data
+        return found
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Pair(PeerEvents):
+    """A server's side and a client of h2's that reads all it is sent. Owns both.
 
     Args:
         limits: The server's.
@@ -171,7 +188,7 @@ class Pair:
         config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self.client = h2.connection.H2Connection(config)
         self.server = ServerSide(limits, in_place=in_place)
-        self.events: list[Any] = []
+        super().__init__()
         self._acknowledges = acknowledges
         self.server.connection.greet()
         self.client.initiate_connection()
@@ -194,13 +211,3 @@ class Pair:
         self.client.send_headers(stream_id, list(REQUEST), end_stream=ends)
         self.exchange()
         return self.server.sinks[stream_id]
-
-    def bodies(self) -> dict[int, bytes]:
-        """Return what the client has received of each stream."""
-        found: dict[int, bytes] = {}
-        for event in self.of(h2.events.DataReceived):
-            found[event.stream_id] = found.get(event.stream_id, b"") + event.data
-        return found
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]

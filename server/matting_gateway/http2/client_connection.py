@@ -94,13 +94,8 @@ class ClientConnection(Streams):
         for stream in self._all():
             self._break(stream, fault.code, fault.text)
 
-    def end(self, text: str) -> None:
-        self._closing = True
-        for stream in self._all():
-            self.lose(stream, text)
-
     def _all(self) -> tuple[Stream, ...]:
-        return (*self._streams.values(), *self._waiting)
+        return (*super()._all(), *self._waiting)
 
     # --- for who asks -----------------------------------------------------------------------
 

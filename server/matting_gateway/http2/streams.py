@@ -91,8 +91,12 @@ class Streams(ABC):
     def end(self, text: str) -> None:
         """Give up all streams: the peer is gone, or has to go."""
         self._closing = True
-        for stream in tuple(self._streams.values()):
+        for stream in self._all():
             self.lose(stream, text)
+
+    def _all(self) -> tuple[Stream, ...]:
+        """Return those whose end somebody has to hear of."""
+        return tuple(self._streams.values())
 
     def flush(self) -> None:
         """Write what is to be sent now and not in the loop's next turn: the transport is about to be closed."""
