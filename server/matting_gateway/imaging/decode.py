@@ -33,7 +33,7 @@ _JPEG_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_STRIP_ROWS = 256
+_STRIP_ROWS = 64
 # Everything that Pillow's decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
 
