@@ -79,7 +79,10 @@ def _kept_bytes(plan: DecodePlan) -> int:
 
 
 def _decoding_bytes(plan: DecodePlan) -> int:
-    """Return what only decoding needs: copies of the file, the decoder's own, and pixels that are not kept."""
+    """Return what only decoding needs: copies of the file, the decoder's own, and pixels that are not kept.
+
+    Coefficients count beside the pixels: whether a file can be written in one scan is known only when it was read.
+    """
     file = plan.header
     area = plan.width_px * plan.height_px * _sample_bytes(file)
     per_pixel = _DECODER_BYTES.get(file.format, _OTHER_DECODER_BYTES)[file.has_alpha]

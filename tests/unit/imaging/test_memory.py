@@ -101,6 +101,8 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
         ("JPEG", "alpha", 1),
         ("JPEG", "cutout", 3),
         ("JPEG, progressive", "cutout", 3),
+        ("JPEG, progressive, 4:4:4", "cutout", 3),
+        ("JPEG, progressive, 4:2:2", "cutout", 3),
         ("JPEG", "cutout fine", 3),
         ("JPEG", "cutout WebP", 3),
         ("JPEG", "cutout WebP lossless", 3),

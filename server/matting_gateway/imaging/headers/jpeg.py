@@ -99,13 +99,13 @@ def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHea
     sampling = [reader.u8(body + 7 + 3 * index) for index in range(component_count)]
     if any(not 1 <= value >> 4 <= 4 or not 1 <= value & 15 <= 4 for value in sampling):
         raise reader.damaged("it has an impossible sampling factor")
+    widest = max(value >> 4 for value in sampling) * max(value & 15 for value in sampling)
+    mcu_blocks = sum((value >> 4) * (value & 15) for value in sampling)
     scan_count, coefficient_bytes = 1, 0
     # A decoder reads on past the first scan, and holds coefficients until then, in these cases only.
     if marker == _PROGRESSIVE or scanned_components < component_count:
         scan_count = sum(1 for _ in _SCAN.finditer(reader.content))
-        widest = max(value >> 4 for value in sampling) * max(value & 15 for value in sampling)
-        samples = sum((value >> 4) * (value & 15) for value in sampling)
-        coefficient_bytes = 2 * (width + 32) * (height + 32) * samples // widest
+        coefficient_bytes = 2 * (width + 32) * (height + 32) * mcu_blocks // widest
     return FileHeader(
         format=ImageFormat.JPEG,
         width_px=width,
@@ -114,6 +114,7 @@ def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHea
         orientation=facts.orientation,
         scan_count=scan_count,
         coefficient_bytes=coefficient_bytes,
+        mcu_blocks=mcu_blocks,
         metadata_chunks=facts.metadata_chunks,
         metadata_bytes=facts.metadata_bytes,
         profile_spans=tuple(span for _, span in sorted(facts.profile.items())),
