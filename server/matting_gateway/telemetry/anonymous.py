@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may be told of a caller and a photo: a network, a bucket, an id that says nothing."""
 
+import functools
 import ipaddress
-import os
+import random
 import re
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MEGAPIXEL_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
+@functools.lru_cache(maxsize=256)
 def short_peer(peer: str) -> str:
     """Return the network of a peer as grpc names it: /24 of IPv4, /48 of IPv6, "unix" or "unknown".
 
@@ -51,4 +53,4 @@ def clean_request_id(value: str | None) -> str:
     """Return the caller's request id, or a random one if it has none or one that does not fit a log line."""
     if value is not None and _REQUEST_ID.fullmatch(value):
         return value
-    return os.urandom(8).hex()
+    return f"{random.getrandbits(64):016x}"

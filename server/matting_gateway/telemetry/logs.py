@@ -14,12 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from operator import attrgetter
+from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.anonymous import clean_request_id, pixel_bucket, short_peer
@@ -82,8 +82,7 @@ EVENT_FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(NamedTuple):
     """What is written of one call.
 
     `peer` is shortened (`short_peer`), `size_bucket` a bucket (`pixel_bucket`), `request_id` says
@@ -103,9 +102,8 @@ class CallRecord:
     inference_s: float = 0.0
 
 
-_RECORD_FIELDS = tuple(field.name for field in fields(CallRecord))
-_record_values = attrgetter(*_RECORD_FIELDS)
-CALL_FIELDS: tuple[str, ...] = ("time", "event", *_RECORD_FIELDS)
+_TEXT_COUNT = CallRecord._fields.index("request_id")
+CALL_FIELDS: tuple[str, ...] = ("time", "event", *CallRecord._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +129,7 @@ class Logs:
         self._waiting: deque[tuple[float, str, Mapping[str, Value] | CallRecord]] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._sleeping = False
         self._written_count = 0
         self._lost_count = 0
         self._lost_untold_count = 0
@@ -188,19 +187,23 @@ class Logs:
         return f"<Logs {self._written_count} written, {len(self._waiting)} waiting, {self._lost_count} lost>"
 
     def _put(self, event: str, values: Mapping[str, Value] | CallRecord) -> None:
-        with self._wake:
-            if len(self._waiting) >= _MAX_WAITING_COUNT:
+        waiting = self._waiting
+        if len(waiting) >= _MAX_WAITING_COUNT:
+            with self._wake:
                 self._lost_count += 1
                 self._lost_untold_count += 1
-                return
-            if not self._waiting:
+            return
+        waiting.append((self._clock.wall(), event, values))
+        if self._sleeping:
+            with self._wake:
                 self._wake.notify()
-            self._waiting.append((self._clock.wall(), event, values))
 
-    def _take(self) -> list[dict[str, Value]]:
+    def _take(self) -> list[str]:
         """Return the next lines when there are any, or none at the end."""
         with self._wake:
+            self._sleeping = True  # said before it looks whether there are any, so that none is overlooked
             self._wake.wait_for(lambda: self._waiting or self._closing)
+            self._sleeping = False
             self._wake.wait_for(lambda: self._closing, _BUNCH_S)
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BUNCH_COUNT))]
             lost, self._lost_untold_count = self._lost_untold_count, 0
@@ -210,9 +213,8 @@ class Logs:
 
     def _write_all(self) -> None:
         while lines := self._take():
-            text = "".join(f"{_RENDER(line)}\n" for line in lines)
             try:
-                self._stream.write(text)
+                self._stream.write("".join(lines))
                 self._stream.flush()
             except (OSError, ValueError):
                 # The reader went away. There is nowhere left to say so but the count.
@@ -221,12 +223,30 @@ class Logs:
                 self._written_count += len(lines)
 
 
-def _line(wall_s: float, event: str, values: Mapping[str, Value] | CallRecord) -> dict[str, Value]:
+def _line(wall_s: float, event: str, values: Mapping[str, Value] | CallRecord) -> str:
     if isinstance(values, CallRecord):
-        values = dict(zip(_RECORD_FIELDS, _record_values(values), strict=True))
-        for name in ("duration_s", "queue_s", "inference_s"):
-            values[name] = round(float(values[name]), 4)
-    return {"time": datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds"), "event": event, **values}
+        return (
+            f'{{"time": "{_time(wall_s)}", "event": "{event}", {_texts(*values[:_TEXT_COUNT])},'
+            f' "request_id": {_RENDER(values.request_id)}, "duration_s": {round(values.duration_s, 4)!r},'
+            f' "queue_s": {round(values.queue_s, 4)!r}, "inference_s": {round(values.inference_s, 4)!r}}}\n'
+        )
+    return _RENDER({"time": _time(wall_s), "event": event, **values}) + "\n"
+
+
+@lru_cache(maxsize=1024)
+def _texts(*values: str) -> str:
+    """Return the fields of a call that are the same for many."""
+    return _RENDER(dict(zip(CallRecord._fields, values, strict=False)))[1:-1]
+
+
+def _time(wall_s: float) -> str:
+    whole_s = int(wall_s)
+    return f"{_second(whole_s)}.{int((wall_s - whole_s) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=4)
+def _second(whole_s: int) -> str:
+    return datetime.fromtimestamp(whole_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class _LibraryHandler(logging.Handler):

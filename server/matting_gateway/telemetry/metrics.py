@@ -6,10 +6,10 @@ from prometheus_client import (
     PLATFORM_COLLECTOR,
     PROCESS_COLLECTOR,
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
 )
+
+from matting_gateway.telemetry.series import Counter, Histogram
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -90,7 +90,8 @@ class Metrics:
         )
         self.resident_images = Gauge("matting_resident_images", "Images held now.", registry=registry)
         self.resident_bytes = Gauge("matting_resident_bytes", "Bytes reserved for images held now.", registry=registry)
-        self.residency_seconds = Histogram(
+        residency_seconds = Histogram(
             "matting_image_residency_seconds", "How long an image was held.", buckets=_SECONDS, registry=registry
         )
+        self.residency_seconds = residency_seconds.labels()
         self.lifecycle = Gauge("matting_lifecycle", "1 for the state the gateway is in.", ("state",), registry=registry)
