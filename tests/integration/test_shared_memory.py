@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from matting_gateway.rests import Later
 from matting_gateway.triton.shared_memory import Lease, SharedMemory, remove_left_segments
 from matting_triton.local import LocalTriton
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
@@ -29,27 +31,34 @@ def image(value: int) -> tuple[bytes]:
     return (bytes((value,)) * (320 * 320 * 3),)
 
 
-async def with_slab_of(triton: FakeTriton) -> tuple[grpc.aio.Channel, SharedMemory, Lease]:
+async def with_slab_of(triton: FakeTriton, later: Later | None = None) -> tuple[grpc.aio.Channel, SharedMemory, Lease]:
     channel = grpc.aio.insecure_channel(triton.address)
-    memory = SharedMemory(channel, budget_bytes=MIB, scrub=True, timeout_s=5)
-    lease = await memory.lease(100_000)
+    memory = SharedMemory(channel, budget_bytes=MIB, scrub=True, timeout_s=5, later=later)
+    lease = await memory.lease(100_000, 0)
     assert lease is not None
     return channel, memory, lease
 
 
-async def test_a_slab_has_no_name_once_it_is_registered_and_comes_back_overwritten() -> None:
+async def test_a_slab_has_no_name_once_it_is_registered_and_is_overwritten_once_it_has_rested() -> None:
+    ticks: list[Callable[[], None]] = []
     async with FakeTriton(shared_memory=True) as triton:
-        channel, memory, lease = await with_slab_of(triton)
+        channel, memory, lease = await with_slab_of(triton, lambda _, act: ticks.append(act))
         assert segments("matting-") == []
         offset = lease.place(6)
         lease.view[offset : offset + 6] = b"photo!"
         view, slab = lease.view[:6], lease.slab
         del lease
+        ticks.pop()()
         assert memory.statistics().leased_count == 1  # a view is left
+        assert view == b"photo!"
         del view
         assert memory.statistics().leased_count == 0
+        ticks.pop()()
+        assert slab.memory[:6] == b"photo!"  # the next batch may overwrite it
+        ticks.pop()()
         assert slab.memory[:6] == bytes(6)
-        again = await memory.lease(50_000)
+        assert ticks == []
+        again = await memory.lease(50_000, 0)
         assert again is not None
         assert again.slab is slab
         del again
@@ -58,13 +67,32 @@ async def test_a_slab_has_no_name_once_it_is_registered_and_comes_back_overwritt
         await channel.close()
 
 
+async def test_a_slab_that_is_used_again_is_empty_but_for_what_will_be_filled() -> None:
+    async with FakeTriton(shared_memory=True) as triton:
+        channel, memory, lease = await with_slab_of(triton)
+        slab, view = lease.slab, lease.view
+        view[lease.place(1000) :][:1000] = b"x" * 1000
+        del lease, view
+        again = await memory.lease(100_000, 500)
+        assert again is not None
+        assert again.slab is slab
+        again.view[again.place(450) :][:450] = b"y" * 450
+        answer = again.place(1000)
+        assert slab.memory[450:512] == bytes(50) + slab.memory[500:512]
+        assert slab.memory[answer : answer + 1000] == bytes(1000)
+        assert b"x" not in slab.memory[: answer + 1000]
+        del again
+        await memory.close()
+        await channel.close()
+
+
 async def test_the_budget_holds_and_unused_slabs_make_room() -> None:
     async with FakeTriton(shared_memory=True) as triton:
         channel, memory, lease = await with_slab_of(triton)
-        assert await memory.lease(MIB) is None
+        assert await memory.lease(MIB, 0) is None
         region = lease.slab.region
         del lease
-        larger = await memory.lease(MIB)
+        larger = await memory.lease(MIB, 0)
         assert larger is not None
         assert region not in triton.regions
         assert memory.statistics().slab_bytes == MIB
@@ -74,7 +102,7 @@ async def test_the_budget_holds_and_unused_slabs_make_room() -> None:
 async def test_a_slab_that_no_batch_used_between_two_looks_is_given_up_and_one_in_use_is_not() -> None:
     async with FakeTriton(shared_memory=True) as triton:
         channel, memory, lease = await with_slab_of(triton)
-        small = await memory.lease(1_000)
+        small = await memory.lease(1_000, 0)
         assert small is not None
         kept = lease.slab.region
         del small
@@ -85,7 +113,7 @@ async def test_a_slab_that_no_batch_used_between_two_looks_is_given_up_and_one_i
         del lease
         await memory.give_up_idle()
         assert triton.regions == [kept]
-        again = await memory.lease(100_000)
+        again = await memory.lease(100_000, 0)
         assert again is not None
         assert again.slab.region == kept
         del again
@@ -101,7 +129,7 @@ async def test_a_void_slab_is_never_used_again() -> None:
         slab = lease.slab
         slab.void = True
         del lease
-        again = await memory.lease(100_000)
+        again = await memory.lease(100_000, 0)
         assert again is not None
         assert again.slab is not slab
         assert memory.statistics().slab_count == 1

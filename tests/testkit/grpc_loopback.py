@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
+from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.server import GrpcServer
 from matting_gateway.http2.limits import Http2Limits
 
@@ -41,11 +42,14 @@ def make_server(
     limits: Http2Limits | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    bare: Mapping[str, Callable[[BareCall], None]] | None = None,
 ) -> GrpcServer:
-    """Return a server of /test/NAME for each method: its kind, and what serves it."""
+    """Return a server of /test/NAME for each method: its kind, and what serves it; and of those that no task serves."""
     server = GrpcServer(interceptors, max_message_bytes=max_message_bytes, limits=limits or Http2Limits())
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    for name, begin in (bare or {}).items():
+        server.add_method(f"/test/{name}", begin)
     return server
 
 

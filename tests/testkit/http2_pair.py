@@ -152,10 +152,8 @@ class ServerSide(Side):
         return self
 
     def answer(self, stream_id: int, body: bytes = b"", on_sent: Callable[[], None] | None = None) -> None:
-        message = (b"", body) if body else None
-        self.connection.send(
-            self.streams[stream_id], headers=ANSWER, message=message, trailers=TRAILERS, on_sent=on_sent
-        )
+        pieces = [(b"", body)] if body else []
+        self.connection.send(self.streams[stream_id], headers=ANSWER, body=pieces, trailers=TRAILERS, on_sent=on_sent)
 
 
 class PeerEvents:

@@ -57,8 +57,8 @@ def damaged(message: bytes, rng: random.Random) -> bytes:
     )
 
 
-def disagreement(message: bytes) -> str | None:
-    """Return what the fast reader and protobuf say differently of a message, None if nothing."""
+def disagreement(message: bytes, reader: RequestReader) -> str | None:
+    """Return what the fast reader, which remembers, and protobuf say differently of a message, None if nothing."""
     try:
         expected = service_pb2.ModelInferRequest.FromString(message)
     except DecodeError:
@@ -76,8 +76,12 @@ def disagreement(message: bytes) -> str | None:
             rest.raw_input_contents.extend(raws)
             if rest.SerializeToString(deterministic=True) != expected.SerializeToString(deterministic=True):
                 return f"read differently: {message!r}"
+    return _misread(message, expected, reader)
+
+
+def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, reader: RequestReader) -> str | None:
     try:
-        request = RequestReader().read(message)
+        request = reader.read(message)
     except TensorInvalidError:
         return None if expected is None else f"refused wrongly: {message!r}"
     if expected is None:
@@ -87,16 +91,22 @@ def disagreement(message: bytes) -> str | None:
         and [i.shape for i in request.header.inputs] == [tuple(i.shape) for i in expected.inputs]
         and [bytes(c) for c in request.contents] == list(expected.raw_input_contents)
     )
-    return None if same else f"understood differently: {message!r}"
+    if not same:
+        return f"understood differently: {message!r}"
+    again = reader.read(message)
+    if (again.header, list(map(bytes, again.contents))) != (request.header, list(map(bytes, request.contents))):
+        return f"understood differently when it was read again: {message!r}"
+    return None
 
 
 def fuzz(count: int, seed: int) -> str | None:
     """Return the first disagreement over `count` messages, half of them damaged."""
     rng = random.Random(seed)
+    reader = RequestReader()
     for _ in range(count // 2):
         message = random_request(rng)
         for candidate in (message, damaged(message, rng)):
-            problem = disagreement(candidate)
+            problem = disagreement(candidate, reader)
             if problem is not None:
                 return problem
     return None

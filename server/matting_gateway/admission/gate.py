@@ -6,10 +6,9 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.admission.silence import Silence
 from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
@@ -87,10 +86,10 @@ class Gate:
 
     def try_acquire(self, byte_count: int, *, promised: bool = True) -> Permit | None:
         """Return a permit if nobody waits and it fits now. More than the whole budget counts as the whole."""
-        byte_count = self._clamp(byte_count, promised=promised)
-        if self._waiting[promised] or not self._fits(byte_count, promised=promised):
+        if self._waiting[promised]:
             return None
-        return self._grant(byte_count, promised=promised)
+        byte_count = self._clamp(byte_count, promised=promised)
+        return self._grant(byte_count, promised=promised) if self._fits(byte_count, promised=promised) else None
 
     async def acquire(
         self, byte_count: int, *, deadline_s: float, priority: Priority = Priority.NORMAL, promised: bool = True
@@ -161,10 +160,8 @@ class Gate:
             permit.byte_count = byte_count
         self._wake()
 
-    def awaiting(
-        self, permit: Permit, message_bytes: int, give_way: Callable[[], None]
-    ) -> AbstractContextManager[None]:
-        return self._silence.of(permit, message_bytes, give_way)
+    def awaiting(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Awaiting:
+        return self._silence.begin(permit, message_bytes, give_way)
 
     def settle(self, permit: Permit, byte_count: int) -> None:
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
@@ -210,6 +207,8 @@ class Gate:
         )
 
     def _wake(self) -> None:
+        if not self._waiting[True] and not self._waiting[False] and not self._silence.pressing:
+            return
         for promised, heap in self._waiting.items():
             while heap:
                 _, deadline_s, _, waiter = heap[0]

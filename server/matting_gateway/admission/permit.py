@@ -2,7 +2,6 @@
 """The right to hold so many bytes, as a value: without one nothing is read, and letting go of it frees them."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -18,9 +17,17 @@ class Ledger(Protocol):
 
     def release(self, permit: "Permit") -> None: ...
 
-    def awaiting(
-        self, permit: "Permit", message_bytes: int, give_way: Callable[[], None]
-    ) -> AbstractContextManager[None]: ...
+    def awaiting(self, permit: "Permit", message_bytes: int, give_way: Callable[[], None]) -> "Awaiting": ...
+
+
+class Awaiting(Protocol):
+    """The time in which a permit is held for a message that has not come yet, until it is ended."""
+
+    def end(self) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None: ...
 
 
 class Permit:
@@ -43,13 +50,18 @@ class Permit:
         if self._gate is not None:
             self._gate.shrink(self, byte_count)
 
-    def awaiting(self, message_bytes: int, give_way: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold on within the block for a message of at most so many bytes.
+    def awaiting(self, message_bytes: int, give_way: Callable[[], None]) -> Awaiting:
+        """Hold on, until what is returned is ended, for a message of at most so many bytes.
 
         `give_way` is called if it does not come in good time and others wait for the memory; the
         permit must then be released soon.
+
+        Raises:
+            RuntimeError: The permit has been released.
         """
-        return nullcontext() if self._gate is None else self._gate.awaiting(self, message_bytes, give_way)
+        if self._gate is None:
+            raise RuntimeError("nothing is held for a message any more")
+        return self._gate.awaiting(self, message_bytes, give_way)
 
     def settle(self, byte_count: int) -> None:
         """Hold just what is needed, now that it is known: less, as a rule.

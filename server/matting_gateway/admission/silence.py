@@ -6,8 +6,7 @@ holding memory as silence is. Nobody is sent away for it as long as there is mem
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
@@ -48,9 +47,8 @@ class Silence:
         self._timer: asyncio.TimerHandle | None = None
         self._not_before_s = float("-inf")
 
-    @contextmanager
-    def of(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Iterator[None]:
-        """Count a caller as silent within the block.
+    def begin(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> "Silent":
+        """Count a caller as silent until what is returned is ended.
 
         Args:
             permit: What it holds.
@@ -61,10 +59,12 @@ class Silence:
         silent = self._silent[permit.promised].setdefault(good_s, {})
         silent[permit] = (self._clock.now() + good_s, give_way)
         self.press()
-        try:
-            yield
-        finally:
-            silent.pop(permit, None)
+        return Silent(silent, permit)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether it is being looked after that somebody gives way."""
+        return self._timer is not None
 
     def press(self) -> None:
         """Have one silent caller give way for those who wait, or look again when one will have had its time."""
@@ -91,3 +91,21 @@ class Silence:
             for of_kind in self._silent[kind].values():
                 of_kind.pop(permit, None)
         give_way()  # the release that follows tells whether that was enough
+
+
+class Silent:
+    """A caller whose message has not come yet, until it is ended or its block is left."""
+
+    __slots__ = ("_permit", "_silent")
+
+    def __init__(self, silent: dict[Permit, tuple[float, Callable[[], None]]], permit: Permit) -> None:
+        self._silent = silent
+        self._permit = permit
+
+    def end(self) -> None:
+        self._silent.pop(self._permit, None)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()

@@ -50,10 +50,14 @@ class Holding:
 
     def shrink(self, byte_count: int) -> None:
         """Give back what is over `byte_count`; asking for more than is held changes nothing."""
-        excess = max(0, self.byte_count - byte_count)
-        self.byte_count -= excess
-        self._bytes_by_name[self._name] -= excess
-        if self._bytes_by_name[self._name] == 0:
+        excess = self.byte_count - byte_count
+        if excess <= 0:
+            return
+        self.byte_count = byte_count
+        left = self._bytes_by_name[self._name] - excess
+        if left:
+            self._bytes_by_name[self._name] = left
+        else:
             del self._bytes_by_name[self._name]
 
     def release(self) -> None:

@@ -6,7 +6,6 @@ same code. `scheduler.Scheduler` is the shell.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from matting_gateway.batching import policy
@@ -15,6 +14,7 @@ from matting_gateway.batching.group import Group, Wish
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
 from matting_gateway.batching.server import Flight, Server
 from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.batching.shares import Flow
 from matting_gateway.batching.waiting import Lane
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
@@ -64,19 +64,19 @@ class SchedulerCore:
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
         wish = Wish(job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant)
-        self._note_demand(wish, now_s)
+        flow = self._note_demand(wish, now_s)
         verdict = self._judge(wish, now_s)
         key = job.key
         if isinstance(verdict, Refusal):
             other = self._stand_in_for(wish, now_s)
             if other is None:
                 return verdict
-            key, verdict = other, Admission(wish.due_s)
+            key, verdict, flow = other, Admission(wish.due_s), None
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
         entry = Entry(job, key, verdict.due_s, now_s, token)
         entry.entitled = verdict.entitled
-        self._wait(entry, now_s)
+        self._wait(entry, now_s, flow if verdict.due_s == wish.due_s else None)
         return entry
 
     def _judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
@@ -93,14 +93,17 @@ class SchedulerCore:
         other = self._stand_in(wish.key)
         if other is None:
             return None
-        verdict = self._judge(replace(wish, key=other), now_s, may_displace=False)
+        verdict = self._judge(wish._replace(key=other), now_s, may_displace=False)
         return other if isinstance(verdict, Admission) else None
 
-    def _note_demand(self, wish: Wish, now_s: float) -> None:
+    def _note_demand(self, wish: Wish, now_s: float) -> Flow | None:
+        """Count what is asked for, granted or not; return the flow that the newcomer is of, if its model is known."""
         group = self._groups.get((wish.key.model, wish.key.version))
-        if group is not None:
-            flow = group.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
-            group.shares.note_demand(flow, wish.rows, now_s)
+        if group is None:
+            return None
+        flow = group.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
+        group.shares.note_demand(flow, wish.rows, now_s)
+        return flow
 
     def _group(self, key: BatchKey, now_s: float) -> Group | None:
         name = (key.model, key.version)
@@ -114,9 +117,10 @@ class SchedulerCore:
             group.fleet.set_endpoints(states, now_s)
         return group
 
-    def _wait(self, entry: Entry, now_s: float) -> None:
+    def _wait(self, entry: Entry, now_s: float, flow: Flow | None = None) -> None:
         group = self._groups[(entry.key.model, entry.key.version)]
-        flow = group.shares.flow(entry.priority, entry.job.tenant, entry.due_s - entry.arrived_s)
+        if flow is None:
+            flow = group.shares.flow(entry.priority, entry.job.tenant, entry.due_s - entry.arrived_s)
         self._seq += 1
         entry.seq = self._seq
         group.join(entry, flow, now_s)
@@ -185,7 +189,7 @@ class SchedulerCore:
                 server = None if lane is None else group.fleet.take_ready(now_s)
                 if lane is None or server is None:
                     break
-                if not self._send(group, lane, server, now_s, actions):
+                if server.is_better_left(lane.rows) or not self._send(group, lane, server, now_s, actions):
                     group.fleet.put_back(server, now_s)
                     group.stuck = group.first_lane() is not None
         return actions

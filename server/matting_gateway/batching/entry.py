@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job while the scheduler has it. Pure: no clock, no asyncio."""
 
-from typing import Any
+from typing import Any, Protocol
 
-from matting_gateway.domain import BatchKey, Job
+from matting_gateway.domain import BatchKey, Job, JobResult
+from matting_gateway.errors import GatewayError
+
+
+class Taker(Protocol):
+    """Who is told, once, what became of a job, unless `done` already: a future, or what is quicker than one."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: JobResult, /) -> None: ...
+
+    def set_exception(self, error: GatewayError, /) -> None: ...
 
 
 class Answered:
@@ -11,6 +22,10 @@ class Answered:
 
     def done(self) -> bool:
         return True
+
+    def set_result(self, _result: JobResult, /) -> None: ...
+
+    def set_exception(self, _error: GatewayError, /) -> None: ...
 
 
 _ANSWERED = Answered()
@@ -22,7 +37,7 @@ class Entry:
 
     `due_s` is when its batch must end. `avoid` names the endpoint that already failed it,
     `abandoned` says that its caller went away while it was in flight.
-    `entitled` says that it was within its flow's share. `token` belongs to the shell: the job's future.
+    `entitled` says that it was within its flow's share. `token` belongs to the shell: who is told of the answer.
     """
 
     __slots__ = (

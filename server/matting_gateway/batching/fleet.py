@@ -35,6 +35,7 @@ class Fleet:
         self._serial = itertools.count()
         self._common: dict[BatchKey, LatencyTable] = {}
         self.max_rows = 0
+        self.instance_count = 0  # of the healthy servers
 
     def set_endpoints(self, states: Iterable[EndpointState], now_s: float) -> None:
         """Take over the pool's view. Flights on endpoints that went away still come back."""
@@ -48,11 +49,8 @@ class Fleet:
                 server = self.servers[endpoint] = Server(state)
                 self._offer(server, now_s)
         self._free = sorted(end_s for server in self.servers.values() for end_s in server.ends)
+        self.instance_count = len(self._free)
         self.max_rows = max((server.max_rows for server in self.servers.values()), default=0)
-
-    @property
-    def instance_count(self) -> int:
-        return len(self._free)
 
     def common_table(self, key: BatchKey) -> LatencyTable:
         """Return what is known of the key over all endpoints: the prior of a new endpoint's own table."""
@@ -74,6 +72,8 @@ class Fleet:
         the sooner. There are few, so their places among the others are searched one by one.
         """
         free = self._free
+        if position == 0 and free[0] == IDLE:
+            return now_s
         idle_count = bisect_right(free, IDLE)
         if position < idle_count:
             return now_s

@@ -24,12 +24,19 @@ class Gathering:
         self._since_s: float | None = None
         self._last_s = float("-inf")
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         """Count a body that is coming in; it may still turn out to be no job."""
         self._coming_count += 1
 
-    def __exit__(self, *exc: object) -> None:
+    def end(self) -> None:
+        """Count a body that has come, or will not."""
         self._coming_count -= 1
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
 
     def arrived(self, now_s: float) -> None:
         """Note that a job came."""

@@ -3,7 +3,7 @@
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from matting_gateway.batching import policy
 from matting_gateway.batching.entry import Entry
@@ -18,8 +18,7 @@ from matting_gateway.domain import BatchKey, Priority
 _MAX_LANES = 256  # keys of one model that are remembered while nothing of them waits
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a newcomer asks for."""
 
     key: BatchKey
@@ -59,7 +58,7 @@ class Group:
         lane = self._lane(entry.key)
         entry.key = lane.key  # one object for all, which is found sooner than an equal one
         lane.push(entry)
-        self._note_heads(lane)
+        self._note_head(lane, entry.priority)
         entry.bucket = self._profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
         entry.flow = flow
         flow.join(entry)
@@ -73,13 +72,15 @@ class Group:
         else:
             for entry in entries:
                 self._leave(lane, (entry,))
-        self._note_heads(lane)
 
     def _leave(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """Take out entries of one priority."""
+        priority = entries[0].priority
         lane.take(entries)
-        self._profiles[entries[0].priority].remove(entries)
+        self._profiles[priority].remove(entries)
         for entry in entries:
             entry.flow.rows -= entry.rows
+        self._note_head(lane, priority)
 
     def _lane(self, key: BatchKey) -> Lane:
         lane = self.lanes.get(key)
@@ -91,16 +92,15 @@ class Group:
             lane = self.lanes[key] = Lane(key)
         return lane
 
-    def _note_heads(self, lane: Lane) -> None:
-        """Take up the heads of a lane that changed."""
-        for priority, noted in enumerate(lane.noted):
-            entry = lane.head_of(priority)
-            if entry is None:
-                lane.noted[priority] = 0
-            elif entry.seq != noted:
-                lane.noted[priority] = entry.seq
-                heapq.heappush(self._heads, (priority, entry.due_s, entry.seq, lane))
-                heapq.heappush(self._dues, (entry.due_s, entry.seq, lane, entry))
+    def _note_head(self, lane: Lane, priority: int) -> None:
+        """Take up the head of one priority of a lane if it has changed."""
+        entry = lane.head_of(priority)
+        if entry is None:
+            lane.noted[priority] = 0
+        elif entry.seq != lane.noted[priority]:
+            lane.noted[priority] = entry.seq
+            heapq.heappush(self._heads, (priority, entry.due_s, entry.seq, lane))
+            heapq.heappush(self._dues, (entry.due_s, entry.seq, lane, entry))
 
     def first_lane(self) -> Lane | None:
         """Return the lane whose head is the most urgent of all."""
@@ -151,10 +151,12 @@ class Group:
 
     def _judge_by_queue(self, wish: Wish, table: LatencyTable, now_s: float, *, may_displace: bool) -> Verdict:
         rows_ahead = self._profiles[wish.priority].rows_due_until(wish.due_s, now_s)
-        rows_ahead += sum(profile.total_rows for profile in self._profiles[: wish.priority])
+        for profile in self._profiles[: wish.priority]:
+            rows_ahead += profile.total_rows
         end_s = policy.predicted_end(self.fleet, table, rows_ahead, wish.rows, now_s)
         fits = end_s <= wish.due_s
-        self.shares.refresh(self.fleet.rate(wish.key), now_s)
+        if self.shares.are_stale(now_s):
+            self.shares.refresh(self.fleet.rate(wish.key), now_s)
         entitled = True
         if len(self.shares.flows) > 1:
             flow = self.shares.peek(wish.priority, wish.tenant, wish.due_s - now_s)

@@ -17,10 +17,11 @@ def predicted_end(fleet: Fleet, table: LatencyTable, rows_ahead: int, rows: int,
     before it. Clockwork refuses up front on such a prediction.
     """
     capacity = max(table.preferred_rows, rows)
+    if rows_ahead + rows <= capacity:
+        return fleet.start_of(0, now_s) + table.predict_high(rows_ahead + rows)
     position = (rows_ahead + rows - 1) // capacity
     rounds, place = divmod(position, fleet.instance_count)
-    own_rows = min(rows_ahead + rows, capacity) if position == 0 else capacity
-    return fleet.start_of(place, now_s) + rounds * table.predict(capacity) + table.predict_high(own_rows)
+    return fleet.start_of(place, now_s) + rounds * table.predict(capacity) + table.predict_high(capacity)
 
 
 class Plan(NamedTuple):

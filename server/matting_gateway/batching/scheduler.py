@@ -2,10 +2,11 @@
 """The one owner of the queue: runs `core.SchedulerCore` on the event loop."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
-from matting_gateway.batching.entry import Entry
+from matting_gateway.batching.entry import Entry, Taker
 from matting_gateway.batching.gathering import Gathering
 from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerStatistics, Send
 from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
@@ -51,6 +52,7 @@ class Scheduler:
         self._core = SchedulerCore(endpoints, settings, stand_in, tenant_weight)
         # Whoever receives a body that will be a job at once does so within this context.
         self.coming = Gathering(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
+        metrics.queue_depth.set_function(lambda: self._core.waiting_count)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump_handle: asyncio.Handle | None = None
@@ -76,18 +78,36 @@ class Scheduler:
             TensorInvalidError: It has more rows than fit into any batch.
             DrainingError: The gateway takes nothing new.
         """
-        loop = self._running_loop()
-        future: asyncio.Future[JobResult] = loop.create_future()
-        entry = self._core.arrive(job, future, self._clock.now())
+        future: asyncio.Future[JobResult] = self._running_loop().create_future()
+        entry = self.enqueue(job, future)
+        future.add_done_callback(functools.partial(self._answered, entry))
+        return future
+
+    def enqueue(self, job: Job, taker: Taker) -> Entry:
+        """Take a job in, as `submit` does, for a taker that is told at once what became of it.
+
+        Who enqueued it calls the entry's `forget` once it is answered, or `withdraw` before.
+
+        Raises:
+            GatewayError: As `submit`.
+        """
+        if self._draining or self._loop is None:
+            raise draining_error()
+        entry = self._core.arrive(job, taker, self._clock.now())
         if isinstance(entry, Refusal):
             self._count_refusal(entry)
             raise refusal_error(entry)
-        future.add_done_callback(lambda done: self._answered(entry, done))
         self._idle.clear()
-        self._metrics.queue_depth.set(self._core.waiting_count)
         self.coming.arrived(entry.arrived_s)
         self._wake()
-        return future
+        return entry
+
+    def withdraw(self, entry: Entry) -> None:
+        """Give a job up whose caller is gone: it is removed where it waits, and nobody is told of it."""
+        if self._core.cancel(entry):
+            self._metrics.dropped.labels("cancelled").inc()
+            self._after_change()
+        entry.forget()
 
     def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority, tenant: str = "") -> None:
         """Raise what `submit` would raise for such a job now."""
@@ -106,12 +126,11 @@ class Scheduler:
         self._metrics.dropped.labels(refusal.reason.value).inc()
 
     def _answered(self, entry: Entry, future: asyncio.Future[JobResult]) -> None:
-        if not future.cancelled():
+        if future.cancelled():
+            self.withdraw(entry)
+        else:
             future.exception()  # a caller that is gone will not fetch it, and need not
-        elif self._core.cancel(entry):
-            self._metrics.dropped.labels("cancelled").inc()
-            self._after_change()
-        entry.forget()
+            entry.forget()
 
     # --- the loop's side of the machine ---------------------------------------------------
 
@@ -151,7 +170,6 @@ class Scheduler:
         self._after_change()
 
     def _after_change(self) -> None:
-        self._metrics.queue_depth.set(self._core.waiting_count)
         if not self._core.waiting_count and not self._core.flights:
             self._idle.set()
         wake_s = self._core.wake_at()

@@ -74,6 +74,13 @@ class Server:
     def inflight_count(self) -> int:
         return len(self.running) + len(self.queued)
 
+    def is_better_left(self, rows: int) -> bool:
+        """Whether it should rather end what it has than be sent so few rows more, which may grow to a batch meanwhile.
+
+        To each batch there is a cost of its own, which is the larger the smaller the batch.
+        """
+        return len(self.running) >= self.instance_count and 2 * rows < self.running[-1].rows
+
     def free_at(self, now_s: float) -> float:
         """Return when the next batch sent would be started."""
         soonest_s = self.ends[0]

@@ -130,10 +130,12 @@ class Shares:
     def note_demand(self, flow: Flow, rows: int, now_s: float) -> None:
         flow.note_demand(rows, now_s, self._window_s)
 
+    def are_stale(self, now_s: float) -> bool:
+        """Whether it is time to divide the rate anew."""
+        return now_s - self._refreshed_s >= _REFRESH_S
+
     def refresh(self, rate: float, now_s: float) -> None:
-        """Divide the model's rate anew, unless that was done just now."""
-        if now_s - self._refreshed_s < _REFRESH_S:
-            return
+        """Divide the model's rate anew."""
         self._refreshed_s = now_s
         for key, flow in list(self.flows.items()):
             if not flow.rows and flow.demand(now_s, self._window_s) < _FADED:

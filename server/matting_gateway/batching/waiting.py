@@ -69,7 +69,7 @@ class DeadlineProfile:
     the horizon.
     """
 
-    __slots__ = ("_blocks", "_buckets", "_quantum_s", "_size", "total_rows")
+    __slots__ = ("_blocks", "_buckets", "_latest_s", "_quantum_s", "_size", "total_rows")
 
     def __init__(self, quantum_s: float = 0.005, bucket_count: int = 8192) -> None:
         self._quantum_s = quantum_s
@@ -77,6 +77,7 @@ class DeadlineProfile:
         self._buckets = [0] * bucket_count
         self._blocks = [0] * (bucket_count // _BLOCK)
         self.total_rows = 0
+        self._latest_s = float("-inf")  # nothing that is counted is due later
 
     def add(self, due_s: float, now_s: float, rows: int) -> int:
         """Count rows in; returns the bucket, which the entry keeps for `remove`."""
@@ -86,6 +87,8 @@ class DeadlineProfile:
         self._buckets[bucket] += rows
         self._blocks[bucket // _BLOCK] += rows
         self.total_rows += rows
+        if due_s > self._latest_s:
+            self._latest_s = due_s
         return bucket
 
     def remove(self, entries: Sequence[Entry]) -> None:
@@ -97,9 +100,13 @@ class DeadlineProfile:
             blocks[entry.bucket // _BLOCK] -= rows
             total += rows
         self.total_rows -= total
+        if not self.total_rows:
+            self._latest_s = float("-inf")
 
     def rows_due_until(self, due_s: float, now_s: float) -> int:
         """Return the rows due between now and `due_s`, both ends included."""
+        if due_s >= self._latest_s:
+            return self.total_rows
         first = int(now_s / self._quantum_s)
         ahead = int(due_s / self._quantum_s) - first
         if ahead < 0:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import grpc
 
+from matting_gateway.grpc_body import PREFIX_BYTES
 from matting_gateway.grpc_client.status import Failure, answered_failure, reset_failure
-from matting_gateway.http2.client_connection import Body, ClientConnection
+from matting_gateway.http2.client_connection import ClientConnection
 from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.header_blocks import Fields
-from matting_gateway.http2.stream import Stream
+from matting_gateway.http2.stream import Body, Stream
 
-PREFIX_BYTES = 5
 OnEnd = Callable[[Failure | None], None]
 
 

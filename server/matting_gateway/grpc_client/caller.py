@@ -10,7 +10,8 @@ from dataclasses import replace
 import grpc
 
 from matting_gateway.domain import Buffer
-from matting_gateway.grpc_client.call import PREFIX_BYTES, Call, OnEnd
+from matting_gateway.grpc_body import body_of
+from matting_gateway.grpc_client.call import Call, OnEnd
 from matting_gateway.grpc_client.status import Failure
 from matting_gateway.grpc_client.target import Target
 from matting_gateway.http2 import frames
@@ -19,8 +20,6 @@ from matting_gateway.http2.header_blocks import write_fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.protocol import ClientProtocol, Scratch
 
-# A piece of a request that is no larger goes in one frame with what follows it.
-_SMALL_BYTES = 4 << 10
 # 0x83: ":method: POST"; 0x86 and 0x87: ":scheme: http" and "https" (RFC 7541, A).
 _POST, _HTTP, _HTTPS = b"\x83", b"\x86", b"\x87"
 # The server is one that was chosen: nothing it does is taken for an attack, and only messages are bounded.
@@ -109,7 +108,7 @@ class UnaryCaller:
         elif self._closed:
             call.lost("the caller is closed")
         else:
-            call.begin(self._connection(), self._headers, tuple(_body(size, pieces)))
+            call.begin(self._connection(), self._headers, body_of(pieces))
         return call
 
     async def close(self) -> None:
@@ -169,16 +168,3 @@ def _fields(method: str, authority: str) -> Iterator[tuple[bytes, bytes]]:
     yield b":authority", authority.encode()
     yield b"te", b"trailers"
     yield b"content-type", b"application/grpc"
-
-
-def _body(size: int, pieces: Sequence[Buffer]) -> Iterator[tuple[bytes, Buffer]]:
-    """Return a message as it travels: its prefix, and small pieces, go with the large piece that follows."""
-    prefix = b"\0" + size.to_bytes(PREFIX_BYTES - 1, "big")
-    for piece in pieces:
-        if len(piece) > _SMALL_BYTES:
-            yield prefix, memoryview(piece)  # of our own: the given one may be released before it is sent
-            prefix = b""
-        else:
-            prefix += piece
-    if prefix:
-        yield prefix, b""

@@ -1,119 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call as its handler sees it: grpc.aio's context, on a stream of ours."""
+"""One call as a handler in a task sees it: grpc.aio's context, on a stream of ours."""
 
 # gRPC's classes are generic to the type checker only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
 
-from matting_gateway.domain import Buffer
-from matting_gateway.grpc_server.facts import CallFacts, Peer
-from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault
-from matting_gateway.grpc_server.metadata import CallHead, initial_block, status_block
-from matting_gateway.http2.connection import Connection
-from matting_gateway.http2.frames import CANCEL
-from matting_gateway.http2.stream import Stream
-
-_PLAIN_HEADERS = initial_block()
+from matting_gateway.grpc_body import body_of
+from matting_gateway.grpc_server.bare_call import BareCall
+from matting_gateway.grpc_server.messages import MessageFault
+from matting_gateway.grpc_server.metadata import initial_block
+from matting_gateway.http2.stream import Body
 
 
-class ServerCall(CallFacts):
-    """The context of one call, and who takes what comes on its stream.
+class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
+    """The context of one call that a task serves. Owns the task, and the messages that wait to be written."""
 
-    Owns the call's state; touched on the event loop only. Invariants: the status is sent at most
-    once; callbacks are called once, when the last of the answer has been written or the caller is
-    gone, and the handler's task has ended. Once the call has ended nothing of its request is kept.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        stream: Stream,
-        head: CallHead,
-        *,
-        peer: Peer,
-        max_message_bytes: int,
-        lend: Callable[[int], memoryview],
-    ) -> None:
-        super().__init__(head, peer)
-        self._connection = connection
-        self._stream = stream
-        self._timer: asyncio.TimerHandle | None = None
-        self.inbox = Inbox(
-            max_message_bytes=max_message_bytes,
-            encoding=head.encoding,
-            let_send=self._let_send,
-            lend=lend,
-        )
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.task: asyncio.Task[None] | None = None
         self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
-        self._headers_sent = False
-        self._initial: bytes = _PLAIN_HEADERS
-        self._ended = False
-        self._gone = self._lost = False
-        self._served = False
-        self._callbacks: list[Callable[[Any], None]] = []
         self._writes: set[asyncio.Future[None]] = set()
 
-    def __repr__(self) -> str:
-        return f"<ServerCall {self._stream!r}{' ended' if self._ended else ''}>"
-
-    def _let_send(self, byte_count: int) -> None:
-        self._connection.let_send(self._stream, byte_count)
-
-    # --- what comes on the stream -----------------------------------------------------------
-
-    def room(self) -> memoryview | None:
-        return self.inbox.room()
-
-    def wrote(self, byte_count: int) -> None:
-        self.inbox.wrote(byte_count)
-
-    def feed(self, data: memoryview) -> None:
-        self.inbox.feed(data)
-
-    def ended(self) -> None:
-        self.inbox.ended()
-
-    def lost(self, text: str) -> None:
-        """End with the caller, or the caller's patience."""
-        self._ended = self._lost = True
-        self.inbox.close()
-        for sent in self._writes:
-            if not sent.done():
-                sent.set_exception(asyncio.InvalidStateError("The call has ended."))
-        self._written()
-        self._cancel_task()
-
-    # --- for who serves the call ------------------------------------------------------------
+    # --- for the server ---------------------------------------------------------------------
 
     def begin(self, task: asyncio.Task[None]) -> None:
         """Tell of the task that serves the call; at the deadline it is cancelled."""
         self.task = task
         task.add_done_callback(self._ended_serving)
-        if self._deadline_s is not None:
-            self._timer = self._loop.call_at(self._deadline_s, self._expire)
+        self._served_by(task.cancel)
 
     def bind(self, handler: grpc.RpcMethodHandler[Any, Any]) -> None:
         """Tell how messages are read and written."""
         self._handler = handler
         self.inbox.one_message = not handler.response_streaming
 
-    def _expire(self) -> None:
-        self.finish(code=grpc.StatusCode.DEADLINE_EXCEEDED, details="Deadline Exceeded")
-        if self._gone:
-            self._cancel_task()
-        else:  # who has not taken the answer so far takes no status either, and would hold both for ever
-            self._connection.reset(self._stream, CANCEL)
-            self.lost("the deadline has passed")
-
-    def _cancel_task(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+    def lost(self, text: str) -> None:
+        for sent in self._writes:
+            if not sent.done():
+                sent.set_exception(asyncio.InvalidStateError("The call has ended."))
+        super().lost(text)
 
     def finish(
         self, response: Any = None, *, code: grpc.StatusCode | None = None, details: str = "", reply: bool = False
@@ -122,48 +51,19 @@ class ServerCall(CallFacts):
         if self._ended:
             return
         if code is not None:
-            self._code, self._details = code, details
+            self.refuse(code, details)
+            return
         number = self._code.value[0] if isinstance(self._code, grpc.StatusCode) else int(self._code)
-        message = self._framed(response) if reply and not number else None  # an error has no message
-        self._ended = True
-        self.inbox.close()
-        trailers = status_block(number, self._details) + self._trailing_block
-        self._connection.send(
-            self._stream, headers=self._unsent_headers(), message=message, trailers=trailers, on_sent=self._written
-        )
+        self._end(self._body(response) if reply and not number else (), number)  # an error has no message
 
-    def _unsent_headers(self) -> bytes:
-        headers = b"" if self._headers_sent else self._initial
-        self._headers_sent = True
-        return headers
-
-    def _framed(self, response: Any) -> tuple[bytes, Buffer]:
-        """Return a message's prefix and bytes."""
+    def _body(self, response: Any) -> Body:
+        """Return a message as it travels."""
         write = self._handler.response_serializer if self._handler is not None else None
-        data: Buffer = response if write is None else write(response)
-        return b"\0" + len(data).to_bytes(PREFIX_BYTES - 1, "big"), data
-
-    def _written(self) -> None:
-        self._gone = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._finished()
+        return body_of((response if write is None else write(response),))
 
     def _ended_serving(self, _task: asyncio.Task[None]) -> None:
-        self._served = True
         self.task = None  # its exception may hold frames, and they the request
-        self._finished()
-
-    def _finished(self) -> None:
-        """Tell who asked for it: all is written or the caller gone, and the handler has let go of what it held."""
-        if not (self._gone and self._served):
-            return
-        callbacks, self._callbacks = self._callbacks, []
-        for act in callbacks:
-            try:
-                act(self)
-            except Exception as exc:  # noqa: BLE001 - theirs, and no reason not to tell the others
-                self._loop.call_exception_handler({"message": "a callback of a call failed", "exception": exc})
+        self.let_go()
 
     # --- grpc.aio.ServicerContext -----------------------------------------------------------
 
@@ -194,7 +94,7 @@ class ServerCall(CallFacts):
         """End a call whose handler cannot be told why: to it, it is cancelled."""
         self.finish(code=code, details=text)
         if self.task is not asyncio.current_task():  # or else it would be cancelled twice, its clean-up with it
-            self._cancel_task()
+            self._stop_serving()
         raise asyncio.CancelledError
 
     async def write(self, message: Any) -> None:
@@ -211,9 +111,9 @@ class ServerCall(CallFacts):
             if not sent.done():
                 sent.set_result(None)
 
-        framed = self._framed(message)
+        body = self._body(message)
         self._writes.add(sent)
-        self._connection.send(self._stream, headers=self._unsent_headers(), message=framed, on_sent=note)
+        self._connection.send(self._stream, headers=self._unsent_headers(), body=body, on_sent=note)
         try:
             await sent
         finally:
@@ -238,16 +138,3 @@ class ServerCall(CallFacts):
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
         await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Have `callback` called once the answer has been written or the caller is gone; if that is so, now."""
-        if self._gone and self._served:
-            callback(self)
-        else:
-            self._callbacks.append(callback)
-
-    def cancelled(self) -> bool:
-        return self._lost
-
-    def done(self) -> bool:
-        return self._ended

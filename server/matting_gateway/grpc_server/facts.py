@@ -22,7 +22,7 @@ class Peer:
     auth_context: Mapping[str, tuple[bytes, ...]]
 
 
-class CallFacts(grpc.aio.ServicerContext[Any, Any]):
+class CallFacts:
     """The facts of one call. Owns the status to be; touched on the event loop only."""
 
     def __init__(self, head: CallHead, peer: Peer) -> None:

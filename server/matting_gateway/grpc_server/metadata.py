@@ -3,12 +3,13 @@
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from matting_gateway.http2.header_blocks import Fields, write_fields
+from matting_gateway.http2.header_blocks import Fields, write_fields, write_text
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
@@ -124,7 +125,7 @@ def _timeout_s(value: bytes | None) -> float | None:
 
 def initial_block(metadata: Iterable[tuple[str, str | bytes]] = ()) -> bytes:
     """Return the header block that an answer begins with."""
-    return _RESPONSE_HEADERS + write_fields(map(_field, metadata))
+    return _RESPONSE_HEADERS + metadata_block(metadata)
 
 
 def status_block(code: int, message: str) -> bytes:
@@ -143,7 +144,7 @@ def metadata_block(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
     Raises:
         ValueError: A value cannot be sent.
     """
-    return write_fields(map(_field, metadata))
+    return b"".join([_written(key, value) for key, value in metadata])
 
 
 def percent_encoded(message: str) -> bytes:
@@ -151,12 +152,18 @@ def percent_encoded(message: str) -> bytes:
     return _NOT_PLAIN.sub(lambda match: f"%{match[0][0]:02X}".encode(), message.encode("utf-8", "replace"))
 
 
-def _field(metadatum: Sequence[str | bytes]) -> tuple[bytes, bytes]:
-    key, value = metadatum
-    name = key.lower().encode() if isinstance(key, str) else key
+def _written(key: str | bytes, value: str | bytes) -> bytes:
+    name, is_binary = _name(key)
     data = value.encode() if isinstance(value, str) else bytes(value)
-    if name.endswith(b"-bin"):
-        return name, base64.b64encode(data).rstrip(b"=")
-    if _NOT_PRINTABLE.search(data):
-        raise ValueError(f"metadatum {name.decode()} must be printable ASCII")
-    return name, data
+    if is_binary:
+        data = binascii.b2a_base64(data, newline=False).rstrip(b"=")
+    elif _NOT_PRINTABLE.search(data):
+        raise ValueError(f"metadatum {key!r} must be printable ASCII")
+    return name + write_text(data)
+
+
+@functools.lru_cache(maxsize=256)
+def _name(key: str | bytes) -> tuple[bytes, bool]:
+    """Return how a field begins that has this name, and whether its value is binary."""
+    name = key.lower().encode() if isinstance(key, str) else key
+    return b"\0" + write_text(name), name.endswith(b"-bin")

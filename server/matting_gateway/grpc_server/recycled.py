@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory for messages, overwritten and used again: to have it anew costs more than to receive into it."""
+"""Memory for messages that is used again: to have it anew costs more than to receive into it."""
 
 import ctypes
 import weakref
 from collections import deque
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+
+from matting_gateway.rests import Later, Rests
 
 _STEP_BYTES = 64 << 10
 _LARGEST_BYTES = 1 << 20
@@ -14,43 +16,77 @@ _LARGEST_BYTES = 1 << 20
 _Reference: TypeAlias = "weakref.ref[np.ndarray[tuple[int], np.dtype[np.uint8]]]"
 
 
+class _Piece(NamedTuple):
+    """A free piece. From `used_bytes` on it holds zeros; what is before came free at `tick`."""
+
+    memory: bytearray
+    used_bytes: int
+    tick: int
+
+
 class RecycledMemory:
     """Lends pieces of memory of up to a mebibyte; larger ones are made anew each time.
 
     Owns the pieces that are free, about `keep_bytes` at most. A piece that is lent lasts as long as
-    any view of it; with the last, whichever thread drops it, it is overwritten and free again. Lent
-    by one thread only. Invariant: what is free holds zeros, and nobody has a view of it.
+    any view of it; with the last, whichever thread drops it, it is free again. Lent by one thread only.
+    Invariants: nobody has a view of what is free; of what was in a piece nothing is left once it is lent
+    again and filled, or has been free for two ticks.
     """
 
-    def __init__(self, *, keep_bytes: int = 16 << 20) -> None:
+    def __init__(self, *, keep_bytes: int = 16 << 20, later: Later | None = None) -> None:
         self._keep_bytes = keep_bytes
-        # By their size in steps. There is no sum of them that threads could get wrong together.
-        self._free: tuple[deque[bytearray], ...] = tuple(deque() for _ in range(_LARGEST_BYTES // _STEP_BYTES + 1))
+        self._rests = Rests(self._sweep, later=later)
+        # By their size in steps, the last to come free first.
+        self._free: tuple[deque[_Piece], ...] = tuple(deque() for _ in range(_LARGEST_BYTES // _STEP_BYTES + 1))
+        # Of these. Threads can get it wrong together, and each sweep counts anew.
+        self._free_bytes = 0
         # By the identity of the reference that tells of their end: arrays have no hash.
         self._lent: dict[int, tuple[_Reference, bytearray, int]] = {}
 
     def lend(self, byte_count: int) -> memoryview:
-        """Return writable memory of so many bytes, all zero."""
+        """Return writable memory of so many bytes, to be filled before anybody reads it: it may not be empty."""
         if byte_count > _LARGEST_BYTES:
             return memoryview(bytearray(byte_count))
         steps = -(-byte_count // _STEP_BYTES)
-        free = self._free[steps]
-        memory = free.pop() if free else bytearray(steps * _STEP_BYTES)
+        try:
+            memory, used_bytes, _ = self._free[steps].pop()
+            self._free_bytes -= len(memory)
+        except IndexError:
+            memory, used_bytes = bytearray(steps * _STEP_BYTES), 0
         lent = np.frombuffer(memory, np.uint8)
+        if used_bytes > byte_count:
+            _wipe(memory, byte_count, used_bytes)
         reference = weakref.ref(lent, self._take_back)
         self._lent[id(reference)] = reference, memory, byte_count
+        self._rests.begin()
         return memoryview(lent)[:byte_count]  # type: ignore[arg-type]  # an array is a buffer
 
     def _take_back(self, dead: _Reference) -> None:
         _, memory, used_bytes = self._lent.pop(id(dead))
-        wiped = (ctypes.c_char * len(memory)).from_buffer(memory)
-        ctypes.memset(wiped, 0, used_bytes)
-        del wiped
-        if self._free_bytes() + len(memory) <= self._keep_bytes:
-            self._free[len(memory) // _STEP_BYTES].append(memory)
+        if self._free_bytes + len(memory) <= self._keep_bytes:
+            self._free_bytes += len(memory)
+            self._free[len(memory) // _STEP_BYTES].append(_Piece(memory, used_bytes, self._rests.tick))
+        else:
+            _wipe(memory, 0, used_bytes)
 
-    def _free_bytes(self) -> int:
-        return sum(steps * _STEP_BYTES * len(free) for steps, free in enumerate(self._free))
+    def _sweep(self) -> bool:
+        """Overwrite what has rested; tell whether anything is lent or has still to rest."""
+        left = bool(self._lent)
+        self._free_bytes = sum(len(free) * steps * _STEP_BYTES for steps, free in enumerate(self._free))
+        for free in self._free:
+            for _ in range(len(free)):
+                piece = free.popleft()
+                if piece.used_bytes and self._rests.rested(piece.tick):
+                    _wipe(piece.memory, 0, piece.used_bytes)
+                    piece = piece._replace(used_bytes=0)
+                left = left or bool(piece.used_bytes)
+                free.append(piece)
+        return left
 
     def __repr__(self) -> str:
-        return f"<RecycledMemory: {len(self._lent)} lent, {self._free_bytes()} bytes free>"
+        return f"<RecycledMemory: {len(self._lent)} lent, {self._free_bytes} bytes free>"
+
+
+def _wipe(memory: bytearray, start: int, end: int) -> None:
+    if end > start:
+        ctypes.memset((ctypes.c_char * (end - start)).from_buffer(memory, start), 0, end - start)

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.grpc_server.dispatch import Dispatch
 from matting_gateway.grpc_server.facts import Peer
@@ -25,6 +26,7 @@ from matting_gateway.grpc_server.metadata import (
 )
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection, OpenStream
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
@@ -52,11 +54,13 @@ class GrpcServer:
         too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
         self._limits = replace(limits, too_large_answer=too_large)
         self._dispatch = Dispatch(interceptors)
+        self._methods: dict[str, Callable[[BareCall], None]] = {}
         self._scratch = Scratch()
         self._memory = RecycledMemory()
+        self._windows = Windows(usual_bytes=limits.window_bytes, now=_loop_time)
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()
-        self._calls: set[ServerCall] = set()
+        self._calls: set[BareCall] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._all_closed = asyncio.Event()
@@ -71,6 +75,15 @@ class GrpcServer:
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """Do nothing: what protoc generates adds the same handlers as generic ones too."""
+
+    def add_method(self, method: str, serve: Callable[[BareCall], None]) -> None:
+        """Serve the calls of a method without tasks and interceptors.
+
+        Args:
+            method: As in `/package.Service/Method`, of one request and one answer.
+            serve: Told of each call; begins with `begin_without_task`, and raises nothing.
+        """
+        self._methods[method] = serve
 
     def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
         """Listen on HOST:PORT or unix:PATH, and return the port (1 for a socket). Serves from `start` on.
@@ -123,18 +136,22 @@ class GrpcServer:
 
     def _closed(self, protocol: Http2Protocol) -> None:
         self._connections.discard(protocol)
+        self._windows.forget(protocol.connection)
         if not self._connections:
             self._all_closed.set()
 
     def _opener(self, protocol: Http2Protocol) -> OpenStream:
         """Return what opens the streams of one connection. Callers send the same headers with every call."""
         heads: dict[Fields, CallHead] = {}
+        last: tuple[Fields, CallHead | None] = ((), None)
         peers: list[Peer] = []
 
         def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
+            nonlocal last
             if not peers:
                 peers.append(peer_of(protocol.transport))
-            head = heads.get(fields)
+            # The same object, as a rule: a header block that repeats is not read again.
+            head = last[1] if fields is last[0] else heads.get(fields)
             if head is None:
                 try:
                     head = read_head(fields, max_bytes=self._limits.max_header_bytes)
@@ -146,26 +163,36 @@ class GrpcServer:
                     return _Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
-            call = ServerCall(
+            last = fields, head
+            serve = self._methods.get(head.method)
+            call = (ServerCall if serve is None else BareCall)(
                 connection,
                 stream,
                 head,
                 peer=peers[0],
                 max_message_bytes=self._max_message_bytes,
                 lend=self._memory.lend,
+                windows=self._windows,
             )
             self._calls.add(call)
             self._idle.clear()
             call.add_done_callback(self._answered)
-            call.begin(asyncio.get_running_loop().create_task(self._dispatch.serve(call)))
-            return call
+            if isinstance(call, ServerCall):
+                call.begin(asyncio.get_running_loop().create_task(self._dispatch.serve(call)))
+            elif serve is not None:
+                serve(call)
+            return call.inbox
 
         return open_stream
 
-    def _answered(self, call: ServerCall) -> None:
+    def _answered(self, call: BareCall) -> None:
         self._calls.discard(call)
         if not self._calls:
             self._idle.set()
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _refusal(exc: BadMetadataError) -> bytes:

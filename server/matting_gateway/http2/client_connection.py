@@ -9,14 +9,11 @@ from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
-from matting_gateway.http2.stream import Sink, Stream
+from matting_gateway.http2.stream import Body, Sink, Stream
 from matting_gateway.http2.streams import Streams
 
 # From here on a connection takes no more requests, so that those which wait for their turn still get a number.
 _LAST_STREAM_ID = frames.MAX_STREAM_ID - (1 << 20)
-
-# A body as pieces: each a few bytes, and what follows them.
-Body = Sequence[tuple[bytes, Buffer]]
 
 
 class AnswerSink(Sink, Protocol):
@@ -139,7 +136,8 @@ class ClientConnection(Streams):
 
     def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """Take headers, interim ones that say nothing yet, or trailers (RFC 9113, 8.1)."""
-        self._sending.check_read()
+        if self._sending.unread_bytes:
+            self._sending.check_read()
         fields = self._headers.read(block, stream_id)
         stream = cast("Request | None", self._streams.get(stream_id))
         if stream is None:

@@ -8,7 +8,7 @@ from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
-from matting_gateway.http2.stream import Sink, Stream
+from matting_gateway.http2.stream import Body, Message, Sink, Stream
 from matting_gateway.http2.streams import Streams
 
 OpenStream = Callable[["Connection", Stream, Fields], Sink]
@@ -67,26 +67,32 @@ class Connection(Streams):
         stream: Stream,
         *,
         headers: bytes = b"",
-        message: tuple[bytes, Buffer] | None = None,
+        body: Body = (),
         trailers: bytes = b"",
         on_sent: Callable[[], None] | None = None,
+        borrowed: bool = False,
     ) -> None:
-        """Send header block, one message and trailers of a stream, each if given; on a closed stream nothing.
+        """Send header block, a piece of the body and trailers of a stream, each if given; on a closed stream nothing.
 
-        `on_sent` is called once all of it has been written, and not if the stream is lost before.
+        `on_sent` is called once all of it has been written, and not if the stream is lost before. Of a body that is
+        `borrowed`, what the peer does not let us send at once is copied, as its memory is wanted elsewhere.
         """
         if stream.closed:
             return
         sending = self._sending
         if headers:
             sending.headers(stream, headers)
-        if message is not None:
-            sending.body(stream, *message)
+        for prefix, data in body:
+            sending.body(stream, prefix, data)
         if trailers:
             sending.headers(stream, trailers, last=True)
         if on_sent is not None:
             stream.unsent.append(on_sent)
         sending.pump(stream)
+        if borrowed:
+            for part in stream.unsent:
+                if isinstance(part, Message):
+                    part.keep()
 
     # --- for the way in ---------------------------------------------------------------------
 
@@ -98,7 +104,8 @@ class Connection(Streams):
 
     def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         """Open a stream, or end one by its trailers."""
-        self._sending.check_read()
+        if self._sending.unread_bytes:
+            self._sending.check_read()
         fields = self._headers.read(block, stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None:
@@ -123,7 +130,7 @@ class Connection(Streams):
     def _begin(self, stream_id: int, fields: Fields, *, ended: bool) -> None:
         stream = Stream(
             stream_id,
-            receivable_bytes=self._limits.window_bytes,
+            receivable_bytes=self._window_bytes,
             sendable_bytes=self._sending.stream_window_bytes,
             remote_ended=ended,
         )

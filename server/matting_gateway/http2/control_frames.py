@@ -22,6 +22,8 @@ class ControlEvents(Protocol):
 
     def settings_came(self) -> None: ...
 
+    def settings_acknowledged(self) -> None: ...
+
     def went_away(self, last_stream_id: int, code: int) -> None: ...
 
 
@@ -68,8 +70,7 @@ class ControlFrames:
         Raises:
             ConnectionFault: It is not what HTTP/2 allows, or there are too many.
         """
-        if kind != frames.WINDOW_UPDATE:  # answers that are read make as many of them as there are bytes
-            self._patience.spend()
+        self._patience.spend()
         act = self._kinds.get(kind)
         if act is not None:
             act(flags, stream_id, payload)
@@ -91,6 +92,7 @@ class ControlFrames:
         _check_connection(stream_id)
         if flags & frames.ACK:
             _check_length(payload, 0)
+            self._events.settings_acknowledged()
             return
         if len(payload) % 6:
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
@@ -120,9 +122,15 @@ class ControlFrames:
         if not flags & frames.ACK:
             self._sending.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
-    def _on_window_update(self, _flags: int, stream_id: int, payload: bytes) -> None:
-        _check_length(payload, 4)
-        byte_count = frames.read_number(payload)
+    def _on_window_update(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
+        raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a control frame of a wrong length")
+
+    def window_came(self, stream_id: int, byte_count: int) -> None:
+        """Count a WINDOW_UPDATE. Nobody's patience is spent: answers that are read make as many as there are bytes.
+
+        Raises:
+            ConnectionFault: It is not what HTTP/2 allows.
+        """
         if not byte_count:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
         if not stream_id:

@@ -6,6 +6,7 @@ from typing import Final
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
+NUMBER_BYTES: Final = 4
 MAX_WINDOW_BYTES: Final = 2**31 - 1
 MAX_STREAM_ID: Final = 2**31 - 1
 DEFAULT_WINDOW_BYTES: Final = 65_535
@@ -46,7 +47,8 @@ def head(kind: int, flags: int, stream_id: int, length_bytes: int) -> bytes:
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """Return a whole frame."""
-    return head(kind, flags, stream_id, len(payload)) + payload
+    length_bytes = len(payload)
+    return _HEADER.pack(length_bytes >> 8, length_bytes & 0xFF, kind, flags, stream_id) + payload
 
 
 def settings(values: dict[int, int]) -> bytes:
@@ -74,7 +76,7 @@ def goaway(last_stream_id: int, code: int, text: str = "") -> bytes:
     return frame(GOAWAY, 0, 0, _NUMBER.pack(last_stream_id) + _NUMBER.pack(code) + text.encode())
 
 
-def read_number(payload: bytes) -> int:
-    """Return the number of four bytes, without its reserved bit."""
-    value: int = _NUMBER.unpack(payload)[0]
+def read_number(data: bytes | memoryview, at: int = 0) -> int:
+    """Return the number of the four bytes at `at`, without its reserved bit."""
+    value: int = _NUMBER.unpack_from(data, at)[0]
     return value & _STREAM_BITS

@@ -54,18 +54,18 @@ class HeaderBlockReader:
 
 def write_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a block of literals without indexing, so that no table of the peer's holds what they say."""
-    return b"".join(b"\0" + _length(name) + name + _length(value) + value for name, value in fields)
+    return b"".join([b"\0" + write_text(name) + write_text(value) for name, value in fields])
 
 
-def _length(text: bytes) -> bytes:
-    """Return the length as an integer with a prefix of seven bits (RFC 7541, 5.1)."""
+def write_text(text: bytes) -> bytes:
+    """Return a text after its length, an integer with a prefix of seven bits (RFC 7541, 5.1 and 5.2)."""
     rest = len(text)
     if rest < 0x7F:
-        return bytes((rest,))
+        return rest.to_bytes(1, "big") + text
     encoded = bytearray((0x7F,))
     rest -= 0x7F
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
         rest >>= 7
     encoded.append(rest)
-    return bytes(encoded)
+    return bytes(encoded) + text

@@ -13,7 +13,9 @@ from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.streams import Streams
 
 SCRATCH_BYTES = 64 << 10
-_ZEROS = bytes(SCRATCH_BYTES)
+# Headers and the beginning of a body, but little of it: what comes here is copied once more.
+_HEAD_BYTES = 2 << 10
+_ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
 
 
@@ -26,6 +28,7 @@ class Scratch:
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(SCRATCH_BYTES))
+        self.head = self.view[:_HEAD_BYTES]
 
     def wipe(self, byte_count: int) -> None:
         self.view[:byte_count] = _ZEROS[:byte_count]
@@ -69,14 +72,17 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._on_opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        room = self.connection.receiving.room()
+        receiving = self.connection.receiving
+        room = receiving.room()
         self._in_place = room is not None
-        return self._scratch.view if room is None else room
+        if room is not None:
+            return room
+        return self._scratch.head if receiving.large_bodies and not receiving.body_bytes else self._scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         try:
-            if self._closing or self._deaf:
+            if self._deaf:
                 return  # what TLS had taken before: nobody is there for it
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
@@ -96,6 +102,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._deaf = True
         self.connection.end("the connection is gone")
         self._scratch.wipe(SCRATCH_BYTES)  # a transport that failed hands over nothing of what it has read
         self._on_closed(self)
@@ -141,6 +148,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         if self.transport is not None and not self._closing:
             self._set_timer(_LAST_WORDS_S, self._abort)
             self.connection.flush()
+            self._deaf = True
             self.transport.close()
 
     # --- timers -----------------------------------------------------------------------------
@@ -173,6 +181,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             self._abort()
 
     def _abort(self) -> None:
+        self._deaf = True
         if self.transport is not None:
             self.transport.abort()
 

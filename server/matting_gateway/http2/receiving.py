@@ -14,6 +14,7 @@ _MAX_CONTINUATIONS = 16
 _MAX_AROUND_BLOCK_BYTES = 261
 # Less than that is not worth a read of its own.
 _IN_PLACE_BYTES = 16_384
+_LARGE_BYTES = 32_768
 
 
 class Events(Protocol):
@@ -24,6 +25,8 @@ class Events(Protocol):
     def body_ended(self, stream: Stream) -> None: ...
 
     def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None: ...
+
+    def window_came(self, stream_id: int, byte_count: int) -> None: ...
 
     def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None: ...
 
@@ -51,7 +54,9 @@ class Receiving:
         self.greeted = False  # whether the peer has introduced itself as one that speaks HTTP/2
         self._rest = b""
         self._stream: Stream | None = None
-        self._body_bytes = 0  # of the DATA frame that is coming
+        self.body_bytes = 0  # of the DATA frame that is coming
+        # Whether the next one is probably large, and should be received in place from as early on as possible.
+        self.large_bodies = False
         self._padding_bytes = 0
         self._body_ends = False
         self._block = bytearray()
@@ -63,18 +68,18 @@ class Receiving:
 
     def room(self) -> memoryview | None:
         """Return where the next bytes from the socket may be written, nothing but body; None: `take` them."""
-        if self._body_bytes < _IN_PLACE_BYTES or self._stream is None or self._stream.sink is None:
+        if self.body_bytes < _IN_PLACE_BYTES or self._stream is None or self._stream.sink is None:
             return None
         room = self._stream.sink.room()
-        return None if room is None else room[: self._body_bytes]
+        return None if room is None else room[: self.body_bytes]
 
     def wrote(self, byte_count: int) -> None:
         """Tell that so many bytes were written to `room()`."""
-        self._body_bytes -= byte_count
+        self.body_bytes -= byte_count
         stream = self._stream
         if stream is not None and stream.sink is not None:
             stream.sink.wrote(byte_count)
-        if not self._body_bytes and not self._padding_bytes:
+        if not self.body_bytes and not self._padding_bytes:
             self._data_is_whole()
 
     # --- everything else --------------------------------------------------------------------
@@ -89,8 +94,12 @@ class Receiving:
             data = memoryview(self._rest + bytes(data))
             self._rest = b""
         at = self._greet(data) if self._greeting else 0
-        while at < len(data):
-            taken = self._take_body(data, at) if self._body_bytes or self._padding_bytes else self._take_frame(data, at)
+        end = len(data)
+        while at < end:
+            if self.body_bytes or self._padding_bytes:
+                at += self._take_body(data, at)
+                continue
+            taken = self._take_frame(data, at, end - at)
             if not taken:
                 self._rest = bytes(data[at:])
                 return
@@ -105,14 +114,14 @@ class Receiving:
         return size
 
     def _take_body(self, data: memoryview, at: int) -> int:
-        size = min(self._body_bytes, len(data) - at)
+        size = min(self.body_bytes, len(data) - at)
         if size:
-            self._body_bytes -= size
+            self.body_bytes -= size
             stream = self._stream
             if stream is not None and stream.sink is not None:
                 stream.sink.feed(data[at : at + size])
         padding = min(self._padding_bytes, len(data) - at - size)
-        if not self._body_bytes:
+        if not self.body_bytes:
             self._padding_bytes -= padding
             if not self._padding_bytes:
                 self._data_is_whole()
@@ -123,18 +132,21 @@ class Receiving:
         if stream is not None and self._body_ends:
             self._events.body_ended(stream)
 
-    def _take_frame(self, data: memoryview, at: int) -> int:
-        """Take one frame, of DATA the beginning; return its bytes, or 0 where some are missing."""
-        left = len(data) - at
+    def _take_frame(self, data: memoryview, at: int, left: int) -> int:
+        """Take one frame, of DATA the beginning; return its bytes, or 0 where some of the `left` ones are missing."""
         if left < frames.HEADER_BYTES:
             return 0
         length, kind, flags, stream_id = frames.read_header(data, at)
-        self._check(length, kind, stream_id)
+        if length > _MAX_CONTROL_BYTES or not self.greeted or self._block_stream_id or kind == frames.CONTINUATION:
+            self._check(length, kind, stream_id)
         if kind == frames.DATA:
             return self._begin_data(data, at, length, flags, stream_id)
         size = frames.HEADER_BYTES + length
         if left < size:
             return 0
+        if kind == frames.WINDOW_UPDATE and length == frames.NUMBER_BYTES:
+            self._events.window_came(stream_id, frames.read_number(data, at + frames.HEADER_BYTES))
+            return size
         payload = bytes(data[at + frames.HEADER_BYTES : at + size])
         if kind == frames.HEADERS:
             self._begin_block(flags, stream_id, payload)
@@ -168,13 +180,14 @@ class Receiving:
                 raise ConnectionFault(frames.PROTOCOL_ERROR, "more padding than payload")
         ends = bool(flags & frames.END_STREAM)
         around = padding + taken - frames.HEADER_BYTES
-        self._body_bytes = length - around
+        self.body_bytes = length - around
+        self.large_bodies = length >= _LARGE_BYTES
         self._padding_bytes = padding
         self._body_ends = ends
         self._stream = self._events.data_comes(
-            stream_id, length, padding_bytes=around, empty=not self._body_bytes and not ends
+            stream_id, length, padding_bytes=around, empty=not self.body_bytes and not ends
         )
-        if not self._body_bytes and not padding:
+        if not self.body_bytes and not padding:
             self._data_is_whole()
         return taken
 

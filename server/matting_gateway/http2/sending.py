@@ -44,7 +44,7 @@ class Sending:
         self._window_bytes = frames.DEFAULT_WINDOW_BYTES
         self._waiting: dict[Stream, None] = {}
         self._paused = False
-        self._unread_bytes = 0  # of control frames, since the transport paused
+        self.unread_bytes = 0  # of control frames, since the transport paused
         self._out: list[Buffer] = []
         self._scheduled = False
 
@@ -67,7 +67,7 @@ class Sending:
     def control(self, frame: bytes) -> None:
         """Send a frame that no window bounds."""
         if self._paused:
-            self._unread_bytes += len(frame)
+            self.unread_bytes += len(frame)
         self._out.append(frame)
         self._flush_soon()
 
@@ -77,7 +77,7 @@ class Sending:
         Raises:
             ConnectionFault: It does not, and too many control frames wait for it.
         """
-        if self._unread_bytes > _MAX_UNREAD_BYTES:
+        if self.unread_bytes > _MAX_UNREAD_BYTES:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "answers to control frames are not read")
 
     def headers(self, stream: Stream, block: bytes, *, last: bool = False) -> None:
@@ -184,7 +184,7 @@ class Sending:
 
     def resume(self) -> None:
         self._paused = False
-        self._unread_bytes = 0
+        self.unread_bytes = 0
         self._pump_waiting()
 
     def forget(self, stream: Stream) -> None:

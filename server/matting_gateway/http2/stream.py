@@ -2,10 +2,13 @@
 """One stream: what of its body came, what of its answer has still to go."""
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from matting_gateway.domain import Buffer
+
+# A body, or a part of one, as pieces: each a few bytes, and what follows them.
+Body: TypeAlias = Sequence[tuple[bytes, Buffer]]
 
 
 class Sink(Protocol):
@@ -51,13 +54,17 @@ class Message:
         self.prefix, self.view = prefix[byte_count:], view[rest:]
         return prefix[:byte_count], view[:rest]
 
+    def keep(self) -> None:
+        """Have memory of its own for what is left: whose it looks at is wanted elsewhere."""
+        self.view = memoryview(bytes(self.view))
+
 
 class Stream:
     """The state of one stream.
 
     Owned by its connection, which alone changes it. `receivable_bytes` is what the peer may still
-    send, `sendable_bytes` what we may. `unsent` holds in order frames (bytes), messages, and whom
-    to tell that what was before has been written.
+    send, `wanted_bytes` how much of it is waited for, `sendable_bytes` what we may send. `unsent` holds in order
+    frames (bytes), messages, and whom to tell that what was before has been written.
     Invariant: the stream is among its connection's exactly while it is not `closed`.
     """
 
@@ -70,11 +77,13 @@ class Stream:
         "sendable_bytes",
         "sink",
         "unsent",
+        "wanted_bytes",
     )
 
     def __init__(self, stream_id: int, *, receivable_bytes: int, sendable_bytes: int, remote_ended: bool) -> None:
         self.id = stream_id
         self.receivable_bytes = receivable_bytes
+        self.wanted_bytes = 0
         self.sendable_bytes = sendable_bytes
         self.remote_ended = remote_ended
         self.sink: Sink | None = None

@@ -2,6 +2,7 @@
 """The streams of one connection, and what client and server do alike with them. No I/O and no clock of its own."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from matting_gateway.domain import Buffer
@@ -48,6 +49,9 @@ class Streams(ABC):
         self._headers = HeaderBlockReader(block_bytes)
         self._sending = Sending(write=write, soon=soon, on_all_sent=self._all_sent)
         self._receivable_bytes = frames.MAX_WINDOW_BYTES
+        # Of a new stream, as the peer knows it, and the changes that it has not acknowledged yet.
+        self._window_bytes = limits.window_bytes
+        self._resizes: deque[int] = deque((limits.window_bytes,))
         self.receiving = Receiving(
             self, max_frame_bytes=limits.max_frame_bytes, max_block_bytes=block_bytes, preface=preface
         )
@@ -116,8 +120,25 @@ class Streams(ABC):
             self._sending.control(frames.rst_stream(stream.id, code))
             self._close(stream)
 
+    def resize_window(self, byte_count: int) -> None:
+        """Let each stream send so many bytes before anybody reads them, as soon as the peer has taken note."""
+        self._resizes.append(byte_count)
+        self._sending.control(frames.settings({frames.INITIAL_WINDOW_SIZE: byte_count}))
+
+    def settings_acknowledged(self) -> None:
+        """Apply what the peer has taken note of to the streams that are open (RFC 9113, 6.9.2)."""
+        if not self._resizes:
+            return
+        change = self._resizes[0] - self._window_bytes
+        self._window_bytes = self._resizes.popleft()
+        for stream in self._streams.values() if change else ():
+            stream.receivable_bytes += change
+            if stream.wanted_bytes > 0:
+                self.let_send(stream, stream.wanted_bytes)
+
     def let_send(self, stream: Stream, byte_count: int) -> None:
         """Let the peer send at least so many bytes more on a stream, and then at least its first window."""
+        stream.wanted_bytes = byte_count
         if byte_count > stream.receivable_bytes and not stream.closed and not stream.remote_ended:
             window_bytes = min(max(byte_count, self._limits.window_bytes), frames.MAX_WINDOW_BYTES)
             self._give(stream, window_bytes - stream.receivable_bytes)
@@ -133,7 +154,8 @@ class Streams(ABC):
 
         Padding counts in windows, but is nothing that anybody reads, so it is given back at once (RFC 9113, 6.9.1).
         """
-        self._sending.check_read()
+        if self._sending.unread_bytes:
+            self._sending.check_read()
         self._receivable_bytes -= length_bytes
         if self._receivable_bytes < frames.MAX_WINDOW_BYTES // 2:
             more = frames.MAX_WINDOW_BYTES - self._receivable_bytes
@@ -148,6 +170,7 @@ class Streams(ABC):
         if stream.remote_ended:
             raise ConnectionFault(frames.STREAM_CLOSED, "DATA after the end of its stream")
         stream.receivable_bytes -= length_bytes
+        stream.wanted_bytes -= length_bytes
         if stream.receivable_bytes < 0:
             raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
         if padding_bytes:
@@ -160,9 +183,16 @@ class Streams(ABC):
     @abstractmethod
     def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None: ...
 
+    def window_came(self, stream_id: int, byte_count: int) -> None:
+        """Take a WINDOW_UPDATE."""
+        if self._sending.unread_bytes:
+            self._sending.check_read()
+        self._control.window_came(stream_id, byte_count)
+
     def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Take a frame that is neither DATA nor headers."""
-        self._sending.check_read()
+        if self._sending.unread_bytes:
+            self._sending.check_read()
         self._control.came(kind, flags, stream_id, payload)
 
     @abstractmethod

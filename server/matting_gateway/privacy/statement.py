@@ -121,7 +121,8 @@ def _memory(facts: PolicyFacts) -> Iterator[Statement]:
     ours = all(backend.ours for backend in facts.backends)
     yield Statement(
         "memory.scrubbing",
-        "Memory that held an image is overwritten, or given back to the operating system, when it is freed"
+        "Memory that held an image is overwritten, or given back to the operating system, when it is freed, and within"
+        " a second where it is kept for the next image"
         f"{'.' if ours else '; what inference servers run by others do with theirs is not known.'}"
         if hardening.freed_memory_scrubbed
         else "Memory that held an image is freed, but not overwritten.",

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of the call being served; set by the boundary, read by the handlers."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -60,26 +59,48 @@ class Call:
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.request_id}>"
 
-    @contextlib.contextmanager
-    def holding(self, permit: Permit) -> Iterator[Permit]:
-        """Hold an image under a permit; on leaving, the permit is released and the time recorded."""
-        since_s = self._clock.now()
+    def holding(self, permit: Permit) -> "Hold":
+        """Hold an image under a permit from now on, until the hold is ended or its block is left."""
         self._holding_count += 1
-        try:
-            with permit:
-                yield permit
-        finally:
-            self._holding_count -= 1
-            held_s = self._clock.now() - since_s
-            self.held_s = max(self.held_s, held_s)
-            self._metrics.residency_seconds.observe(held_s)
+        return Hold(self, permit, self._clock.now())
+
+    def held(self, since_s: float) -> None:
+        """Note the end of a hold."""
+        self._holding_count -= 1
+        held_s = self._clock.now() - since_s
+        self.held_s = max(self.held_s, held_s)
+        self._metrics.residency_seconds.observe(held_s)
 
     def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return the request id and the receipt, as the call stands now."""
         receipt = pb.DataReceipt(
-            call_id=self.request_id, held_duration=duration(self.held_s), released=self._holding_count == 0
+            call_id=self.request_id, held_duration=duration(self.held_s), released=not self._holding_count
         )
         return ((REQUEST_ID_KEY, self.request_id), (RECEIPT_KEY, receipt.SerializeToString()))
+
+
+class Hold:
+    """An image held under a permit; ending it twice is harmless."""
+
+    __slots__ = ("_call", "_permit", "_since_s")
+
+    def __init__(self, call: Call, permit: Permit, since_s: float) -> None:
+        self._call: Call | None = call
+        self._permit = permit
+        self._since_s = since_s
+
+    def end(self) -> None:
+        """Release the permit, and record the time."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._permit.release()
+            call.held(self._since_s)
+
+    def __enter__(self) -> Permit:
+        return self._permit
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
 
 
 _CURRENT: ContextVar[Call] = ContextVar("matting_gateway_call")

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from matting_gateway.rpc.call import Call
-from matting_gateway.rpc.interceptors import CallEnd
+from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import CallRecord, Logs, pixel_bucket, short_peer
 
 

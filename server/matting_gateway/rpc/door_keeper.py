@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may call which service: health is open, everything else asks for credentials once tenants are configured."""
 
-from typing import Any
-
-import grpc
-
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.errors import PermissionDeniedError
 from matting_gateway.rpc.authenticate import authenticate
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.server import HEALTH_SERVICE, REFLECTION_SERVICE
+from matting_gateway.rpc.visit import Context
 
 _HEALTH = f"/{HEALTH_SERVICE}/"
 _REFLECTION = f"/{REFLECTION_SERVICE}/"
@@ -27,7 +24,7 @@ class DoorKeeper:
         """Whether a method answers while the gateway starts and drains."""
         return method.startswith((_HEALTH, _REFLECTION))
 
-    def admit(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def admit(self, call: Call, context: Context) -> None:
         """Say who calls.
 
         Raises:

@@ -17,13 +17,14 @@ from matting_gateway.privacy.sweeper import Sweeper
 from matting_gateway.rpc.call_log import log_bug, log_end
 from matting_gateway.rpc.door_keeper import DoorKeeper
 from matting_gateway.rpc.health import Health
-from matting_gateway.rpc.interceptors import CallBoundary, CallEnd
+from matting_gateway.rpc.interceptors import CallBoundary
 from matting_gateway.rpc.matting_service import SERVICE, MattingService
+from matting_gateway.rpc.open_inference import INFER_METHOD, OpenInference
 from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
-from matting_gateway.rpc.open_inference import OpenInference
 from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.server import add_reflection, make_server
+from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
@@ -102,12 +103,14 @@ class Doors:
                 gate=rooms.gate,
                 tenants=rooms.tenants,
                 draining=draining,
+                visit=self.boundary.visit,
                 on_bug=log_bug(rooms.logs),
                 clock=rooms.clock,
                 metrics=rooms.metrics,
                 settings=settings,
                 client_shared_memory=client_shared_memory,
             )
+            self.server.add_method(INFER_METHOD, self._tensors.serve)
             self.server.add_generic_rpc_handlers((self._tensors.handlers(),))
             self.services.append(TENSOR_SERVICE)
         self.health = Health(())

@@ -2,10 +2,7 @@
 """The story of one request for tensors: from the message as it came to the message that answers it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
 
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
@@ -23,17 +20,18 @@ from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_wire import (
     InferHeader,
-    InferRequest,
     InferResponse,
     RequestReader,
     ResponseWriter,
     release,
 )
+from matting_gateway.rpc.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.model_statistics import ModelStatistics, RequestTimes
 from matting_gateway.rpc.passed_on import affinity_of, own_words
 from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_model
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.telemetry.series import CounterSeries
 from matting_gateway.triton.failures import ModelFailedError
 from matting_gateway.triton.infer_messages import Place
 from matting_gateway.triton.pool import Pool
@@ -47,35 +45,6 @@ _OUTCOMES = {
     Code.NOT_FOUND: "rejected",
     Code.PERMISSION_DENIED: "rejected",
 }
-
-
-class Queue(Protocol):
-    """The scheduler as the tensor door needs it; `coming` is entered while a body is received."""
-
-    @property
-    def coming(self) -> AbstractContextManager[None]: ...
-
-    def submit(self, job: Job) -> asyncio.Future[JobResult]: ...
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Arrived:
-    """A request read: the message as it came, and what it says."""
-
-    message: Buffer
-    request: InferRequest
-    contract: ModelContract
-    started_s: float
-
-    @property
-    def header(self) -> InferHeader:
-        return self.request.header
-
-    @property
-    def only_the_model_understands(self) -> bool:
-        """Whether the request cannot share a batch, and is passed on as it is."""
-        header = self.header
-        return self.contract.stateful or header.extra or bool(header.parameters.keys() - tensor_limits.UNDERSTOOD)
 
 
 class InferService:
@@ -104,7 +73,9 @@ class InferService:
         self._statistics = statistics
         self._clock = clock
         self._images = metrics.images
-        self._residency = Timeouts(max_residency_s)
+        # Bound once: models and tenants are few.
+        self._series: dict[tuple[str, str, str], CounterSeries] = {}
+        self.residency = Timeouts(max_residency_s)
         self._reader = RequestReader()
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
@@ -126,60 +97,88 @@ class InferService:
         return Arrived(message, request, self._contract(header), started_s)
 
     async def answer(self, arrived: Arrived, call: Call, deadline_s: float) -> list[Buffer]:
-        """Return the response in pieces.
+        """Return the response in pieces: for who serves a request in a task.
 
         Raises:
             GatewayError: Whatever the caller must be told.
         """
-        header = arrived.header
-        rows = max(1, header.inputs[0].shape[0]) if header.inputs and header.inputs[0].shape else 1
-        with (
-            self._outcome(arrived, call, rows, deadline_s),
-            self._tenants.hold_bytes(call.tenant, len(arrived.message)),
-        ):
-            if arrived.contract.decoupled:
-                raise OptionUnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
-            own_s = tensor_limits.timeout_s(header)
-            if own_s is not None:
-                deadline_s = (
-                    arrived.started_s + own_s if not call.has_deadline else min(deadline_s, arrived.started_s + own_s)
-                )
-            try:
-                with self._residency.block():
-                    if arrived.only_the_model_understands:
-                        return [await self._pass_on(arrived, deadline_s)]
-                    return await self._batched(arrived, call, deadline_s)
-            except TimeoutError as exc:
-                text = f"No tensor is held for longer than {self._residency.seconds:g} s."
-                raise ResidencyExceededError(text) from exc
-
-    async def _batched(self, arrived: Arrived, call: Call, deadline_s: float) -> list[Buffer]:
-        header, tenant = arrived.header, call.tenant.name
-        tensor_plan = self._plan(header, arrived.contract)
-        for place in tensor_plan.places.values():
-            self._memory.check(tenant, place)
-        tensors = gather(tensor_plan, arrived.request, lambda place: self._memory.read(tenant, place))
-        priority = tensor_limits.priority(header)
-        job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant)
-        submitted_s = self._clock.now()
         try:
-            result = await self._queue.submit(job)
-        except ModelFailedError as exc:
-            raise own_words(exc) from exc
-        answered_s = self._clock.now()
-        release(tensor.data for tensor in tensors)
-        call.queue_s, call.inference_s = result.queue_s, result.inference_s
-        pieces = self._respond(result, header, tensor_plan.places, tenant)
-        version = result.version or arrived.contract.versions[0]
-        times = RequestTimes(
-            submitted_s - arrived.started_s, result.queue_s, result.inference_s, self._clock.now() - answered_s
-        )
-        self._statistics.succeeded(result.model, version, times)
+            with self._tenants.hold_bytes(call.tenant, len(arrived.message)):
+                deadline_s = self.deadline_s(arrived, call, deadline_s)
+                try:
+                    with self.residency.block():
+                        if arrived.only_the_model_understands:
+                            pieces: list[Buffer] = [await self.pass_on(arrived, deadline_s)]
+                        else:
+                            work = self.work(arrived, call, deadline_s)
+                            pieces = self.respond(work, call, await self._result(work))
+                except TimeoutError as exc:
+                    raise self.held_too_long() from exc
+            self.answered(arrived, call, deadline_s)
+        except (Exception, asyncio.CancelledError) as exc:
+            self.failed(arrived, call, exc)
+            raise
         return pieces
 
-    def _respond(
-        self, result: JobResult, header: InferHeader, places: Mapping[str, Place], tenant: str
-    ) -> list[Buffer]:
+    async def _result(self, work: Work) -> JobResult:
+        try:
+            return await self._queue.submit(work.job)
+        except ModelFailedError as exc:
+            raise own_words(exc) from exc
+
+    def deadline_s(self, arrived: Arrived, call: Call, deadline_s: float) -> float:
+        """Return the deadline of a request: the call's, or its own where that is earlier.
+
+        Raises:
+            TensorInvalidError: Its own is none.
+            OptionUnsupportedError: The model gives several answers to a request.
+        """
+        if arrived.contract.decoupled:
+            raise OptionUnsupportedError("ModelInfer RPC doesn't support models with decoupled transaction policy")
+        own_s = tensor_limits.timeout_s(arrived.request.header)
+        if own_s is None:
+            return deadline_s
+        return min(deadline_s, arrived.started_s + own_s) if call.has_deadline else arrived.started_s + own_s
+
+    def work(self, arrived: Arrived, call: Call, deadline_s: float) -> Work:
+        """Return the job that a request amounts to.
+
+        Raises:
+            GatewayError: The request is not what the model takes.
+        """
+        request, tenant = arrived.request, call.tenant.name
+        tensor_plan = self._plan(request.header, arrived.contract)
+        for place in tensor_plan.places.values():
+            self._memory.check(tenant, place)
+        tensors = gather(tensor_plan, request, lambda place: self._memory.read(tenant, place))
+        priority = tensor_limits.priority(request.header)
+        job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant)
+        return Work(arrived, tensor_plan, job, self._clock.now())
+
+    def respond(self, work: Work, call: Call, result: JobResult) -> list[Buffer]:
+        """Return the response in pieces, and let go of the request.
+
+        Raises:
+            GatewayError: The answer does not fit where the caller wants it.
+        """
+        answered_s = self._clock.now()
+        arrived = work.arrived
+        release(tensor.data for tensor in work.job.inputs)
+        call.queue_s, call.inference_s = result.queue_s, result.inference_s
+        pieces = self._pieces(result, arrived.request.header, work.plan.places, call.tenant.name)
+        self._statistics.succeeded(
+            result.model,
+            result.version or arrived.contract.versions[0],
+            RequestTimes(
+                work.submitted_s - arrived.started_s,
+                result.queue_s,
+                result.inference_s,
+                self._clock.now() - answered_s,
+            ),
+        )
+        return pieces
+
+    def _pieces(self, result: JobResult, header: InferHeader, places: Mapping[str, Place], tenant: str) -> list[Buffer]:
         if not result.outputs:
             raise InternalError("The model gave no output.")
         for output in result.outputs:
@@ -189,7 +188,12 @@ class InferService:
         final = bool(header.parameters.get("triton_enable_empty_final_response", False))
         return self._writer.write(InferResponse(result.model, result.version, header.id, result.outputs, places, final))
 
-    async def _pass_on(self, arrived: Arrived, deadline_s: float) -> bytes:
+    async def pass_on(self, arrived: Arrived, deadline_s: float) -> bytes:
+        """Have the model's own server answer, and return the response as it came.
+
+        Raises:
+            GatewayError: It failed, or the request cannot be passed on.
+        """
         header = arrived.header
         if any(place is not None for place in (*(i.place for i in header.inputs), *(o.place for o in header.outputs))):
             raise OptionUnsupportedError(
@@ -229,20 +233,28 @@ class InferService:
             self._plans[id(header)] = (header, contract, made)
         return made
 
-    @contextmanager
-    def _outcome(self, arrived: Arrived, call: Call, rows: int, deadline_s: float) -> Iterator[None]:
-        """Count the rows by what becomes of them."""
-        outcome = "error"
-        try:
-            yield
-            outcome = "ok" if self._clock.now() <= deadline_s else "late"
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except GatewayError as exc:
-            outcome = _OUTCOMES.get(exc.code, "error")
+    def answered(self, arrived: Arrived, call: Call, deadline_s: float) -> None:
+        """Count the rows of a request that is answered."""
+        self._count(arrived, call, "ok" if self._clock.now() <= deadline_s else "late")
+
+    def failed(self, arrived: Arrived, call: Call, exc: BaseException) -> None:
+        """Count the rows of a request by why it is not answered."""
+        if isinstance(exc, GatewayError):
             version = arrived.header.version or arrived.contract.versions[0]
             self._statistics.failed(arrived.header.model, version, self._clock.now() - arrived.started_s)
-            raise
-        finally:
-            self._images.labels(arrived.contract.name, outcome, call.tenant.name).inc(rows)
+            self._count(arrived, call, _OUTCOMES.get(exc.code, "error"))
+        else:
+            self._count(arrived, call, "cancelled" if isinstance(exc, asyncio.CancelledError) else "error")
+
+    def held_too_long(self) -> ResidencyExceededError:
+        """Return what to tell a caller whose request was held for as long as any may be."""
+        return ResidencyExceededError(f"No tensor is held for longer than {self.residency.seconds:g} s.")
+
+    def _count(self, arrived: Arrived, call: Call, outcome: str) -> None:
+        header = arrived.request.header
+        rows = max(1, header.inputs[0].shape[0]) if header.inputs and header.inputs[0].shape else 1
+        key = (arrived.contract.name, outcome, call.tenant.name)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._images.labels(*key)
+        series.inc(rows)

@@ -17,8 +17,9 @@ from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, DrainingError, GatewayError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call
-from matting_gateway.rpc.infer_service import Arrived, InferService
+from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_wire import join_and_release
+from matting_gateway.rpc.infer_work import Arrived
 from matting_gateway.rpc.passed_on import affinity_of
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.reception import StreamReception

@@ -8,7 +8,7 @@ so that both always agree on what a message says.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from matting_gateway.domain import Buffer, Tensor
 from matting_gateway.errors import TensorInvalidError
 from matting_gateway.triton import wire
-from matting_gateway.triton.header_cache import HeaderCache
+from matting_gateway.triton.header_cache import MAX_HEADER_BYTES, HeaderCache
 from matting_gateway.triton.infer_messages import (
     BYTE_SIZE,
     OFFSET,
@@ -68,19 +68,32 @@ class InferHeader:
     message: service_pb2.ModelInferRequest | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A request: its header, and its raw contents as views of what arrived."""
 
     header: InferHeader
     contents: tuple[memoryview, ...]
 
 
+class _Repeated(NamedTuple):
+    """How messages of one length have begun, up to the one raw content that all the rest of them was."""
+
+    prefix: bytes
+    header: InferHeader
+
+
 class RequestReader:
-    """Reads ModelInferRequests; owns the memory of repeated headers."""
+    """Reads ModelInferRequests.
+
+    Owns the memory of repeated headers, and of how messages began, by their length. Invariant: a message
+    that begins like one before it and is as long says the same, as all that follows is one content.
+    """
+
+    _MAX_COUNT = 256
 
     def __init__(self) -> None:
-        self._headers = HeaderCache(_parse_header, keep=lambda header: header.message is None)
+        self._headers = HeaderCache(_parse_header, keep=_is_kept)
+        self._repeated: dict[int, _Repeated] = {}
 
     def read(self, message: Buffer) -> InferRequest:
         """Read one.
@@ -88,16 +101,38 @@ class RequestReader:
         Raises:
             TensorInvalidError: The bytes are no such message.
         """
+        view = memoryview(message)
+        size = len(view)
+        known = self._repeated.get(size)
+        if known is not None and view[: len(known.prefix)] == known.prefix:
+            return InferRequest(known.header, (view[len(known.prefix) :],))
         try:
             cut = wire.cut(message, RAW_INPUT_FIELD)
             if cut is not None:
-                return InferRequest(self._headers(cut.rest), cut.contents)
+                request = InferRequest(self._headers(cut.rest), cut.contents)
+                self._remember(view, cut.rest, request)
+                return request
             whole = service_pb2.ModelInferRequest.FromString(message)
             raws = tuple(memoryview(raw) for raw in whole.raw_input_contents)
             del whole.raw_input_contents[:]
             return InferRequest(_header_of(whole), raws)
         except DecodeError as exc:
             raise TensorInvalidError("The message is no inference.ModelInferRequest: protobuf cannot read it.") from exc
+
+    def _remember(self, message: memoryview, rest: bytes, request: InferRequest) -> None:
+        """Remember how a message began whose last field is its one raw content."""
+        if len(request.contents) != 1 or len(rest) > MAX_HEADER_BYTES or not _is_kept(request.header):
+            return
+        prefix = rest + wire.head(RAW_INPUT_FIELD, len(request.contents[0]))
+        if message[: len(prefix)] == prefix:  # the content is no earlier field: no other begins like it
+            if len(self._repeated) >= self._MAX_COUNT:
+                self._repeated.clear()
+            self._repeated[len(message)] = _Repeated(prefix, request.header)
+
+
+def _is_kept(header: InferHeader) -> bool:
+    """Whether nothing of a tensor's content is in a header."""
+    return header.message is None
 
 
 def _parse_header(data: bytes) -> InferHeader:
@@ -147,8 +182,7 @@ def _value_of(parameter: service_pb2.InferParameter) -> Parameter:
     return value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class InferResponse:
+class InferResponse(NamedTuple):
     """An answer to be written. Outputs named in `placed` went to the caller's shared memory."""
 
     model: str
@@ -161,30 +195,44 @@ class InferResponse:
 
 
 class ResponseWriter:
-    """Writes ModelInferResponses; owns the memory of repeated headers."""
+    """Writes ModelInferResponses; owns the memory of how repeated ones begin."""
 
     _MAX_COUNT = 256
 
     def __init__(self) -> None:
-        self._headers: dict[tuple[object, ...], bytes] = {}
+        self._beginnings: dict[tuple[object, ...], bytes] = {}
 
     def write(self, response: InferResponse) -> list[Buffer]:
         """Return the message in pieces; joining them copies the outputs once.
 
         An output that is placed has an empty raw content, as from Triton.
         """
-        contents = [[] if output.name in response.placed else [output.data] for output in response.outputs]
-        return wire.with_contents(self._header(response), RAW_OUTPUT_FIELD, contents)
+        outputs = response.outputs
+        if len(outputs) == 1 and not response.placed:
+            (output,) = outputs
+            length = len(output.data)
+            return [self._beginning(response, (length,), output), output.data]
+        contents = [[] if output.name in response.placed else [output.data] for output in outputs]
+        return wire.with_contents(self._beginning(response, (), *outputs), RAW_OUTPUT_FIELD, contents)
 
-    def _header(self, response: InferResponse) -> bytes:
-        tensors = ((output.name, output.datatype, output.shape) for output in response.outputs)
-        key = (response.model, response.version, response.id, response.final, *tensors)
-        header = self._headers.get(key)
-        if header is None:
-            if len(self._headers) >= self._MAX_COUNT:
-                self._headers.clear()
-            header = self._headers[key] = bytes(_response_header(response).SerializeToString())
-        return header
+    def _beginning(self, response: InferResponse, length: tuple[int, ...], *outputs: Tensor) -> bytes:
+        """Return all that is before the contents, or before the bytes of the one content whose `length` is given."""
+        key = (
+            response.model,
+            response.version,
+            response.id,
+            response.final,
+            length,
+            *[(output.name, output.datatype, output.shape) for output in outputs],
+        )
+        beginning = self._beginnings.get(key)
+        if beginning is None:
+            if len(self._beginnings) >= self._MAX_COUNT:
+                self._beginnings.clear()
+            beginning = bytes(_response_header(response).SerializeToString())
+            beginning += b"".join(wire.head(RAW_OUTPUT_FIELD, size) for size in length)
+            self._beginnings[key] = beginning
+        return beginning
 
 
 def _response_header(response: InferResponse) -> service_pb2.ModelInferResponse:

@@ -7,32 +7,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.errors import DrainingError, GatewayError, without_frames
-from matting_gateway.rpc.call import Call, enter_call, when_sent
-from matting_gateway.rpc.status import to_grpc_code, to_status, unexpected
+from matting_gateway.rpc.call import Call, enter_call
+from matting_gateway.rpc.status import unexpected
+from matting_gateway.rpc.visit import CallEnd, Context, MethodSeries, Visit
 from matting_gateway.telemetry.metrics import Metrics
 
 # A deadline is met when the answer arrives, not when it leaves.
 _REPLY_MARGIN_S = 0.005
 _REPLY_MARGIN_SHARE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnd:
-    """How a call ended, for the log. `error` is what it failed with, if anything."""
-
-    call: Call
-    code: grpc.StatusCode
-    error: GatewayError | None
-    total_s: float
+_GRPC_TYPES = {
+    "unary_unary": "unary",
+    "stream_unary": "unary",  # wire-unary methods are registered so, to be read only once admitted
+    "unary_stream": "server_stream",
+    "stream_stream": "bidi_stream",
+}
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
@@ -50,7 +45,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         metrics: Metrics,
         default_deadline_s: float,
         lifecycle: Callable[[], Lifecycle],
-        admit: Callable[[Call, grpc.aio.ServicerContext[Any, Any]], None],
+        admit: Callable[[Call, Context], None],
         on_end: Callable[[CallEnd], None],
         on_bug: Callable[[Call, Exception], None],
         always_open: Callable[[str], bool],
@@ -64,7 +59,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._on_bug = on_bug
         self._always_open = always_open
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._series: dict[str, _Series] = {}
+        self._series: dict[str, MethodSeries] = {}
         self._call_count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,11 +72,6 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     async def wait_idle(self) -> None:
         """Wait until no call is in progress."""
         await self._idle.wait()
-
-    def _count(self, method: str, change: int) -> None:
-        if not self._always_open(method):
-            self._call_count += change
-            self._idle.clear() if self._call_count else self._idle.set()
 
     async def intercept_service(
         self,
@@ -102,8 +92,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             "stream" if handler.response_streaming else "unary"
         )
         behaviour = getattr(handler, kind)
-        _, service, name = method.split("/", 2)
-        self._series[method] = _Series(self._metrics, _GRPC_TYPES[kind], service, name)
+        self._series[method] = self._method_series(method, kind)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._coroutine
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
@@ -115,8 +104,9 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _coroutine(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self._boundary(method, context) as boundary:
-                boundary.admit()
+            async with self.visit(method, context) as visit:
+                enter_call(visit.call)
+                visit.admit()
                 result = behaviour(request, context)
                 return await result if inspect.isawaitable(result) else result
 
@@ -124,41 +114,55 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _generator(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with self._boundary(method, context) as boundary:
-                boundary.admit()
+            async with self.visit(method, context) as visit:
+                enter_call(visit.call)
+                visit.admit()
                 async for response in behaviour(request, context):
                     yield response
 
         return serve
 
-    def _begin(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+    def _begin(self, method: str, context: Context) -> Call:
+        metadata: Any = context.invocation_metadata()
         remaining_s: float | None = context.time_remaining()
         has_deadline = remaining_s is not None
         if remaining_s is None:
             remaining_s = self._default_deadline_s
         else:
             remaining_s -= min(_REPLY_MARGIN_S, remaining_s * _REPLY_MARGIN_SHARE)
-        call = Call(
+        return Call(
             method=method,
-            metadata={key: value for key, value in context.invocation_metadata() or ()},  # noqa: C416 - pairs of another type
+            metadata=dict(metadata),
             peer=context.peer(),
             deadline_s=self._clock.now() + remaining_s,
             has_deadline=has_deadline,
             clock=self._clock,
             metrics=self._metrics,
         )
-        enter_call(call)
-        return call
 
-    def _boundary(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> _Boundary:
-        return _Boundary(self, self._series[method], self._begin(method, context), context)
+    def _method_series(self, method: str, kind: str) -> MethodSeries:
+        _, service, name = method.split("/", 2)
+        return MethodSeries(self._metrics, _GRPC_TYPES[kind], service, name, counts=not self._always_open(method))
 
-    def enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def visit(self, method: str, context: Context) -> Visit:
+        """Return what leads one call through the boundary. Methods that have no handler here take it themselves."""
+        series = self._series.get(method)
+        if series is None:
+            series = self._series[method] = self._method_series(method, "unary_unary")
+        return Visit(self, series, self._begin(method, context), context)
+
+    def enter(self, context: Context) -> None:
         """Count a call in. Done means sent: it is in progress until its answer has left."""
-        self._count(call.method, 1)
-        when_sent(context, lambda: self._count(call.method, -1))
+        self._call_count += 1
+        self._idle.clear()
+        context.add_done_callback(self._left)
 
-    def admit(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def _left(self, _context: Any) -> None:
+        self._call_count -= 1
+        if not self._call_count:
+            self._idle.set()
+
+    def admit(self, call: Call, context: Context) -> None:
         """Raise where a call may not go on."""
         self._check_open(call.method)
         self._admit(call, context)
@@ -179,80 +183,3 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     def _check_open(self, method: str) -> None:
         if self._lifecycle() is not Lifecycle.SERVING and not self._always_open(method):
             raise DrainingError("The gateway is shutting down or not up yet and takes nothing new; ask another one.")
-
-
-class _Boundary:
-    """One call inside the boundary. A class and no generator: this is on the way of every call."""
-
-    __slots__ = ("_call", "_context", "_owner", "_series")
-
-    def __init__(
-        self, owner: CallBoundary, series: _Series, call: Call, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        self._owner = owner
-        self._series = series
-        self._call = call
-        self._context = context
-
-    def admit(self) -> None:
-        self._owner.admit(self._call, self._context)
-
-    async def __aenter__(self) -> Self:
-        self._series.started.inc()
-        self._owner.enter(self._call, self._context)
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        code, error = grpc.StatusCode.UNKNOWN, None
-        try:
-            if exc is None:
-                code = _code_of(self._context)
-                self._context.set_trailing_metadata(self._call.trailing_metadata())
-            elif isinstance(exc, asyncio.CancelledError):
-                code = grpc.StatusCode.CANCELLED
-            elif isinstance(exc, grpc.aio.AbortError):
-                code = _code_of(self._context)
-            elif isinstance(exc, Exception):
-                error = self._owner.translate(self._call, exc)
-                code = to_grpc_code(error)
-                await self._abort(error)
-        finally:
-            self._series.end(code, self._owner.leave(self._call, code, error))
-
-    async def _abort(self, error: GatewayError) -> None:
-        details = ("grpc-status-details-bin", to_status(error).SerializeToString())
-        await self._context.abort(to_grpc_code(error), error.message, (*self._call.trailing_metadata(), details))
-
-
-class _Series:
-    """The series of one method, bound once."""
-
-    def __init__(self, metrics: Metrics, grpc_type: str, service: str, name: str) -> None:
-        self.started = metrics.rpc_started.labels(grpc_type, service, name)
-        self._handled = metrics.rpc_handled
-        self._seconds = metrics.rpc_seconds.labels(grpc_type, service, name)
-        self._labels = (grpc_type, service, name)
-        self._by_code: dict[grpc.StatusCode, Any] = {}
-
-    def end(self, code: grpc.StatusCode, total_s: float) -> None:
-        handled = self._by_code.get(code)
-        if handled is None:
-            handled = self._by_code[code] = self._handled.labels(*self._labels, code.name)
-        handled.inc()
-        self._seconds.observe(total_s)
-
-
-_GRPC_TYPES = {
-    "unary_unary": "unary",
-    "stream_unary": "unary",  # wire-unary methods are registered so, to be read only once admitted
-    "unary_stream": "server_stream",
-    "stream_stream": "bidi_stream",
-}
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def _code_of(context: grpc.aio.ServicerContext[Any, Any]) -> grpc.StatusCode:
-    code: Any = context.code()
-    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)

@@ -8,7 +8,8 @@ compute_infer + compute_output, as perf_analyzer expects. Source: Triton's stati
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tritonclient.grpc import service_pb2
 
@@ -17,32 +18,21 @@ from matting_gateway.triton.executions import BatchCount, Executions
 
 
 @dataclass(slots=True)
-class _Duration:
-    count: int = 0
-    total_s: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += max(0.0, seconds)
-
-    def to_message(self) -> service_pb2.StatisticDuration:
-        return _duration(self.count, self.total_s)
-
-
-@dataclass(slots=True)
 class _Counts:
-    success: _Duration = field(default_factory=_Duration)
-    fail: _Duration = field(default_factory=_Duration)
-    queue: _Duration = field(default_factory=_Duration)
-    compute_input: _Duration = field(default_factory=_Duration)
-    compute_infer: _Duration = field(default_factory=_Duration)
-    compute_output: _Duration = field(default_factory=_Duration)
+    """Requests and the sums of their times; of those that succeeded by where the time went."""
+
+    success_count: int = 0
+    input_s: float = 0.0
+    queue_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
+    fail_count: int = 0
+    fail_s: float = 0.0
     last_wall_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTimes:
-    """Where one request's time went, in seconds."""
+class RequestTimes(NamedTuple):
+    """Where one request's time went, in seconds, none of them negative."""
 
     input_s: float
     queue_s: float
@@ -63,15 +53,17 @@ class ModelStatistics:
 
     def succeeded(self, model: str, version: str, times: RequestTimes) -> None:
         counts = self._counts[model, version]
-        counts.success.add(times.input_s + times.queue_s + times.infer_s + times.output_s)
-        counts.queue.add(times.queue_s)
-        counts.compute_input.add(times.input_s)
-        counts.compute_infer.add(times.infer_s)
-        counts.compute_output.add(times.output_s)
+        counts.success_count += 1
+        counts.input_s += times.input_s
+        counts.queue_s += times.queue_s
+        counts.infer_s += times.infer_s
+        counts.output_s += times.output_s
         counts.last_wall_s = self._clock.wall()
 
     def failed(self, model: str, version: str, seconds: float) -> None:
-        self._counts[model, version].fail.add(seconds)
+        counts = self._counts[model, version]
+        counts.fail_count += 1
+        counts.fail_s += seconds
 
     def of(self, model: str, version: str) -> service_pb2.ModelStatistics:
         """Return what is known of one version of a model."""
@@ -85,12 +77,14 @@ class ModelStatistics:
             inference_count=sum(rows * batch.count for rows, batch in batches.items()),
             execution_count=sum(batch.count for batch in batches.values()),
             inference_stats=service_pb2.InferStatistics(
-                success=counts.success.to_message(),
-                fail=counts.fail.to_message(),
-                queue=counts.queue.to_message(),
-                compute_input=counts.compute_input.to_message(),
-                compute_infer=counts.compute_infer.to_message(),
-                compute_output=counts.compute_output.to_message(),
+                success=_duration(
+                    counts.success_count, counts.input_s + counts.queue_s + counts.infer_s + counts.output_s
+                ),
+                fail=_duration(counts.fail_count, counts.fail_s),
+                queue=_duration(counts.success_count, counts.queue_s),
+                compute_input=_duration(counts.success_count, counts.input_s),
+                compute_infer=_duration(counts.success_count, counts.infer_s),
+                compute_output=_duration(counts.success_count, counts.output_s),
                 cache_hit=none,
                 cache_miss=none,
             ),

@@ -12,24 +12,26 @@ from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
-from matting_gateway.errors import PermissionDeniedError, TensorInvalidError
+from matting_gateway.errors import PermissionDeniedError
+from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
-from matting_gateway.rpc.infer_service import InferService, Queue
+from matting_gateway.rpc.infer_call import COPIES_HELD, InferCall, InferRooms
+from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_stream import InferStream
-from matting_gateway.rpc.infer_wire import join_and_release
+from matting_gateway.rpc.infer_work import Queue
 from matting_gateway.rpc.memory_rpcs import memory_handlers
 from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
+from matting_gateway.rpc.visit import Visit
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
 
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-# A request is held as it came and once more in its batch or answer.
-_COPIES_HELD = 2
+INFER_METHOD = f"/{SERVICE}/ModelInfer"
 _CONTROL = {
     "RepositoryModelLoad": "Which models are loaded is for the operator of the Tritons to decide.",
     "RepositoryModelUnload": "Which models are loaded is for the operator of the Tritons to decide.",
@@ -51,20 +53,20 @@ class OpenInference:
         gate: Gate,
         tenants: Tenants,
         draining: asyncio.Event,
+        visit: Callable[[str, BareCall], Visit],
         on_bug: Callable[[Call, Exception], None],
         clock: Clock,
         metrics: Metrics,
         settings: DoorSettings,
         client_shared_memory: bool = False,
     ) -> None:
-        self._queue = queue
+        self._visit = visit
         self._gate = gate
         self._tenants = tenants
         self._draining = draining
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
-        self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._memory = ClientMemory(allowed=client_shared_memory)
         self._statistics = ModelStatistics(pool.executions, clock=clock)
         self._models = ModelRpcs(
@@ -80,18 +82,22 @@ class OpenInference:
             metrics=metrics,
             max_residency_s=settings.max_residency_s,
         )
+        self._rooms = InferRooms(
+            gate=gate,
+            tenants=tenants,
+            queue=queue,
+            reception=Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
+            service=self._service,
+            clock=clock,
+            settings=settings,
+        )
         self._pool = pool
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the handlers for a grpc.aio server.
-
-        ModelInfer is unary on the wire and registered as client-streaming, so that its body is
-        read only after the call is admitted. Messages with tensors pass as bytes.
-        """
+        """Return the handlers of all methods but ModelInfer. Messages with tensors pass as bytes."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "ModelInfer": grpc.stream_unary_rpc_method_handler(self.model_infer),
                 "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self.model_stream_infer),
                 **self._models.handlers(),
                 **memory_handlers(self._memory),
@@ -99,25 +105,13 @@ class OpenInference:
             },
         )
 
+    def serve(self, context: BareCall) -> None:
+        """Serve one call of `INFER_METHOD`, without a task. Its body is read only once the call is admitted."""
+        InferCall(self._rooms, context, self._visit(INFER_METHOD, context)).begin()
+
     def close(self) -> None:
         """Let go of callers' shared memory."""
         self._memory.close()
-
-    async def model_infer(self, _requests: object, context: _Context) -> bytes:
-        call = current_call()
-        self._tenants.charge_request(call.tenant)
-        promise = promise_of(call.metadata, self._settings)
-        with call.holding(await self._acquire(promise, call.deadline_s)) as permit:
-            with self._queue.coming:
-                message = await self._reception.read(
-                    context,
-                    permit,
-                    most_bytes=promise.request_bytes,
-                    missing=TensorInvalidError("The call ended without a request message."),
-                )
-            permit.shrink(_COPIES_HELD * len(message))
-            arrived = self._service.arrive(message, call)
-            return join_and_release(await self._service.answer(arrived, call, call.deadline_s))
 
     async def model_stream_infer(self, _requests: object, context: _Context) -> None:
         call = current_call()
@@ -138,7 +132,7 @@ class OpenInference:
 
     async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
         return await self._gate.acquire(
-            _COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
+            COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
         )
 
 

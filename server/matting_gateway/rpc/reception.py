@@ -11,7 +11,7 @@ from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
-from matting_gateway.grpc_server.inbox import MessageTooLongError
+from matting_gateway.grpc_server.messages import MessageTooLongError
 from matting_gateway.rpc.promise import broken_promise
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
@@ -27,7 +27,7 @@ class Reception:
     """Reads the one message of a wire-unary call, which gRPC has not read yet."""
 
     def __init__(self, *, timeout_s: float, clock: Clock, metrics: Metrics) -> None:
-        self._timeouts = Timeouts(timeout_s)
+        self.timeouts = Timeouts(timeout_s)
         self._clock = clock
         self._seconds = metrics.stage_seconds.labels("receive")
 
@@ -61,21 +61,27 @@ class Reception:
             in_time.expire()
 
         try:
-            with self._timeouts.block() as in_time, permit.awaiting(most_bytes, give_way):
+            with self.timeouts.block() as in_time, permit.awaiting(most_bytes, give_way):
                 message = await context.read(most_bytes)
         except MessageTooLongError as exc:
             raise broken_promise() from exc
         except TimeoutError as exc:
             if in_the_way:
                 raise gave_way() from exc
-            raise ResidencyExceededError(
-                f"The request did not arrive within {self._timeouts.seconds:g} s; send it faster."
-            ) from exc
+            raise self.too_slow() from exc
         if message is grpc.aio.EOF:
             raise missing
-        self._seconds.observe(self._clock.now() - since_s)
+        self.took(self._clock.now() - since_s)
         received: Buffer = message
         return received
+
+    def took(self, seconds: float) -> None:
+        """Note how long a message took to come."""
+        self._seconds.observe(seconds)
+
+    def too_slow(self) -> ResidencyExceededError:
+        """Return what to tell a caller whose message did not come in time."""
+        return ResidencyExceededError(f"The request did not arrive within {self.timeouts.seconds:g} s; send it faster.")
 
 
 class StreamReception:

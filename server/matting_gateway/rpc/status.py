@@ -12,9 +12,8 @@ DOMAIN = "matting-gateway"
 
 def duration(seconds: float) -> Duration:
     """Return seconds as a protobuf Duration, not below zero."""
-    result = Duration()
-    result.FromNanoseconds(max(0, round(seconds * 1e9)))
-    return result
+    whole_s, nanoseconds = divmod(max(0, round(seconds * 1e9)), 1_000_000_000)
+    return Duration(seconds=whole_s, nanos=nanoseconds)
 
 
 def to_status(error: GatewayError) -> status_pb2.Status:

@@ -17,7 +17,9 @@ def timeout_s(header: InferHeader) -> float | None:
     Raises:
         TensorInvalidError: The parameter is no number of microseconds between 0 and a day.
     """
-    value = header.parameters.get(TIMEOUT, 0)
+    value = header.parameters.get(TIMEOUT)
+    if value is None:
+        return None
     if not _is_integer(value):
         raise TensorInvalidError("invalid value type for 'timeout' parameter, expected int64_param.")
     seconds = int(value) / 1e6
@@ -34,7 +36,9 @@ def priority(header: InferHeader) -> Priority:
     Raises:
         TensorInvalidError: The parameter is no such number.
     """
-    value = header.parameters.get(PRIORITY, 0)
+    value = header.parameters.get(PRIORITY)
+    if value is None:
+        return Priority.NORMAL
     if not _is_integer(value) or int(value) < 0:
         raise TensorInvalidError("invalid value type for 'priority' parameter, expected int64_param or uint64_param.")
     return {0: Priority.NORMAL, 1: Priority.HIGH, 2: Priority.NORMAL}.get(int(value), Priority.LOW)

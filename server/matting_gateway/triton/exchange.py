@@ -81,8 +81,9 @@ class Exchange:
     async def _send(self, batch: Batch, contract: ModelContract, patience_s: float) -> BatchResult:
         inputs = batch_inputs(batch, contract)
         sizes = fixed_outputs(batch, contract)
-        byte_count = sum(aligned(sum(map(len, tensor.chunks))) for tensor in inputs) + sum(map(aligned, sizes.values()))
-        lease = await self.memory.lease(byte_count) if byte_count >= _SMALLEST_SHARED_BYTES else None
+        input_bytes = sum(aligned(sum(map(len, tensor.chunks))) for tensor in inputs)
+        byte_count = input_bytes + sum(map(aligned, sizes.values()))
+        lease = await self.memory.lease(byte_count, input_bytes) if byte_count >= _SMALLEST_SHARED_BYTES else None
         if lease is not None:
             try:
                 return await self._through_memory(lease, inputs, sizes, batch, contract, patience_s)

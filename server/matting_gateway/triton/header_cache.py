@@ -6,6 +6,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Of what is remembered.
+MAX_HEADER_BYTES = 1024
+
 
 class HeaderCache(Generic[T]):
     """A bounded memory of parsed headers.
@@ -16,7 +19,12 @@ class HeaderCache(Generic[T]):
     """
 
     def __init__(
-        self, parse: Callable[[bytes], T], *, keep: Callable[[T], bool], max_count: int = 256, max_bytes: int = 1024
+        self,
+        parse: Callable[[bytes], T],
+        *,
+        keep: Callable[[T], bool],
+        max_count: int = 256,
+        max_bytes: int = MAX_HEADER_BYTES,
     ) -> None:
         self._parse = parse
         self._keep = keep

@@ -22,6 +22,8 @@ from pathlib import Path
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from matting_gateway.rests import Later, Rests
+
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 _SMALLEST_BYTES = 64 << 10
 # Rows begin where a vector register likes them.
@@ -43,38 +45,55 @@ class Slab:
     """One registered segment.
 
     `void` once its backend may be writing into it unseen; it is then never used again. `idle` once no batch has used
-    it for a while.
+    it for a while. From `used_bytes` on it holds zeros, or will before it is used; what is before came back at `tick`.
     """
 
-    __slots__ = ("byte_count", "idle", "memory", "region", "used_bytes", "void")
+    __slots__ = ("byte_count", "idle", "memory", "region", "tick", "used_bytes", "void")
 
     def __init__(self, region: str, memory: mmap.mmap, byte_count: int) -> None:
         self.region = region
         self.memory = memory
         self.byte_count = byte_count
         self.used_bytes = 0
+        self.tick = 0
         self.void = False
         self.idle = False
+
+    def wipe(self, start: int = 0) -> None:
+        """Overwrite what is used, from an offset on."""
+        if start < self.used_bytes:
+            length = self.used_bytes - start
+            ctypes.memset((ctypes.c_char * length).from_buffer(self.memory, start), 0, length)
+            self.used_bytes = start
 
 
 class Lease:
     """The use of a slab for one batch.
 
     It lasts as long as this object or any view of it: when the last is gone, whichever thread
-    drops it, the slab is overwritten and free again.
+    drops it, the slab is free again.
+
+    Args:
+        slab: What is lent.
+        owner: Told when it comes back.
+        filled_bytes: How much of it, from the beginning on, will be filled. The rest is empty: what a backend is to
+            write and does not must not be another caller's.
     """
 
-    def __init__(self, slab: Slab, owner: "SharedMemory") -> None:
+    def __init__(self, slab: Slab, owner: "SharedMemory", filled_bytes: int) -> None:
         self.slab = slab
+        slab.wipe(filled_bytes)
         whole = (ctypes.c_char * slab.byte_count).from_buffer(slab.memory)
         weakref.finalize(whole, owner.take_back, slab).atexit = False
         self.view = memoryview(whole).cast("B")
-        slab.used_bytes = 0
+        self._end = 0
 
     def place(self, byte_count: int) -> int:
-        """Return the offset of the next `byte_count` bytes."""
-        offset = self.slab.used_bytes
-        self.slab.used_bytes = aligned(offset + byte_count)
+        """Return the offset of the next `byte_count` bytes; up to where those after them may begin there are zeros."""
+        offset, end = self._end, self._end + byte_count
+        self._end = aligned(end)
+        self.view[end : self._end] = bytes(self._end - end)
+        self.slab.used_bytes = max(self.slab.used_bytes, self._end)
         return offset
 
 
@@ -82,12 +101,20 @@ class SharedMemory:
     """The slabs of one backend.
 
     Owns them all; leased ones belong to their lease meanwhile. Invariants: a slab is in the free
-    list or leased, never both; together they hold at most `budget_bytes`; a slab comes back
-    overwritten (with `scrub`), except a void one, which is dropped. Touched on the event loop,
-    but for `take_back`, which only appends to the list of returned slabs.
+    list or leased, never both; together they hold at most `budget_bytes`; of what was in a slab nothing
+    is left once another batch has filled it, or (with `scrub`) has been free for two ticks; a void one is
+    dropped. Touched on the event loop, but for `take_back`, which only appends to the list of returned slabs.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, budget_bytes: int, scrub: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        budget_bytes: int,
+        scrub: bool,
+        timeout_s: float,
+        later: Later | None = None,
+    ) -> None:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._budget_bytes = budget_bytes
         self._scrub = scrub
@@ -97,9 +124,13 @@ class SharedMemory:
         self._returned: deque[Slab] = deque()
         self._refusal = "" if budget_bytes else "switched off"
         self._swept = not budget_bytes
+        self._rests = Rests(self._overwrite_rested, later=later)
 
-    async def lease(self, byte_count: int) -> Lease | None:
-        """Return memory for a batch of `byte_count` bytes; None where the message must carry it."""
+    async def lease(self, byte_count: int, filled_bytes: int) -> Lease | None:
+        """Return memory for a batch of `byte_count` bytes; None where the message must carry it.
+
+        Of these the first `filled_bytes` will be filled before anybody reads them, and may not be empty.
+        """
         if self._refusal:
             return None
         self._collect()
@@ -107,19 +138,30 @@ class SharedMemory:
         if fitting:
             slab = min(fitting, key=lambda free: free.byte_count)
             self._free.remove(slab)
-            return Lease(slab, self)
+            return self._leased(slab, filled_bytes)
         size = max(_SMALLEST_BYTES, 1 << (byte_count - 1).bit_length())
         if not await self._make_room(size):
             return None
         made = await self._make(size)
-        return None if made is None else Lease(made, self)
+        return None if made is None else self._leased(made, filled_bytes)
+
+    def _leased(self, slab: Slab, filled_bytes: int) -> Lease:
+        if self._scrub:
+            self._rests.begin()
+        return Lease(slab, self, filled_bytes)
 
     def take_back(self, slab: Slab) -> None:
         """Take a slab whose last view is gone; on any thread."""
-        if self._scrub and not slab.void:
-            zeros = (ctypes.c_char * slab.used_bytes).from_buffer(slab.memory)
-            ctypes.memset(zeros, 0, slab.used_bytes)
+        slab.tick = self._rests.tick
         self._returned.append(slab)
+
+    def _overwrite_rested(self) -> bool:
+        """Overwrite slabs that have rested; tell whether any is leased or has still to rest."""
+        self._collect()
+        for slab in self._free:
+            if self._rests.rested(slab.tick):
+                slab.wipe()
+        return len(self._free) < len(self._slabs) or any(slab.used_bytes for slab in self._free)
 
     async def give_up_idle(self) -> None:
         """Drop the free slabs that no batch has used since the last call: one large batch must not cost for ever."""

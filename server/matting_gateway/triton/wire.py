@@ -8,7 +8,7 @@ protobuf gets the message whole. Source: "Encoding", protobuf.dev/programming-gu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from matting_gateway.domain import Buffer
 
@@ -22,8 +22,7 @@ _MAX_VARINT_BYTES = 10
 _MAX_LENGTH = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class CutMessage:
+class CutMessage(NamedTuple):
     """A message without its raw contents, and the raw contents in their order, as views of it."""
 
     rest: bytes
@@ -81,6 +80,8 @@ def _read_varint(data: Buffer, position: int, max_bytes: int) -> tuple[int, int]
 
 def varint(value: int) -> bytes:
     """Encode an integer of 0 to 2**64 - 1."""
+    if value < 0x80:
+        return value.to_bytes(1, "big")
     encoded = bytearray()
     while value > 0x7F:
         encoded.append((value & 0x7F) | 0x80)

@@ -70,6 +70,21 @@ def test_the_second_slot_is_filled_just_before_the_instance_is_free() -> None:
     assert len(bench.pump()) == 1
 
 
+def test_a_server_that_has_a_large_batch_is_not_sent_a_small_one_beside_it() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.1)
+    for _ in range(5):
+        bench.arrive()
+    (first,) = bench.pump()
+    assert first.rows == 5
+    bench.arrive()
+    bench.arrive()
+    bench.now_s = first.sent_s + first.expected_s
+    assert bench.pump() == []
+    bench.arrive()
+    assert [flight.rows for flight in bench.pump()] == [3]
+
+
 def test_priority_goes_before_deadline() -> None:
     bench = Bench(max_rows=1)
     bench.arrive()

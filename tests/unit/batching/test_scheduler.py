@@ -346,3 +346,47 @@ async def test_an_overloaded_model_refuses_at_once_and_says_when_to_come_back(st
         submit_until_refused()
     assert 0 < len(accepted) < 100
     assert 0 < (caught.value.retry_after_s or 0) < 1.0
+
+
+class Told:
+    """Who is told at once, and what."""
+
+    def __init__(self) -> None:
+        self.results: list[JobResult] = []
+        self.errors: list[Exception] = []
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: JobResult) -> None:
+        self.results.append(result)
+
+    def set_exception(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+async def test_who_takes_without_a_future_is_told_too(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    told, future = Told(), scheduler.submit(job())
+    entry = scheduler.enqueue(job(), told)
+    _, batch, reply = await backend.next()
+    reply.set_result(answer(batch))
+    await future
+    assert [result.batch_size for result in told.results] == [2]
+    entry.forget()
+
+
+async def test_what_is_withdrawn_is_not_sent_and_nobody_is_told_of_it(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    told = Told()
+    scheduler.withdraw(scheduler.enqueue(job(), told))
+    assert scheduler.statistics().waiting_count == 0
+    future = scheduler.submit(job())
+    entry = scheduler.enqueue(job(), told)
+    _, batch, reply = await backend.next()
+    scheduler.withdraw(entry)  # in flight already
+    reply.set_result(answer(batch))
+    assert (await future).batch_size == 2
+    assert (told.results, told.errors) == ([], [])

@@ -9,8 +9,11 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_gateway.grpc_server.inbox import PREFIX_BYTES, Inbox, MessageFault, MessageTooLongError
+from matting_gateway.grpc_body import PREFIX_BYTES
+from matting_gateway.grpc_server.inbox import Inbox
+from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.windows import Windows
 
 MOST_BYTES = 1 << 20
 
@@ -29,8 +32,18 @@ class Box:
 
     def __init__(self, encoding: str = "identity") -> None:
         self.leave: list[int] = []
-        lend = RecycledMemory().lend
-        self.inbox = Inbox(max_message_bytes=MOST_BYTES, encoding=encoding, let_send=self.leave.append, lend=lend)
+        lend = RecycledMemory(later=lambda _seconds, _act: None).lend
+        self.lost: list[str] = []
+        self.refused: list[MessageFault] = []
+        self.windows = Windows(usual_bytes=65_535, now=lambda: 0.0)
+        self.inbox = Inbox(
+            rules=MessageRules(MOST_BYTES, encoding),
+            let_send=self.leave.append,
+            lend=lend,
+            lost=self.lost.append,
+            windows=self.windows,
+            refuse=self.refused.append,
+        )
 
     def bring(self, data: bytes) -> None:
         """Bring bytes as a connection does: in place where there is room."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory is lent empty, to one at a time, and only what is overwritten is lent again."""
+"""Memory is lent to one at a time, and of what was in it nothing outlasts the next message or a short rest."""
+
+import ctypes
+from collections.abc import Callable
 
 import numpy as np
 from hypothesis import given
@@ -13,19 +16,67 @@ def address(view: memoryview) -> int:
     return int(np.frombuffer(view, np.uint8).ctypes.data)
 
 
-def test_what_was_lent_is_lent_again_without_what_was_in_it() -> None:
-    memory = RecycledMemory()
+class Ticks:
+    """A timer that goes on by hand."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def later(self, _seconds: float, act: Callable[[], None]) -> None:
+        self.due.append(act)
+
+    def go(self) -> None:
+        due, self.due = self.due, []
+        for act in due:
+            act()
+
+
+def recycled(keep_bytes: int = 16 << 20) -> tuple[RecycledMemory, Ticks]:
+    ticks = Ticks()
+    return RecycledMemory(keep_bytes=keep_bytes, later=ticks.later), ticks
+
+
+def test_what_was_lent_is_lent_again_without_what_the_next_message_leaves_of_it() -> None:
+    memory, _ = recycled()
     first = memory.lend(SIZE_BYTES)
     at = address(first)
     first[:] = b"x" * SIZE_BYTES
+    whole = first.obj
     del first
-    second = memory.lend(SIZE_BYTES - 1)
-    assert address(second) == at
-    assert second.tobytes() == bytes(SIZE_BYTES - 1)
+    assert whole is not None
+    second = memory.lend(SIZE_BYTES - 1000)
+    assert address(second) != at  # somebody still has a view
+    del whole, second
+    third = memory.lend(SIZE_BYTES - 2000)
+    third[:] = b"y" * len(third)
+    assert bytes(np.frombuffer(third.obj, np.uint8)).count(b"x") == 0
+
+
+def test_what_is_free_is_overwritten_after_a_rest_and_then_nothing_ticks() -> None:
+    memory, ticks = recycled()
+    lent = memory.lend(SIZE_BYTES)
+    at = address(lent)
+    lent[:] = b"x" * SIZE_BYTES
+    del lent
+    ticks.go()
+    assert ctypes.string_at(at, 3) == b"xxx"
+    ticks.go()
+    assert ctypes.string_at(at, SIZE_BYTES) == bytes(SIZE_BYTES)
+    assert ticks.due == []
+
+
+def test_what_is_lent_does_not_rest() -> None:
+    memory, ticks = recycled()
+    lent = memory.lend(SIZE_BYTES)
+    lent[:] = b"x" * SIZE_BYTES
+    for _ in range(5):
+        ticks.go()
+    assert lent.tobytes() == b"x" * SIZE_BYTES
+    assert len(ticks.due) == 1
 
 
 def test_a_view_of_a_part_keeps_the_whole() -> None:
-    memory = RecycledMemory()
+    memory, _ = recycled()
     whole = memory.lend(SIZE_BYTES)
     part = whole[100:200]
     at = address(whole)
@@ -38,14 +89,14 @@ def test_a_view_of_a_part_keeps_the_whole() -> None:
 
 
 def test_no_more_is_kept_than_may_be() -> None:
-    memory = RecycledMemory(keep_bytes=1 << 20)
+    memory, _ = recycled(keep_bytes=1 << 20)
     lent = [memory.lend(512 << 10) for _ in range(5)]
     del lent
     assert f"0 lent, {1 << 20} bytes free" in repr(memory)
 
 
 def test_large_messages_are_nobody_elses_afterwards() -> None:
-    memory = RecycledMemory()
+    memory, _ = recycled()
     large = memory.lend(2 << 20)
     assert large.tobytes() == bytes(2 << 20)
     del large
@@ -54,12 +105,11 @@ def test_large_messages_are_nobody_elses_afterwards() -> None:
 
 @given(st.lists(st.integers(0, 70_000), min_size=1, max_size=30))
 def test_those_who_hold_memory_at_once_never_share_it(sizes: list[int]) -> None:
-    memory = RecycledMemory()
+    memory, _ = recycled()
     held = []
     for index, size in enumerate(sizes):
         view = memory.lend(size)
         assert len(view) == size
-        assert not any(view)
         view[:] = bytes([index + 1]) * size
         held.append(view)
         if index % 3 == 2:

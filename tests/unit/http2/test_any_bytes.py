@@ -97,7 +97,7 @@ def test_byte_by_byte_the_same_happens(data: bytes) -> None:
 def ended_once(server: ServerSide) -> None:
     """Check that the connection's end tells whoever has not heard, and nobody twice (a sink would say so)."""
     for stream_id in list(server.streams)[::2]:
-        server.connection.send(server.streams[stream_id], message=(b"\0", bytes(100)), trailers=TRAILERS)
+        server.connection.send(server.streams[stream_id], body=[(b"\0", bytes(100))], trailers=TRAILERS)
     server.connection.end("the connection is gone")
     assert server.connection.stream_count == 0
     for stream_id, stream in server.streams.items():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matting_gateway.http2 import frames
 from matting_gateway.http2.stream import Message
-from testkit.http2_pair import Pair, ServerSide, headers_frame
+from testkit.http2_pair import ANSWER, TRAILERS, Pair, ServerSide, headers_frame
 
 WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 
@@ -187,6 +187,64 @@ def test_whatever_windows_do_no_more_is_sent_than_they_allow_and_in_the_end_all(
 
 
 # --- what we receive ------------------------------------------------------------------------
+
+
+def settings_ack() -> bytes:
+    return frames.frame(frames.SETTINGS, frames.ACK, 0)
+
+
+def data_frame(stream_id: int, byte_count: int) -> bytes:
+    return frames.frame(frames.DATA, 0, stream_id, bytes(byte_count))
+
+
+def test_a_larger_first_window_counts_once_the_peer_has_taken_note_of_it() -> None:
+    server = ServerSide().greeted(settings_ack() + headers_frame(1))
+    server.sent()
+    server.connection.resize_window(1 << 20)
+    (resized,) = server.sent_frames()
+    assert (resized[0], frames.read_settings(resized[3])) == (frames.SETTINGS, [(frames.INITIAL_WINDOW_SIZE, 1 << 20)])
+    assert server.streams[1].receivable_bytes == frames.DEFAULT_WINDOW_BYTES
+    server.receive(settings_ack() + headers_frame(3))
+    assert [stream.receivable_bytes for stream in server.streams.values()] == [1 << 20, 1 << 20]
+    for _ in range(8):
+        server.receive(data_frame(3, 1 << 17))
+    fault = server.fault_of(data_frame(3, 1))
+    assert fault is not None
+    assert fault.code == frames.FLOW_CONTROL_ERROR
+
+
+def test_what_is_waited_for_comes_whole_though_the_window_gets_smaller_meanwhile() -> None:
+    server = ServerSide().greeted(settings_ack())
+    server.connection.resize_window(1 << 20)
+    server.receive(settings_ack() + headers_frame(1))
+    server.connection.let_send(server.streams[1], 500_000)
+    server.receive(data_frame(1, 100_000))
+    server.sent()
+    server.connection.resize_window(frames.DEFAULT_WINDOW_BYTES)
+    server.receive(data_frame(1, 100_000) + settings_ack())
+    given = [
+        frames.read_number(payload) for kind, _, _, payload in server.sent_frames() if kind == frames.WINDOW_UPDATE
+    ]
+    # Of the small window 200,000 bytes have been used already; 300,000 are still to come.
+    assert given == [300_000 - (frames.DEFAULT_WINDOW_BYTES - 200_000)]
+    for _ in range(3):
+        server.receive(data_frame(1, 100_000))
+    assert server.fault_of(data_frame(1, 1)) is not None
+
+
+def test_acknowledgements_that_nobody_asked_for_change_nothing() -> None:
+    server = ServerSide().greeted(settings_ack() * 5 + headers_frame(1))
+    assert server.streams[1].receivable_bytes == frames.DEFAULT_WINDOW_BYTES
+
+
+def test_what_cannot_be_sent_at_once_of_a_borrowed_body_is_copied() -> None:
+    server = ServerSide().greeted(headers_frame(1, ends=True), small(10))
+    lent = bytearray(b"a" * 30)
+    server.connection.send(server.streams[1], headers=ANSWER, body=[(b"12345", lent)], trailers=TRAILERS, borrowed=True)
+    assert data_of(server.sent_frames())[1] == b"12345aaaaa"
+    lent[:] = b"z" * 30
+    server.receive(frames.window_update(1, 100))
+    assert data_of(server.sent_frames())[1] == b"a" * 25
 
 
 def test_a_stream_may_send_its_window_and_after_our_leave_more() -> None:

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One ModelInfer, served by what happens to it: a task for each call would cost as much as all the rest of it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.permit import Awaiting, Permit
+from matting_gateway.admission.tenants import Holding, Tenants
+from matting_gateway.batching.entry import Entry
+from matting_gateway.clock import Clock
+from matting_gateway.domain import Buffer, JobResult
+from matting_gateway.errors import GatewayError, TensorInvalidError
+from matting_gateway.grpc_server.bare_call import BareCall
+from matting_gateway.grpc_server.messages import MessageFault, MessageTooLongError
+from matting_gateway.rpc.call import Hold
+from matting_gateway.rpc.infer_service import InferService
+from matting_gateway.rpc.infer_work import Arrived, Queue, Work
+from matting_gateway.rpc.passed_on import own_words
+from matting_gateway.rpc.promise import DoorSettings, Promise, broken_promise, promise_of
+from matting_gateway.rpc.reception import Reception, gave_way
+from matting_gateway.rpc.visit import Visit
+from matting_gateway.triton.failures import ModelFailedError
+
+# A request is held as it came and once more in its batch or answer.
+COPIES_HELD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class InferRooms:
+    """What all calls share."""
+
+    gate: Gate
+    tenants: Tenants
+    queue: Queue
+    reception: Reception
+    service: InferService
+    clock: Clock
+    settings: DoorSettings
+
+
+class InferCall:
+    """One call: it waits for memory, is received, waits in the queue, and is answered.
+
+    Owns what the call holds meanwhile. Touched on the event loop only. Invariants: whatever happens,
+    `_finish` follows once, and after it nothing is held and nobody will be told anything more; at most one
+    of a body being received, a job in the queue and a task is there at a time.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_awaiting",
+        "_call",
+        "_context",
+        "_deadline_s",
+        "_ended",
+        "_hold",
+        "_holding",
+        "_permit",
+        "_promise",
+        "_queued",
+        "_received_s",
+        "_rooms",
+        "_task",
+        "_visit",
+        "_work",
+    )
+
+    def __init__(self, rooms: InferRooms, context: BareCall, visit: Visit) -> None:
+        self._rooms = rooms
+        self._context = context
+        self._visit = visit
+        self._call = visit.call
+        self._deadline_s = visit.call.deadline_s
+        self._received_s = 0.0
+        self._promise: Promise | None = None
+        self._permit: Permit | None = None
+        self._hold: Hold | None = None
+        self._holding: Holding | None = None
+        self._awaiting: Awaiting | None = None  # exactly while the body is being received
+        self._task: asyncio.Task[Any] | None = None
+        self._arrived: Arrived | None = None
+        self._work: Work | None = None
+        self._queued: Entry | None = None
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<InferCall {self._call!r}{' ended' if self._ended else ''}>"
+
+    # --- its stations -----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Let the call in, or answer why not."""
+        rooms, visit, call = self._rooms, self._visit, self._call
+        self._context.begin_without_task(self._stop)
+        visit.enter()
+        try:
+            visit.admit()
+            rooms.tenants.charge_request(call.tenant)
+            promise = self._promise = promise_of(call.metadata, rooms.settings)
+            byte_count = COPIES_HELD * promise.request_bytes
+            permit = rooms.gate.try_acquire(byte_count, promised=promise.kept)
+            if permit is None:
+                waiting = rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promise.kept)
+                self._wait_for(waiting, self._receive)
+            else:
+                self._receive(permit)
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
+            self._fail(exc)
+
+    def _receive(self, permit: Permit) -> None:
+        """Let the body come, in bounded time."""
+        rooms, promise = self._rooms, self._promise
+        if promise is None or self._ended:  # granted in the very instant in which the caller left
+            permit.release()
+            return
+        self._hold = self._call.holding(permit)
+        self._permit = permit
+        self._received_s = rooms.clock.now()
+        rooms.queue.coming.begin()
+        self._awaiting = permit.awaiting(promise.request_bytes, self._give_way)
+        rooms.reception.timeouts.begin(self, self._came_too_slowly)
+        self._context.expect(promise.request_bytes, self._came)
+
+    def _came(self) -> None:
+        """Make a job of the message, or have the model's own server answer it."""
+        if self._context.done():  # told so as its call has ended
+            return
+        self._end_receiving()
+        rooms, call = self._rooms, self._call
+        service = rooms.service
+        try:
+            message = self._message()
+            arrived = self._arrived = service.arrive(message, call)
+            self._holding = rooms.tenants.hold_bytes(call.tenant, len(message))
+            self._deadline_s = service.deadline_s(arrived, call, self._deadline_s)
+            service.residency.begin(self, self._held_too_long)
+            if arrived.only_the_model_understands:
+                self._wait_for(service.pass_on(arrived, self._deadline_s), self._answer_as_it_is)
+            else:
+                self._work = service.work(arrived, call, self._deadline_s)
+                self._queued = rooms.queue.enqueue(self._work.job, self)
+        except MessageFault:  # the caller has been told
+            self._finish(cancelled=True)
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
+            self._fail(exc)
+
+    def _message(self) -> Buffer:
+        """Return the message, once it has come.
+
+        Raises:
+            OptionInvalidError: It is longer than promised.
+            TensorInvalidError: There is none.
+            MessageFault: It cannot be understood.
+        """
+        try:
+            message = self._context.received()
+        except MessageTooLongError as exc:
+            raise broken_promise() from exc
+        if message is None:
+            raise TensorInvalidError("The call ended without a request message.")
+        self._rooms.reception.took(self._rooms.clock.now() - self._received_s)
+        if self._permit is not None:
+            self._permit.shrink(COPIES_HELD * len(message))
+        return message
+
+    def _answer_as_it_is(self, message: bytes) -> None:
+        self._answer([message])
+
+    def _answer(self, pieces: list[Buffer]) -> None:
+        if self._ended:
+            return
+        if self._arrived is not None:
+            self._rooms.service.answered(self._arrived, self._call, self._deadline_s)
+        self._let_go()
+        self._visit.succeeded()
+        self._context.answer(pieces)
+        self._finish()
+
+    # --- who takes the job's result ---------------------------------------------------------
+
+    def done(self) -> bool:
+        return self._ended
+
+    def set_result(self, result: JobResult) -> None:
+        work = self._work
+        if work is None or self._ended:
+            return
+        try:
+            self._answer(self._rooms.service.respond(work, self._call, result))
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
+            self._fail(exc)
+
+    def set_exception(self, error: GatewayError) -> None:
+        if isinstance(error, ModelFailedError):
+            translated = own_words(error)
+            translated.__cause__ = error
+            error = translated
+        self._fail(error)
+
+    # --- what else can happen ---------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """End: the caller has given up, or has been told that the time is over."""
+        if not self._ended:
+            self._note_failure(asyncio.CancelledError())
+            self._finish(cancelled=True)
+
+    def _came_too_slowly(self) -> None:
+        self._fail(self._rooms.reception.too_slow())
+
+    def _give_way(self) -> None:
+        self._fail(gave_way())
+
+    def _held_too_long(self) -> None:
+        self._fail(self._rooms.service.held_too_long())
+
+    def _fail(self, exc: Exception) -> None:
+        """Answer why the call failed."""
+        if self._ended:
+            return
+        self._note_failure(exc)
+        self._let_go()
+        code, text, trailers = self._visit.failed(exc)
+        self._context.set_trailing_metadata(trailers)
+        self._context.refuse(code, text)
+        self._finish()
+
+    def _note_failure(self, exc: BaseException) -> None:
+        if self._arrived is not None:
+            self._rooms.service.failed(self._arrived, self._call, exc)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _end_receiving(self) -> None:
+        if self._awaiting is not None:
+            self._awaiting.end()
+            self._awaiting = None
+            self._rooms.queue.coming.end()
+            self._rooms.reception.timeouts.end(self)
+
+    def _let_go(self) -> None:
+        """Let go of all that the call holds but its answer."""
+        self._ended = True
+        self._end_receiving()
+        self._rooms.service.residency.end(self)
+        if self._task is not None:
+            self._task.cancel()
+        queued, self._queued = self._queued, None
+        if queued is not None:
+            self._rooms.queue.withdraw(queued)
+        if self._holding is not None:
+            self._holding.release()
+        if self._hold is not None:
+            self._hold.end()
+        self._arrived = self._work = self._task = None
+
+    def _finish(self, *, cancelled: bool = False) -> None:
+        if cancelled:
+            self._let_go()
+            self._visit.cancelled()
+        self._context.let_go()
+
+    def _wait_for(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
+        """Have a coroutine's result go on with the call; only what has to wait for others needs a task."""
+        task = self._task = asyncio.get_running_loop().create_task(work)
+
+        def ended(done: asyncio.Task[Any]) -> None:
+            if done.cancelled():
+                return
+            exc = done.exception()
+            self._task = None
+            if isinstance(exc, Exception):
+                self._fail(exc)
+            elif exc is None:
+                then(done.result())
+
+        task.add_done_callback(ended)
