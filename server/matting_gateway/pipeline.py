@@ -21,6 +21,7 @@ from matting_gateway.domain import (
 from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, OptionInvalidError
 from matting_gateway.imaging.room import Imaging, PreparedPhoto
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.telemetry.outcomes import outcome_of
 
 
 class Pipeline:
@@ -117,26 +118,13 @@ class Pipeline:
         try:
             yield
             outcome = "ok" if self._clock.now() <= deadline_s else "late"
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except GatewayError as exc:
-            if exc.code is Code.NOT_FOUND:
+        except (GatewayError, asyncio.CancelledError) as exc:
+            if isinstance(exc, GatewayError) and exc.code is Code.NOT_FOUND:
                 model = "unknown"  # a label must not be what a caller makes up
-            outcome = _OUTCOMES.get(exc.code, "error")
+            outcome = outcome_of(exc)
             raise
         finally:
             self._metrics.images.labels(model, outcome, tenant).inc()
-
-
-_OUTCOMES = {
-    Code.DEADLINE_EXCEEDED: "dropped",
-    Code.RESOURCE_EXHAUSTED: "rejected",
-    Code.INVALID_ARGUMENT: "rejected",
-    Code.UNIMPLEMENTED: "rejected",
-    Code.NOT_FOUND: "rejected",
-    Code.PERMISSION_DENIED: "rejected",
-}
 
 
 def _key_of(model: ModelContract, version: str, width_px: int, height_px: int) -> BatchKey:

@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 import pytest
 from matting_gateway.rests import Later
-from matting_gateway.triton.shared_memory import Lease, SharedMemory, remove_left_segments
+from matting_gateway.triton.shared_memory import SharedMemory, remove_left_segments
+from matting_gateway.triton.slab import Lease
 from matting_triton.local import LocalTriton
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.local_triton import segments

@@ -72,8 +72,6 @@ class Fleet:
         the sooner. There are few, so their places among the others are searched one by one.
         """
         free = self._free
-        if position == 0 and free[0] == IDLE:
-            return now_s
         idle_count = bisect_right(free, IDLE)
         if position < idle_count:
             return now_s

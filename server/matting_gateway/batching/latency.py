@@ -59,8 +59,6 @@ class LatencyTable:
 
     def predict_high(self, row_count: int) -> float:
         """Return seconds that 95 of 100 batches stay under."""
-        if row_count <= self.max_rows:
-            return self._curve[row_count] * (1.0 + self.margin_share)
         return self.predict(row_count) * (1.0 + self.margin_share)
 
     def observe(self, row_count: int, seconds: float) -> None:

@@ -86,13 +86,12 @@ class Scheduler:
     def enqueue(self, job: Job, taker: Taker) -> Entry:
         """Take a job in, as `submit` does, for a taker that is told at once what became of it.
 
-        Who enqueued it calls the entry's `forget` once it is answered, or `withdraw` before.
+        Who enqueued it withdraws it in the end, answered or not.
 
         Raises:
             GatewayError: As `submit`.
         """
-        if self._draining or self._loop is None:
-            raise draining_error()
+        self._running_loop()
         entry = self._core.arrive(job, taker, self._clock.now())
         if isinstance(entry, Refusal):
             self._count_refusal(entry)
@@ -103,7 +102,7 @@ class Scheduler:
         return entry
 
     def withdraw(self, entry: Entry) -> None:
-        """Give a job up whose caller is gone: it is removed where it waits, and nobody is told of it."""
+        """Let go of a job that is answered, or whose caller is gone; where it still waits, it is removed untold."""
         if self._core.cancel(entry):
             self._metrics.dropped.labels("cancelled").inc()
             self._after_change()
@@ -126,11 +125,9 @@ class Scheduler:
         self._metrics.dropped.labels(refusal.reason.value).inc()
 
     def _answered(self, entry: Entry, future: asyncio.Future[JobResult]) -> None:
-        if future.cancelled():
-            self.withdraw(entry)
-        else:
+        if not future.cancelled():
             future.exception()  # a caller that is gone will not fetch it, and need not
-            entry.forget()
+        self.withdraw(entry)
 
     # --- the loop's side of the machine ---------------------------------------------------
 

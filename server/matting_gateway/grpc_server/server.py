@@ -143,15 +143,12 @@ class GrpcServer:
     def _opener(self, protocol: Http2Protocol) -> OpenStream:
         """Return what opens the streams of one connection. Callers send the same headers with every call."""
         heads: dict[Fields, CallHead] = {}
-        last: tuple[Fields, CallHead | None] = ((), None)
         peers: list[Peer] = []
 
         def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
-            nonlocal last
             if not peers:
                 peers.append(peer_of(protocol.transport))
-            # The same object, as a rule: a header block that repeats is not read again.
-            head = last[1] if fields is last[0] else heads.get(fields)
+            head = heads.get(fields)
             if head is None:
                 try:
                     head = read_head(fields, max_bytes=self._limits.max_header_bytes)
@@ -163,7 +160,6 @@ class GrpcServer:
                     return _Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
-            last = fields, head
             serve = self._methods.get(head.method)
             call = (ServerCall if serve is None else BareCall)(
                 connection,

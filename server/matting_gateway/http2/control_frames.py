@@ -122,8 +122,8 @@ class ControlFrames:
         if not flags & frames.ACK:
             self._sending.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
-    def _on_window_update(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
-        raise ConnectionFault(frames.FRAME_SIZE_ERROR, "a control frame of a wrong length")
+    def _on_window_update(self, _flags: int, _stream_id: int, payload: bytes) -> None:
+        _check_length(payload, frames.NUMBER_BYTES)  # those of the right one never come here: `window_came`
 
     def window_came(self, stream_id: int, byte_count: int) -> None:
         """Count a WINDOW_UPDATE. Nobody's patience is spent: answers that are read make as many as there are bytes.

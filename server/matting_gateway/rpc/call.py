@@ -80,24 +80,24 @@ class Call:
 
 
 class Hold:
-    """An image held under a permit; ending it twice is harmless."""
+    """An image held under a permit since then; ending it twice is harmless."""
 
-    __slots__ = ("_call", "_permit", "_since_s")
+    __slots__ = ("_call", "permit", "since_s")
 
     def __init__(self, call: Call, permit: Permit, since_s: float) -> None:
         self._call: Call | None = call
-        self._permit = permit
-        self._since_s = since_s
+        self.permit = permit
+        self.since_s = since_s
 
     def end(self) -> None:
         """Release the permit, and record the time."""
         call, self._call = self._call, None
         if call is not None:
-            self._permit.release()
-            call.held(self._since_s)
+            self.permit.release()
+            call.held(self.since_s)
 
     def __enter__(self) -> Permit:
-        return self._permit
+        return self.permit
 
     def __exit__(self, *exc: object) -> None:
         self.end()

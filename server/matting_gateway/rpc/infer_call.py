@@ -2,6 +2,7 @@
 """One ModelInfer, served by what happens to it: a task for each call would cost as much as all the rest of it."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +45,9 @@ class InferRooms:
 class InferCall:
     """One call: it waits for memory, is received, waits in the queue, and is answered.
 
-    Owns what the call holds meanwhile. Touched on the event loop only. Invariants: whatever happens,
-    `_finish` follows once, and after it nothing is held and nobody will be told anything more; at most one
-    of a body being received, a job in the queue and a task is there at a time.
+    Owns what the call holds meanwhile. Touched on the event loop only. Invariants: it ends once, by `_answer`,
+    `_fail` or `_stop`, and after that nothing is held and nobody will be told anything more; at most one of a
+    body being received, a job in the queue and a task is there at a time.
     """
 
     __slots__ = (
@@ -58,10 +59,7 @@ class InferCall:
         "_ended",
         "_hold",
         "_holding",
-        "_permit",
-        "_promise",
         "_queued",
-        "_received_s",
         "_rooms",
         "_task",
         "_visit",
@@ -74,9 +72,6 @@ class InferCall:
         self._visit = visit
         self._call = visit.call
         self._deadline_s = visit.call.deadline_s
-        self._received_s = 0.0
-        self._promise: Promise | None = None
-        self._permit: Permit | None = None
         self._hold: Hold | None = None
         self._holding: Holding | None = None
         self._awaiting: Awaiting | None = None  # exactly while the body is being received
@@ -99,26 +94,24 @@ class InferCall:
         try:
             visit.admit()
             rooms.tenants.charge_request(call.tenant)
-            promise = self._promise = promise_of(call.metadata, rooms.settings)
+            promise = promise_of(call.metadata, rooms.settings)
             byte_count = COPIES_HELD * promise.request_bytes
             permit = rooms.gate.try_acquire(byte_count, promised=promise.kept)
             if permit is None:
                 waiting = rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promise.kept)
-                self._wait_for(waiting, self._receive)
+                self._wait_for(waiting, functools.partial(self._receive, promise))
             else:
-                self._receive(permit)
+                self._receive(promise, permit)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
 
-    def _receive(self, permit: Permit) -> None:
+    def _receive(self, promise: Promise, permit: Permit) -> None:
         """Let the body come, in bounded time."""
-        rooms, promise = self._rooms, self._promise
-        if promise is None or self._ended:  # granted in the very instant in which the caller left
+        rooms = self._rooms
+        if self._ended:  # granted in the very instant in which the caller left
             permit.release()
             return
         self._hold = self._call.holding(permit)
-        self._permit = permit
-        self._received_s = rooms.clock.now()
         rooms.queue.coming.begin()
         self._awaiting = permit.awaiting(promise.request_bytes, self._give_way)
         rooms.reception.timeouts.begin(self, self._came_too_slowly)
@@ -138,12 +131,12 @@ class InferCall:
             self._deadline_s = service.deadline_s(arrived, call, self._deadline_s)
             service.residency.begin(self, self._held_too_long)
             if arrived.only_the_model_understands:
-                self._wait_for(service.pass_on(arrived, self._deadline_s), self._answer_as_it_is)
+                self._wait_for(service.pass_on(arrived, self._deadline_s), lambda message: self._answer([message]))
             else:
                 self._work = service.work(arrived, call, self._deadline_s)
                 self._queued = rooms.queue.enqueue(self._work.job, self)
         except MessageFault:  # the caller has been told
-            self._finish(cancelled=True)
+            self._stop()
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
 
@@ -161,13 +154,10 @@ class InferCall:
             raise broken_promise() from exc
         if message is None:
             raise TensorInvalidError("The call ended without a request message.")
-        self._rooms.reception.took(self._rooms.clock.now() - self._received_s)
-        if self._permit is not None:
-            self._permit.shrink(COPIES_HELD * len(message))
+        if self._hold is not None:
+            self._rooms.reception.took(self._rooms.clock.now() - self._hold.since_s)
+            self._hold.permit.shrink(COPIES_HELD * len(message))
         return message
-
-    def _answer_as_it_is(self, message: bytes) -> None:
-        self._answer([message])
 
     def _answer(self, pieces: list[Buffer]) -> None:
         if self._ended:
@@ -177,7 +167,7 @@ class InferCall:
         self._let_go()
         self._visit.succeeded()
         self._context.answer(pieces)
-        self._finish()
+        self._context.let_go()
 
     # --- who takes the job's result ---------------------------------------------------------
 
@@ -194,19 +184,17 @@ class InferCall:
             self._fail(exc)
 
     def set_exception(self, error: GatewayError) -> None:
-        if isinstance(error, ModelFailedError):
-            translated = own_words(error)
-            translated.__cause__ = error
-            error = translated
-        self._fail(error)
+        self._fail(own_words(error) if isinstance(error, ModelFailedError) else error)
 
     # --- what else can happen ---------------------------------------------------------------
 
     def _stop(self) -> None:
-        """End: the caller has given up, or has been told that the time is over."""
+        """End: the caller has given up, or has been told already why there is no answer."""
         if not self._ended:
             self._note_failure(asyncio.CancelledError())
-            self._finish(cancelled=True)
+            self._let_go()
+            self._visit.cancelled()
+            self._context.let_go()
 
     def _came_too_slowly(self) -> None:
         self._fail(self._rooms.reception.too_slow())
@@ -226,7 +214,7 @@ class InferCall:
         code, text, trailers = self._visit.failed(exc)
         self._context.set_trailing_metadata(trailers)
         self._context.refuse(code, text)
-        self._finish()
+        self._context.let_go()
 
     def _note_failure(self, exc: BaseException) -> None:
         if self._arrived is not None:
@@ -256,12 +244,6 @@ class InferCall:
         if self._hold is not None:
             self._hold.end()
         self._arrived = self._work = self._task = None
-
-    def _finish(self, *, cancelled: bool = False) -> None:
-        if cancelled:
-            self._let_go()
-            self._visit.cancelled()
-        self._context.let_go()
 
     def _wait_for(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
         """Have a coroutine's result go on with the call; only what has to wait for others needs a task."""

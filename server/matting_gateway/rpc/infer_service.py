@@ -8,7 +8,6 @@ from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer, Job, JobResult, ModelContract
 from matting_gateway.errors import (
-    Code,
     GatewayError,
     InternalError,
     ModelNotFoundError,
@@ -31,20 +30,12 @@ from matting_gateway.rpc.passed_on import affinity_of, own_words
 from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_model
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
-from matting_gateway.telemetry.series import CounterSeries
+from matting_gateway.telemetry.outcomes import outcome_of
 from matting_gateway.triton.failures import ModelFailedError
 from matting_gateway.triton.infer_messages import Place
 from matting_gateway.triton.pool import Pool
 
 _MAX_PLANS = 256
-_OUTCOMES = {
-    Code.DEADLINE_EXCEEDED: "dropped",
-    Code.RESOURCE_EXHAUSTED: "rejected",
-    Code.INVALID_ARGUMENT: "rejected",
-    Code.UNIMPLEMENTED: "rejected",
-    Code.NOT_FOUND: "rejected",
-    Code.PERMISSION_DENIED: "rejected",
-}
 
 
 class InferService:
@@ -73,8 +64,6 @@ class InferService:
         self._statistics = statistics
         self._clock = clock
         self._images = metrics.images
-        # Bound once: models and tenants are few.
-        self._series: dict[tuple[str, str, str], CounterSeries] = {}
         self.residency = Timeouts(max_residency_s)
         self._reader = RequestReader()
         self._writer = ResponseWriter()
@@ -242,9 +231,7 @@ class InferService:
         if isinstance(exc, GatewayError):
             version = arrived.header.version or arrived.contract.versions[0]
             self._statistics.failed(arrived.header.model, version, self._clock.now() - arrived.started_s)
-            self._count(arrived, call, _OUTCOMES.get(exc.code, "error"))
-        else:
-            self._count(arrived, call, "cancelled" if isinstance(exc, asyncio.CancelledError) else "error")
+        self._count(arrived, call, outcome_of(exc))
 
     def held_too_long(self) -> ResidencyExceededError:
         """Return what to tell a caller whose request was held for as long as any may be."""
@@ -253,8 +240,4 @@ class InferService:
     def _count(self, arrived: Arrived, call: Call, outcome: str) -> None:
         header = arrived.request.header
         rows = max(1, header.inputs[0].shape[0]) if header.inputs and header.inputs[0].shape else 1
-        key = (arrived.contract.name, outcome, call.tenant.name)
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = self._images.labels(*key)
-        series.inc(rows)
+        self._images.labels(arrived.contract.name, outcome, call.tenant.name).inc(rows)

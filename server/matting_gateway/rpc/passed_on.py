@@ -28,7 +28,9 @@ def own_words(error: ModelFailedError) -> GatewayError:
         told = told.__cause__
     if not isinstance(told, ModelFailedError):
         return error
-    return _BY_CODE.get(told.backend_code, InternalError)(told.backend_text)
+    translated = _BY_CODE.get(told.backend_code, InternalError)(told.backend_text)
+    translated.__cause__ = error
+    return translated
 
 
 def affinity_of(header: InferHeader, contract: ModelContract) -> str:

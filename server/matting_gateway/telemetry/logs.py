@@ -7,7 +7,6 @@ libraries' messages and the texts of exceptions, which may quote what they choke
 by their type and place.
 """
 
-import json
 import logging
 import sys
 import threading
@@ -15,14 +14,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.anonymous import clean_request_id, pixel_bucket, short_peer
+from matting_gateway.telemetry.log_lines import CALL_FIELDS, CallRecord, Value, line_of
 
 __all__ = [
     "CALL_FIELDS",
@@ -37,9 +35,6 @@ __all__ = [
     "short_peer",
 ]
 
-Value = str | int | float | bool
-
-_RENDER = json.JSONEncoder().encode
 # A reader of the stream that stands still may cost lines, never memory.
 _MAX_WAITING_COUNT = 10_000
 _MAX_TEXT_LENGTH = 400
@@ -80,30 +75,6 @@ EVENT_FIELDS = frozenset(
         *("logger", "model", "request_id", "seconds", "state", "where"),
     }
 )
-
-
-class CallRecord(NamedTuple):
-    """What is written of one call.
-
-    `peer` is shortened (`short_peer`), `size_bucket` a bucket (`pixel_bucket`), `request_id` says
-    nothing (`clean_request_id`); `reason` is "" for a call that succeeded.
-    """
-
-    method: str
-    code: str
-    reason: str
-    tenant: str
-    model: str
-    size_bucket: str
-    peer: str
-    request_id: str
-    duration_s: float
-    queue_s: float = 0.0
-    inference_s: float = 0.0
-
-
-_TEXT_COUNT = CallRecord._fields.index("request_id")
-CALL_FIELDS: tuple[str, ...] = ("time", "event", *CallRecord._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +180,7 @@ class Logs:
             lost, self._lost_untold_count = self._lost_untold_count, 0
         if lost:
             taken.append((taken[-1][0], Event.LINES_LOST.value, {"count": lost}))
-        return [_line(*entry) for entry in taken]
+        return [line_of(*entry) for entry in taken]
 
     def _write_all(self) -> None:
         while lines := self._take():
@@ -221,32 +192,6 @@ class Logs:
                 self._lost_count += len(lines)
             else:
                 self._written_count += len(lines)
-
-
-def _line(wall_s: float, event: str, values: Mapping[str, Value] | CallRecord) -> str:
-    if isinstance(values, CallRecord):
-        return (
-            f'{{"time": "{_time(wall_s)}", "event": "{event}", {_texts(*values[:_TEXT_COUNT])},'
-            f' "request_id": {_RENDER(values.request_id)}, "duration_s": {round(values.duration_s, 4)!r},'
-            f' "queue_s": {round(values.queue_s, 4)!r}, "inference_s": {round(values.inference_s, 4)!r}}}\n'
-        )
-    return _RENDER({"time": _time(wall_s), "event": event, **values}) + "\n"
-
-
-@lru_cache(maxsize=1024)
-def _texts(*values: str) -> str:
-    """Return the fields of a call that are the same for many."""
-    return _RENDER(dict(zip(CallRecord._fields, values, strict=False)))[1:-1]
-
-
-def _time(wall_s: float) -> str:
-    whole_s = int(wall_s)
-    return f"{_second(whole_s)}.{int((wall_s - whole_s) * 1000):03d}+00:00"
-
-
-@lru_cache(maxsize=4)
-def _second(whole_s: int) -> str:
-    return datetime.fromtimestamp(whole_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class _LibraryHandler(logging.Handler):

@@ -16,7 +16,8 @@ from matting_gateway.triton import failures
 from matting_gateway.triton.batch_io import batch_inputs, fixed_outputs, share_out
 from matting_gateway.triton.infer_messages import AnswerReader, InputMessage, OutputRequest, Place, write_request
 from matting_gateway.triton.settings import PoolSettings, SharedMemoryUse
-from matting_gateway.triton.shared_memory import Lease, SharedMemory, aligned
+from matting_gateway.triton.shared_memory import SharedMemory
+from matting_gateway.triton.slab import Lease, aligned
 
 INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 # Below this, telling where the bytes are costs as much as sending them.

@@ -7,13 +7,11 @@ unlinked as soon as both sides have mapped it, so that nothing stays behind whoe
 
 import asyncio
 import contextlib
-import ctypes
 import mmap
 import os
 import re
 import secrets
 import socket
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +21,10 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from matting_gateway.rests import Later, Rests
+from matting_gateway.triton.slab import Lease, Slab
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 _SMALLEST_BYTES = 64 << 10
-# Rows begin where a vector register likes them.
-_ALIGNMENT_BYTES = 64
 _SEGMENT_NAME = re.compile(r"matting-(\d+)-[0-9a-f]{16}")
 
 
@@ -39,62 +36,6 @@ class SharedMemoryStatistics:
     slab_bytes: int
     leased_count: int
     refusal: str
-
-
-class Slab:
-    """One registered segment.
-
-    `void` once its backend may be writing into it unseen; it is then never used again. `idle` once no batch has used
-    it for a while. From `used_bytes` on it holds zeros, or will before it is used; what is before came back at `tick`.
-    """
-
-    __slots__ = ("byte_count", "idle", "memory", "region", "tick", "used_bytes", "void")
-
-    def __init__(self, region: str, memory: mmap.mmap, byte_count: int) -> None:
-        self.region = region
-        self.memory = memory
-        self.byte_count = byte_count
-        self.used_bytes = 0
-        self.tick = 0
-        self.void = False
-        self.idle = False
-
-    def wipe(self, start: int = 0) -> None:
-        """Overwrite what is used, from an offset on."""
-        if start < self.used_bytes:
-            length = self.used_bytes - start
-            ctypes.memset((ctypes.c_char * length).from_buffer(self.memory, start), 0, length)
-            self.used_bytes = start
-
-
-class Lease:
-    """The use of a slab for one batch.
-
-    It lasts as long as this object or any view of it: when the last is gone, whichever thread
-    drops it, the slab is free again.
-
-    Args:
-        slab: What is lent.
-        owner: Told when it comes back.
-        filled_bytes: How much of it, from the beginning on, will be filled. The rest is empty: what a backend is to
-            write and does not must not be another caller's.
-    """
-
-    def __init__(self, slab: Slab, owner: "SharedMemory", filled_bytes: int) -> None:
-        self.slab = slab
-        slab.wipe(filled_bytes)
-        whole = (ctypes.c_char * slab.byte_count).from_buffer(slab.memory)
-        weakref.finalize(whole, owner.take_back, slab).atexit = False
-        self.view = memoryview(whole).cast("B")
-        self._end = 0
-
-    def place(self, byte_count: int) -> int:
-        """Return the offset of the next `byte_count` bytes; up to where those after them may begin there are zeros."""
-        offset, end = self._end, self._end + byte_count
-        self._end = aligned(end)
-        self.view[end : self._end] = bytes(self._end - end)
-        self.slab.used_bytes = max(self.slab.used_bytes, self._end)
-        return offset
 
 
 class SharedMemory:
@@ -148,7 +89,7 @@ class SharedMemory:
     def _leased(self, slab: Slab, filled_bytes: int) -> Lease:
         if self._scrub:
             self._rests.begin()
-        return Lease(slab, self, filled_bytes)
+        return Lease(slab, self.take_back, filled_bytes)
 
     def take_back(self, slab: Slab) -> None:
         """Take a slab whose last view is gone; on any thread."""
@@ -254,11 +195,6 @@ class SharedMemory:
             await self._stub.SystemSharedMemoryUnregister(
                 service_pb2.SystemSharedMemoryUnregisterRequest(name=region), timeout=self._timeout_s
             )
-
-
-def aligned(byte_count: int) -> int:
-    """Return `byte_count` rounded up to where the next tensor may begin."""
-    return -(-byte_count // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
 
 
 def remove_left_segments() -> None:

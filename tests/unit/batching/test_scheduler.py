@@ -374,7 +374,7 @@ async def test_who_takes_without_a_future_is_told_too(start: Start) -> None:
     reply.set_result(answer(batch))
     await future
     assert [result.batch_size for result in told.results] == [2]
-    entry.forget()
+    scheduler.withdraw(entry)
 
 
 async def test_what_is_withdrawn_is_not_sent_and_nobody_is_told_of_it(start: Start) -> None:

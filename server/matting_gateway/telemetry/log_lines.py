@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written of a call, and log lines as text."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+Value = str | int | float | bool
+
+_RENDER = json.JSONEncoder().encode
+
+
+class CallRecord(NamedTuple):
+    """What is written of one call.
+
+    `peer` is shortened (`short_peer`), `size_bucket` a bucket (`pixel_bucket`), `request_id` says
+    nothing (`clean_request_id`); `reason` is "" for a call that succeeded.
+    """
+
+    method: str
+    code: str
+    reason: str
+    tenant: str
+    model: str
+    size_bucket: str
+    peer: str
+    request_id: str
+    duration_s: float
+    queue_s: float = 0.0
+    inference_s: float = 0.0
+
+
+_TEXT_COUNT = CallRecord._fields.index("request_id")
+CALL_FIELDS: tuple[str, ...] = ("time", "event", *CallRecord._fields)
+
+
+def line_of(wall_s: float, event: str, values: Mapping[str, Value] | CallRecord) -> str:
+    """Return the line of a call or of another event, its end included."""
+    if isinstance(values, CallRecord):
+        return (
+            f'{{"time": "{_time(wall_s)}", "event": "{event}", {_texts(*values[:_TEXT_COUNT])},'
+            f' "request_id": {_RENDER(values.request_id)}, "duration_s": {round(values.duration_s, 4)!r},'
+            f' "queue_s": {round(values.queue_s, 4)!r}, "inference_s": {round(values.inference_s, 4)!r}}}\n'
+        )
+    return _RENDER({"time": _time(wall_s), "event": event, **values}) + "\n"
+
+
+@lru_cache(maxsize=1024)
+def _texts(*values: str) -> str:
+    """Return the fields of a call that are the same for many."""
+    return _RENDER(dict(zip(CallRecord._fields, values, strict=False)))[1:-1]
+
+
+def _time(wall_s: float) -> str:
+    whole_s = int(wall_s)
+    return f"{_second(whole_s)}.{int((wall_s - whole_s) * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=4)
+def _second(whole_s: int) -> str:
+    return datetime.fromtimestamp(whole_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
