@@ -24,6 +24,7 @@ _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the qui
 _WINDOW = 64  # residuals that the margin looks back on
 _QUANTILE = 0.95
 _TOLERABLE = 0.7  # what half of the largest batch must have of it at least, to be preferred to a smaller one
+_REFRESH_COUNT = 4  # a curve well known is drawn anew with every so many observations: drawing it is what costs
 _EFFICIENT = 0.98  # the preferred size is the smallest that has this share of the best throughput
 
 
@@ -77,12 +78,16 @@ class LatencyTable:
             ratio = seconds / self._curve[rows]
             self._remember_miss(ratio - 1.0)
             known = self._weights[rows] >= _MIN_WEIGHT
+            settled = known and self.observation_count > _WINDOW
             if known and not 1.0 / _ACCIDENT <= ratio <= _ACCIDENT:
                 if not self._is_change(ratio):
                     return
                 self._rescale(sorted(self._streak)[len(self._streak) // 2])
+                settled = False
             self._streak.clear()
             self._move(rows, seconds)
+            if settled and self.observation_count % _REFRESH_COUNT:
+                return
         self._refresh()
 
     def _is_change(self, ratio: float) -> bool:

@@ -217,13 +217,15 @@ class Scheduler:
 
     def _succeeded(self, flight: Flight, result: BatchResult) -> None:
         now_s = self._clock.now()
-        self._core.complete(flight, now_s)
-        for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
-            error = result.errors.get(index)
-            if error is not None:
-                self._refuse(entry, copy_of(error))
-            elif not entry.token.done():
-                entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
+        try:
+            for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
+                error = result.errors.get(index)
+                if error is not None:
+                    self._refuse(entry, copy_of(error))
+                elif not entry.token.done():
+                    entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
+        finally:  # after the answers, which need not wait for what is learned from their batch
+            self._core.complete(flight, now_s)
         self._wake()
 
     @staticmethod

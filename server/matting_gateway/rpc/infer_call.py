@@ -162,11 +162,13 @@ class InferCall:
     def _answer(self, pieces: list[Buffer]) -> None:
         if self._ended:
             return
-        if self._arrived is not None:
-            self._rooms.service.answered(self._arrived, self._call, self._deadline_s)
+        arrived = self._arrived
         self._let_go()
-        self._visit.succeeded()
+        self._visit.seal()
         self._context.answer(pieces)
+        if arrived is not None:
+            self._rooms.service.answered(arrived, self._call, self._deadline_s)
+        self._visit.succeeded()
         self._context.let_go()
 
     # --- who takes the job's result ---------------------------------------------------------

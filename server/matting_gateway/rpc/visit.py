@@ -85,9 +85,12 @@ class Visit:
         """Raise where the call may not go on."""
         self._owner.admit(self.call, self._context)
 
-    def succeeded(self) -> None:
-        """End a call that is to be answered: what goes with its status is set."""
+    def seal(self) -> None:
+        """Set what goes with the status of a call that is to be answered, as the call stands now."""
         self._context.set_trailing_metadata(self.call.trailing_metadata())
+
+    def succeeded(self) -> None:
+        """End a call whose answer is sealed, or has been sent."""
         self._leave(_code_of(self._context))
 
     def failed(self, exc: Exception) -> tuple[grpc.StatusCode, str, _Trailers]:
@@ -113,6 +116,7 @@ class Visit:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc is None:
+            self.seal()
             self.succeeded()
         elif isinstance(exc, asyncio.CancelledError):
             self.cancelled()
