@@ -7,6 +7,7 @@ difference to the left, on mattes much better), and igzip deflates many times fa
 """
 
 import io
+import mmap
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +21,11 @@ _COLOR_TYPES = {1: 0, 3: 2, 4: 6}
 _UP = 2
 _STRIP_BYTES = 1 << 20
 _LEVEL = 1
+# A picture of so many bytes is written in memory that goes back to the system. The allocator would keep it for the
+# thread, beside the next photo; but new pages cost time, some 2 ms.
+_LARGE_BYTES = 32 << 20
+# Blocks of that size even the allocator gives back (`privacy/environment.py`).
+_GIVEN_BACK_BYTES = 2 << 20
 
 # Fills rows top to bottom of the picture: `fill(out, top)`.
 FillRows = Callable[[Pixels, int], None]
@@ -40,14 +46,17 @@ def encode_png_rows(width: int, height: int, samples: int, dtype: np.dtype[np.ge
     """Write a PNG whose rows are made when they are needed, so that the whole picture never exists at once."""
     bit_depth = 8 * dtype.itemsize
     header = struct.pack(">IIBBBBB", width, height, bit_depth, _COLOR_TYPES[samples], 0, 0, 0)
-    # Its buffer becomes the result without a copy, which joining pieces would make.
-    out = io.BytesIO()
-    out.write(_SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"sRGB", b"\x00"))
-    deflate = isal_zlib.compressobj(_LEVEL)
     row_bytes = width * samples * dtype.itemsize
+    is_large = height * row_bytes >= _LARGE_BYTES
+    # Its buffer becomes the result without a copy, which joining pieces would make.
+    out = io.BytesIO(bytes(_GIVEN_BACK_BYTES) if is_large else b"")
+    out.writelines((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"sRGB", b"\x00")))
+    deflate = isal_zlib.compressobj(_LEVEL)
     strip_rows = max(1, min(height, _STRIP_BYTES // row_bytes))
-    strip = np.empty((strip_rows, width, samples), dtype)
-    filtered = np.empty((strip_rows, row_bytes + 1), np.uint8)
+    room_bytes = strip_rows * (2 * row_bytes + 1)
+    room = mmap.mmap(-1, room_bytes) if is_large else np.empty(room_bytes, np.uint8)
+    strip = np.frombuffer(room, dtype, strip_rows * width * samples).reshape(strip_rows, width, samples)
+    filtered = np.frombuffer(room, np.uint8, offset=strip.nbytes).reshape(strip_rows, row_bytes + 1)
     previous = np.zeros(row_bytes, np.uint8)
     for top in range(0, height, strip_rows):
         rows = min(strip_rows, height - top)
@@ -56,8 +65,9 @@ def encode_png_rows(width: int, height: int, samples: int, dtype: np.dtype[np.ge
         _filter_up(raw, previous, filtered[:rows])
         previous = raw[-1].copy()
         if packed := deflate.compress(filtered[:rows]):
-            out.write(_chunk(b"IDAT", packed))
-    out.write(_chunk(b"IDAT", deflate.flush()) + _chunk(b"IEND", b""))
+            out.writelines(_chunk(b"IDAT", packed))
+    out.writelines((*_chunk(b"IDAT", deflate.flush()), *_chunk(b"IEND", b"")))
+    out.truncate()
     return out.getvalue()
 
 
@@ -72,5 +82,6 @@ def _big_endian(strip: Pixels) -> Pixels:
     return strip.byteswap().view(np.uint8) if strip.dtype.itemsize == 2 else strip.view(np.uint8)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))))
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    """Return a chunk in pieces, to be written without a copy of the body."""
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

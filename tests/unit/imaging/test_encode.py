@@ -2,7 +2,10 @@
 """What is written can be read back, is tagged sRGB, and says nothing else."""
 
 import io
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import OptionInvalidError
 from matting_gateway.imaging.encode import MIME_TYPES, check_side, encode_file
 from matting_gateway.imaging.png import encode_png
+from matting_gateway.privacy.environment import required_environment
 from PIL import Image, ImageCms
 from testkit.decoding import prepared
 
@@ -56,6 +60,30 @@ def test_a_png_of_16_bits_reads_back_to_the_bit(pixels: np.ndarray) -> None:
 def test_a_png_of_many_strips_reads_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (1500, 900, 4), np.uint8)
     assert np.array_equal(np.asarray(read(encode_png(pixels))), pixels)
+
+
+_WRITE_IN_A_THREAD = """
+import os, threading
+import numpy as np
+from matting_gateway.imaging.png import encode_png
+from testkit.process_memory import resident_bytes
+pixels = np.random.default_rng(0).integers(0, 24, (3000, 4000, 4), np.uint8)
+encode_png(pixels[:64, :64])
+before = resident_bytes(os.getpid())
+def write():
+    assert len(encode_png(pixels)) > 16 << 20
+    print(resident_bytes(os.getpid()) - before)
+thread = threading.Thread(target=write)
+thread.start()
+thread.join()
+"""
+
+
+def test_writing_a_png_leaves_little_to_the_thread_that_did() -> None:
+    environment = required_environment(os.environ, scrub_memory=True)
+    command = [sys.executable, "-c", _WRITE_IN_A_THREAD]
+    answer = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert int(answer.stdout) < 4 << 20
 
 
 def test_a_png_holds_a_colour_space_and_the_picture_only() -> None:

@@ -103,6 +103,8 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
         ("JPEG, progressive", "cutout", 3),
         ("JPEG, progressive, 4:4:4", "cutout", 3),
         ("JPEG, progressive, 4:2:2", "cutout", 3),
+        ("JPEG, progressive, RGB", "cutout", 3),
+        ("JPEG, progressive, CMYK", "cutout", 3),
         ("JPEG", "cutout fine", 3),
         ("JPEG", "cutout WebP", 3),
         ("JPEG", "cutout WebP lossless", 3),

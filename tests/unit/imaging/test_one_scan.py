@@ -2,6 +2,7 @@
 """A large progressive JPEG is decoded through a file of one scan: the same pixels to the bit, or the same refusal."""
 
 import io
+import mmap
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -12,13 +13,14 @@ import pytest
 from matting_gateway.domain import OutputSpec
 from matting_gateway.errors import GatewayError
 from matting_gateway.imaging import libjpeg, one_scan
+from matting_gateway.imaging.canvas import give_back_freed
 from matting_gateway.imaging.decoders import Decoders
 from matting_gateway.imaging.one_scan import in_one_scan
 from matting_pixels.arrays import Pixels
 from PIL import Image
 from testkit.decoding import plan_of, prepared
 from testkit.photos import sample_photo
-from testkit.process_memory import resident_bytes
+from testkit.process_memory import PeakMemory, resident_bytes
 from testkit.profiles import rgb_profile
 
 WIDTH, HEIGHT = 1501, 1003
@@ -60,6 +62,13 @@ def decoders() -> Iterator[Decoders]:
     decoders.start()
     yield decoders
     decoders.close()
+
+
+@pytest.fixture
+def peak() -> Iterator[PeakMemory]:
+    peak = PeakMemory([os.getpid()])
+    yield peak
+    peak.close()
 
 
 def shown(decode: Callable[[], Pixels | None]) -> Pixels | str:
@@ -186,13 +195,25 @@ def test_files_that_libjpeg_gives_up_leave_nothing_behind() -> None:
     assert resident_bytes(pid) - before < 2 << 20
 
 
+def test_coefficients_are_let_go_as_they_are_written(peak: PeakMemory) -> None:
+    content = jpeg("CMYK", quality=100)
+    coefficient_bytes = plan_of(content).header.coefficient_bytes
+    libjpeg.write_baseline(PHOTO, mmap.mmap(-1, 2 * len(PHOTO)))
+    give_back_freed()
+    peak.settle()
+    with peak:
+        length = libjpeg.write_baseline(content, mmap.mmap(-1, 2 * len(content)))
+    assert length > 2 << 20
+    assert coefficient_bytes * 0.9 < peak.grown_bytes < coefficient_bytes + length // 2
+
+
 def test_too_little_room_is_no_file() -> None:
     assert libjpeg.write_baseline(PHOTO, bytearray(len(PHOTO) // 3)) == 0
     assert libjpeg.write_baseline(PHOTO, bytearray(2 * len(PHOTO))) > 0
 
 
 def test_a_library_of_another_interface_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libjpeg, "_VERSION", 80)
+    monkeypatch.setattr(libjpeg, "VERSION", 80)
     libjpeg.load.cache_clear()
     try:
         assert not libjpeg.load()
