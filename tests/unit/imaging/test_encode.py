@@ -63,16 +63,17 @@ def test_a_png_of_many_strips_reads_back() -> None:
 
 
 _WRITE_IN_A_THREAD = """
-import os, threading
+import threading
 import numpy as np
+import psutil
 from matting_gateway.imaging.png import encode_png
-from testkit.process_memory import resident_bytes
+process = psutil.Process()
 pixels = np.random.default_rng(0).integers(0, 24, (3000, 4000, 4), np.uint8)
 encode_png(pixels[:64, :64])
-before = resident_bytes(os.getpid())
+before = process.memory_info().rss
 def write():
     assert len(encode_png(pixels)) > 16 << 20
-    print(resident_bytes(os.getpid()) - before)
+    print(process.memory_info().rss - before)
 thread = threading.Thread(target=write)
 thread.start()
 thread.join()
