@@ -6,6 +6,8 @@ and what nothing overwrites for two ticks is overwritten with zeros.
 """
 
 import asyncio
+import ctypes
+import mmap
 from collections.abc import Callable
 
 TICK_S = 0.1
@@ -49,6 +51,12 @@ class Rests:
 
     def __repr__(self) -> str:
         return f"<Rests{' ticking' if self._ticking else ''}>"
+
+
+def wipe(memory: bytearray | mmap.mmap, start: int, end: int) -> None:
+    """Overwrite the bytes from `start` to `end` with zeros; nothing where `end` is not beyond `start`."""
+    if start < end:
+        ctypes.memset((ctypes.c_char * (end - start)).from_buffer(memory, start), 0, end - start)
 
 
 def _on_the_loop(seconds: float, act: Callable[[], None]) -> object:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory for messages that is used again: to have it anew costs more than to receive into it."""
 
-import ctypes
 import weakref
 from collections import deque
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from matting_gateway.rests import Later, Rests
+from matting_gateway.rests import Later, Rests, wipe
 
 _STEP_BYTES = 64 << 10
 _LARGEST_BYTES = 1 << 20
@@ -54,8 +53,7 @@ class RecycledMemory:
         except IndexError:
             memory, used_bytes = bytearray(steps * _STEP_BYTES), 0
         lent = np.frombuffer(memory, np.uint8)
-        if used_bytes > byte_count:
-            _wipe(memory, byte_count, used_bytes)
+        wipe(memory, byte_count, used_bytes)
         reference = weakref.ref(lent, self._take_back)
         self._lent[id(reference)] = reference, memory, byte_count
         self._rests.begin()
@@ -67,7 +65,7 @@ class RecycledMemory:
             self._free_bytes += len(memory)
             self._free[len(memory) // _STEP_BYTES].append(_Piece(memory, used_bytes, self._rests.tick))
         else:
-            _wipe(memory, 0, used_bytes)
+            wipe(memory, 0, used_bytes)
 
     def _sweep(self) -> bool:
         """Overwrite what has rested; tell whether anything is lent or has still to rest."""
@@ -77,7 +75,7 @@ class RecycledMemory:
             for _ in range(len(free)):
                 piece = free.popleft()
                 if piece.used_bytes and self._rests.rested(piece.tick):
-                    _wipe(piece.memory, 0, piece.used_bytes)
+                    wipe(piece.memory, 0, piece.used_bytes)
                     piece = piece._replace(used_bytes=0)
                 left = left or bool(piece.used_bytes)
                 free.append(piece)
@@ -85,8 +83,3 @@ class RecycledMemory:
 
     def __repr__(self) -> str:
         return f"<RecycledMemory: {len(self._lent)} lent, {self._free_bytes} bytes free>"
-
-
-def _wipe(memory: bytearray, start: int, end: int) -> None:
-    if end > start:
-        ctypes.memset((ctypes.c_char * (end - start)).from_buffer(memory, start), 0, end - start)

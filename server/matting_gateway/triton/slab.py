@@ -6,6 +6,8 @@ import mmap
 import weakref
 from collections.abc import Callable
 
+from matting_gateway.rests import wipe
+
 # Rows begin where a vector register likes them.
 _ALIGNMENT_BYTES = 64
 
@@ -30,10 +32,8 @@ class Slab:
 
     def wipe(self, start: int = 0) -> None:
         """Overwrite what is used, from an offset on."""
-        if start < self.used_bytes:
-            length = self.used_bytes - start
-            ctypes.memset((ctypes.c_char * length).from_buffer(self.memory, start), 0, length)
-            self.used_bytes = start
+        wipe(self.memory, start, self.used_bytes)
+        self.used_bytes = min(self.used_bytes, start)
 
 
 class Lease:
