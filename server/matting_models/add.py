@@ -228,7 +228,7 @@ def _config(request: AddRequest, name: str, preset: Preset | None, operated: Ope
         accelerator=request.variant.accelerator((*sides, 3), sizes),
         platform=request.variant.platform,
         on_gpu=request.variant.on_gpu,
-        warmup_batch_sizes=sizes,
+        warmup_batch_sizes=request.variant.warmup_batch_sizes(largest),
         warmup_sides_px=sides,
         stand_in=request.stand_in,
     )

@@ -108,10 +108,12 @@ def list_command(folders: Folders) -> None:
 )
 @click.option("--sha256", default="", help="Refuse the file unless it has this hash.")
 @click.option(
-    "--engine", type=click.Choice(["openvino", "onnxruntime", "tensorrt", "tensorrt-plan"]), default=None,
+    "--engine", type=click.Choice(["openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-plan"]), default=None,
     help="What runs it [default: openvino].",
 )  # fmt: skip
-@click.option("--precision", type=click.Choice(["auto", "f32", "bf16", "f16"]), default=None, help="[default: auto]")
+@click.option(
+    "--precision", type=click.Choice(["auto", "f32", "tf32", "bf16", "f16"]), default=None, help="[default: auto]"
+)
 @click.option("--max-batch-size", type=click.IntRange(1, 128), default=None, help="[default: 8]")
 @click.option("--license", "license_name", default="", help="Licence of the weights, as callers are told.")
 @click.option("--noncommercial/--commercial", default=None, help="Whether that licence forbids commercial use.")

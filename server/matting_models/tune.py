@@ -23,6 +23,8 @@ from matting_models.fetch import Say
 # Differences smaller than this are noise; within it the setting that costs least is taken.
 NOISE_SHARE = 0.03
 TUNED_PROPERTIES = ("ENABLE_CPU_PINNING", "INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT")
+# Processes that pin their threads do not know of one another and would all choose the same cores.
+_UNPINNED = {"ENABLE_CPU_PINNING": "NO"}
 # How long each setting is measured, all of them first, then the better part.
 ROUNDS_S = (0.5, 2.0)
 _KEPT_SHARE = 0.4
@@ -113,8 +115,7 @@ def tuned(config: EntryConfig, setting: Setting, core_count: int) -> EntryConfig
     if setting.thread_count != max(1, core_count // setting.instance_count):
         parameters["INFERENCE_NUM_THREADS"] = str(setting.thread_count)
     if setting.instance_count > 1:
-        # Processes that pin their threads do not know of one another and would all choose the same cores.
-        parameters["ENABLE_CPU_PINNING"] = "NO"
+        parameters |= _UNPINNED
     batching = config.max_batch_size > 0
     largest = setting.batch_size if batching else 0
     return replace(
@@ -168,6 +169,8 @@ class OpenVinoMeter:
         if self._compiled is None or self._compiled[0] != form:
             self._compiled = None
             properties = {**self._properties, "INFERENCE_NUM_THREADS": str(form.instance_count * form.thread_count)}
+            if form.instance_count > 1:
+                properties |= _UNPINNED
             model = self._model
             if form.side_by_side:
                 properties |= SIDE_BY_SIDE | {"NUM_STREAMS": str(form.instance_count * form.thread_count)}

@@ -9,13 +9,14 @@ from matting_models.config import Accelerator
 from matting_models.errors import RecipeError
 from matting_models.repository import ONNX_FILE, PLAN_FILE
 
-ENGINES = ("openvino", "onnxruntime", "tensorrt", "tensorrt-plan")
-PRECISIONS = ("auto", "f32", "bf16", "f16")
+ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-plan")
+PRECISIONS = ("auto", "f32", "tf32", "bf16", "f16")
 
 # What each engine computes in where it is asked by name. OpenVINO on a CPU emulates nothing: it refuses f16.
 _POSSIBLE = {
     "openvino": ("auto", "f32", "bf16"),
     "onnxruntime": ("auto", "f32"),
+    "cuda": ("auto", "f32", "tf32"),
     "tensorrt": ("auto", "f32", "f16"),
     "tensorrt-plan": ("auto", "f32", "f16"),
 }
@@ -37,7 +38,7 @@ class Variant:
 
     @property
     def on_gpu(self) -> bool:
-        return self.engine.startswith("tensorrt")
+        return self.engine == "cuda" or self.engine.startswith("tensorrt")
 
     @property
     def platform(self) -> str:
@@ -48,7 +49,18 @@ class Variant:
         """What `matting_precision` says. `auto` is resolved where the engine's choice is always the same."""
         if self.precision != "auto" or self.engine == "openvino":
             return self.precision
-        return "f16" if self.on_gpu else "f32"
+        return {"onnxruntime": "f32", "cuda": "tf32"}.get(self.engine, "f16")
+
+    def warmup_batch_sizes(self, max_batch_size: int) -> tuple[int, ...]:
+        """What is computed before an entry counts as ready.
+
+        With `cuda` that is every size that the local backend fills batches up to.
+        """
+        if self.engine != "cuda":
+            return usual_batch_sizes(max_batch_size)
+        return tuple(
+            dict.fromkeys((*(1 << power for power in range(max_batch_size.bit_length())), max(1, max_batch_size)))
+        )
 
     def accelerator(self, shape: Sequence[int], batch_sizes: Sequence[int]) -> Accelerator | None:
         """The execution accelerator, with an optimisation profile from the smallest to the largest batch used.
@@ -58,6 +70,10 @@ class Variant:
         if self.engine == "openvino":
             hint = {} if self.precision == "auto" else {"INFERENCE_PRECISION_HINT": self.precision}
             return Accelerator("openvino", parameters=hint)
+        if self.engine == "cuda":
+            # Measured when an entry is loaded, the fastest kernels would cost it minutes.
+            options = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0" if self.precision == "f32" else "1"}
+            return Accelerator("cuda", on_gpu=True, parameters=options)
         if self.engine != "tensorrt":
             return None
         profile = profile_shapes(shape, batch_sizes)
@@ -97,5 +113,5 @@ def trtexec_line(folder: Path, variant: Variant, shape: Sequence[int], batch_siz
 
 
 def usual_batch_sizes(max_batch_size: int) -> tuple[int, ...]:
-    """1 and the largest: what is warmed before an entry counts as ready. The sizes between share their kernels."""
+    """1 and the largest. The sizes between share their kernels."""
     return (1,) if max_batch_size <= 1 else (1, max_batch_size)

@@ -13,6 +13,7 @@ import io
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -60,10 +61,16 @@ async def imaging_core_s(count: int = 100) -> float:
         await room.close()
 
 
-async def engine_per_s(analyzer: PerfAnalyzer, address: str, model: str) -> float:
+async def engine_per_s(
+    analyzer: PerfAnalyzer,
+    address: str,
+    model: str,
+    loads: Sequence[tuple[int, int]] = ENGINE_LOADS,
+    window_batches: int = WINDOW_BATCHES,
+) -> float:
     """Return the most images a second that Triton gives when it is called directly."""
     rates = []
-    for rows, in_flight in ENGINE_LOADS:
+    for rows, in_flight in loads:
         report = await analyzer.run(
             address,
             model,
@@ -71,7 +78,7 @@ async def engine_per_s(analyzer: PerfAnalyzer, address: str, model: str) -> floa
             *("-b", str(rows), "--shared-memory", "system"),
             *("--output-shared-memory-size", str(rows * ALPHA_BYTES)),
             # By number and not by time: a batch of a slow model takes longer than a window.
-            *("--measurement-mode", "count_windows", "--measurement-request-count", str(WINDOW_BATCHES)),
+            *("--measurement-mode", "count_windows", "--measurement-request-count", str(window_batches)),
         )
         rates.append(report.per_s)
     return max(rates)

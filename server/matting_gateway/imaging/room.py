@@ -86,7 +86,7 @@ class Imaging:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._worker_count = settings.worker_count or os.cpu_count() or 1
+        self._worker_count = settings.worker_count or len(os.sched_getaffinity(0))
         self._threads: ThreadPoolExecutor | None = None
         self._decoders: Decoders | None = None
         self._formats = _available_formats(settings)

@@ -46,7 +46,8 @@ class ImagingSettings:
         limits: What is accepted at most.
         formats: The file formats accepted; HEIC needs the extra `heif` as well.
         allow_animated: Take the first frame of an animation or a document instead of refusing it.
-        worker_count: Photos decoded at once, and results rendered at once; 0: one for each core.
+        worker_count: Photos decoded at once, and results rendered at once; 0: one for each core
+            that this process may use.
         decode_timeout_s: A decoder that takes longer than this, plus as much again for each
             4 megapixels, is killed.
         isolate_decoders: Decode in processes that can be killed; else in threads of this one.

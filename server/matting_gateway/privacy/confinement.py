@@ -27,6 +27,8 @@ _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - shared memory with Triton is w
 _NULL_DEVICE = Path("/dev/null")
 # Triton's Python backend will not start without a folder of its own here, and leaves it empty.
 _TEMPORARY_FOLDER = Path("/tmp")  # noqa: S108 - its own name for it; no file can be made there
+# How NVIDIA's driver names its devices: a Triton that is started from here commands a GPU by writing to them.
+_DEVICE_FOLDER, _GPU_DEVICES = Path("/dev"), ("nvidia*", "nvidia-caps/*")
 # Anybody may write to it, it keeps nothing, and no rule allows it: whether it opens tells whether rules are in force.
 _PROBE = Path("/dev/zero")
 
@@ -62,6 +64,8 @@ def confined() -> bool:
 def confine(*, socket_folders: Sequence[Path] = (), connect_ports: Sequence[int] | None = None) -> None:
     """Give up the right to write, create, remove or rename files, but for shared memory; folders in /tmp stay empty.
 
+    The devices of GPUs that are there can still be written to.
+
     Holds for the calling thread and everything it starts from now on, other programs included;
     it cannot be undone. Call it before there are other threads.
 
@@ -87,6 +91,8 @@ def confine(*, socket_folders: Sequence[Path] = (), connect_ports: Sequence[int]
     try:
         _allow(libc, ruleset, _MEMORY_FOLDER, _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | truncate)
         _allow(libc, ruleset, _NULL_DEVICE, _WRITE_FILE | truncate)
+        for device in gpu_devices():
+            _allow(libc, ruleset, device, _WRITE_FILE)
         _allow(libc, ruleset, _TEMPORARY_FOLDER, _MAKE_DIR | _REMOVE_DIR)
         for folder in socket_folders:
             _allow(libc, ruleset, folder, _MAKE_SOCK | _REMOVE_FILE)
@@ -97,6 +103,11 @@ def confine(*, socket_folders: Sequence[Path] = (), connect_ports: Sequence[int]
         _checked(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)))
     finally:
         os.close(ruleset)
+
+
+def gpu_devices(folder: Path = _DEVICE_FOLDER) -> list[Path]:
+    """Return the devices of NVIDIA's driver: character devices only, whatever else is named so."""
+    return sorted(path for names in _GPU_DEVICES for path in folder.glob(names) if path.is_char_device())
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, access: int) -> None:

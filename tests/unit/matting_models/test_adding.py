@@ -152,6 +152,20 @@ def test_tensorrt_gets_half_precision_an_engine_cache_and_profiles(add_net: AddN
     assert "KIND_GPU" in repository.config_path("entry").read_text()
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("auto", "1"), ("tf32", "1"), ("f32", "0")])
+def test_cuda_is_warmed_with_every_size_that_is_computed(
+    add_net: AddNet, repository: Repository, precision: str, tf32: str
+) -> None:
+    add_net(tiny.plain(), recipe=Recipe(), variant=Variant("cuda", precision), max_batch_size=12)
+    config = read_config(repository.config_path("entry"))
+    assert config.on_gpu
+    assert config.accelerator is not None
+    assert config.accelerator.name == "cuda"
+    assert config.accelerator.parameters["use_tf32"] == tf32
+    assert config.warmup_batch_sizes == (1, 2, 4, 8, 12)
+    assert config.precision == ("f32" if precision == "f32" else "tf32")
+
+
 def test_a_plan_entry_prints_the_line_that_builds_it(add_net: AddNet, told: list[str], repository: Repository) -> None:
     add_net(tiny.plain(), recipe=Recipe(), variant=Variant("tensorrt-plan"))
     assert 'platform: "tensorrt_plan"' in repository.config_path("entry").read_text()

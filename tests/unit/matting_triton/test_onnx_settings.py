@@ -114,3 +114,20 @@ def test_a_gpu_that_is_not_there_is_no_silent_fallback(
     read = settings.read_settings(_config(optimization={"execution_accelerators": accelerators}))
     with pytest.raises(settings.SettingsError, match=message):
         engines.load_engine(Path("model.onnx"), read, on_gpu=True, device_id=0)
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "expected"),
+    [
+        ([], ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ([("cuda", {"use_tf32": "0"})], ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        ([("tensorrt", {})], ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]),
+    ],
+)
+def test_on_a_gpu_the_providers_fall_back_in_the_native_order(
+    settings: ModuleType, engines: ModuleType, accelerators: list[tuple[str, dict[str, str]]], expected: list[str]
+) -> None:
+    wanted = [settings.Accelerator(name, True, parameters) for name, parameters in accelerators]
+    chosen = engines.choose_providers(wanted, on_gpu=True, device_id=1)
+    assert [name for name, _ in chosen] == expected
+    assert chosen[0][1] == {"device_id": "1", **(accelerators[0][1] if accelerators else {})}

@@ -3,6 +3,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,37 @@ print((folder / "existing").read_text())
     if not hardening["files_confined"]:
         pytest.skip("this kernel does not offer Landlock")
     assert output.split() == ["PermissionError"] * 7 + ["True", "done", "old"]
+
+
+def test_the_devices_of_a_gpu_can_be_commanded(tmp_path: Path) -> None:
+    """With the null device under their name; a file of that name is not taken for one."""
+    device = tmp_path / "nvidiactl"
+    try:
+        os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        device.open("w").close()
+    except PermissionError:
+        pytest.skip("only root can make devices, and not on every file system")
+    (tmp_path / "nvidia0").write_text("a file")
+    code = f"""
+import pathlib
+from matting_gateway.privacy import confinement
+folder = pathlib.Path({str(tmp_path)!r})
+found = confinement.gpu_devices(folder)
+confinement.gpu_devices = lambda: found
+try:
+    confinement.confine()
+except confinement.ConfinementError:
+    print("no landlock")
+    raise SystemExit
+(folder / "nvidiactl").open("w").close()
+try:
+    (folder / "nvidia0").open("w")
+except PermissionError:
+    print("refused")
+"""
+    if (answer := run(code).strip()) == "no landlock":
+        pytest.skip("this kernel does not offer Landlock")
+    assert answer == "refused"
 
 
 def test_only_the_named_ports_can_be_connected_to() -> None:

@@ -17,7 +17,7 @@ class Served:
     Attributes:
         engine: `openvino` or `onnxruntime`.
         device: As the engine names it: `CPU`, `CUDAExecutionProvider`.
-        precision: `f32`, `bf16`, `f16`; `int8` for a quantised graph.
+        precision: `f32`, `tf32`, `bf16`, `f16`; `int8` for a quantised graph.
         threads: Compute threads; 0 where the engine does not tell.
         version: Of the engine.
     """
