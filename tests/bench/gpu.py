@@ -12,6 +12,8 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,7 @@ from matting_models.config_reader import read_config
 from matting_models.variants import Variant
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
+from matting_triton.runtime import Runtime
 from PIL import Image
 from testkit.default_model import ROOT, SAMPLES, f32_repository
 from testkit.local_triton import CACHE_DIR
@@ -81,6 +84,21 @@ def add_entry(folder: Path, entry: Entry) -> None:
     (folder / entry.name / "1").mkdir(parents=True)
     os.link(source / "1" / "model.onnx", folder / entry.name / "1" / "model.onnx")
     (folder / entry.name / "config.pbtxt").write_text(render(config))
+
+
+def with_onnxruntime(runtime: Runtime, packages: Path, folder: Path) -> Runtime:
+    """Make a runtime in `folder` that is `runtime` by links, but for the onnxruntime of `packages`."""
+    for part in (runtime.tritonserver.parents[3], runtime.backends):
+        (folder / part.name).symlink_to(part)
+    (inside,) = runtime.environment_folder.glob("lib/python3.*/site-packages")
+    environment = folder / runtime.environment_folder.name
+    places = environment / inside.relative_to(runtime.environment_folder)
+    places.mkdir(parents=True)
+    (environment / "bin").symlink_to(runtime.environment_folder / "bin")
+    shutil.copy(runtime.environment_folder / "pyvenv.cfg", environment)
+    for path in inside.iterdir():
+        (places / path.name).symlink_to((packages if path.name == "onnxruntime" else inside) / path.name)
+    return dataclasses.replace(runtime, root=folder)
 
 
 @dataclass
@@ -172,8 +190,8 @@ async def row(
     reports = [await run for run in runs]
     per_s = sum(report.total.throughput_per_s for report in reports)
     p50_ms = max((1e3 * report.total.latency.p50_s for report in reports if report.total.latency), default=float("nan"))
-    sizes = [(int(size), count) for report in reports[:1] for size, count in report.batch_sizes.items()]
-    batch = sum(size * count for size, count in sizes) / max(1, sum(count for _, count in sizes))
+    batches = [(_middle(size), count) for report in reports for size, count in report.batch_sizes.items()]
+    batch = sum(size * count for size, count in batches) / max(1, sum(count for _, count in batches))
     gpu = sum(share for share, _ in seen) / max(1, len(seen))
     good = sum(report.total.good_share for report in reports) / len(reports)
     return (
@@ -181,6 +199,11 @@ async def row(
         + " | ".join(f"{cores[name]:.2f}" for name in ("loop", "gateway", "decoders", "triton", "everything"))
         + f" | {max((mib for _, mib in seen), default=0):.0f} | {good:.3f} |"
     )
+
+
+def _middle(sizes: str) -> float:
+    """Return the size that a bucket of the batch sizes stands for: `8`, `5-6`, `over 64`."""
+    return float(np.mean([int(number) for number in re.findall(r"\d+", sizes)]))
 
 
 HEAD = (
@@ -216,12 +239,14 @@ async def gateways(count: int, triton: LocalTriton, model: str) -> AsyncIterator
 
 async def main() -> None:
     options = _arguments()
-    environment = {"PYTHONPATH": options.onnxruntime, "LD_LIBRARY_PATH": options.libraries}
-    runtime, analyzer = ensure_runtime(CACHE_DIR), ensure_perf_analyzer(CACHE_DIR)
+    environment = {"LD_LIBRARY_PATH": options.libraries}
+    analyzer = ensure_perf_analyzer(CACHE_DIR)
     print(f"{gpu_name()}; {machine()}\n", flush=True)
     for position, entry in enumerate(map(Entry.of, options.entries)):
         with tempfile.TemporaryDirectory(dir=CACHE_DIR) as name:
-            folder = Path(name)
+            runtime = with_onnxruntime(ensure_runtime(CACHE_DIR), Path(options.onnxruntime), Path(name))
+            folder = runtime.root / "models"
+            folder.mkdir()
             if position == 0:
                 f32_repository(folder)
             add_entry(folder, entry)
