@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutates image files and decodes them the way the gateway does, in a decoder process."""
 
+import asyncio
 import random
 import re
 import sys
@@ -18,7 +19,7 @@ from matting_gateway.errors import (
     ImageTooLargeError,
     ImageUnreadableError,
 )
-from matting_gateway.imaging.decoders import DecoderProcess
+from matting_gateway.imaging.decoder_child import DecoderProcess
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.plan import DecodePlan, decoder_memory_bytes, plan_decode
 from matting_gateway.imaging.settings import ImageLimits
@@ -120,10 +121,12 @@ class Fuzzer:
         self._corpus = list(self._honest)
         self._seen: set[Any] = set()
         self._decoder = _ready()
+        self._loop = asyncio.Runner()
         self.outcome = Outcome()
 
     def close(self) -> None:
         self._decoder.kill()
+        self._loop.close()
 
     def step(self) -> None:
         """Try one file; keep it as a seed if it reached something new."""
@@ -174,7 +177,8 @@ class Fuzzer:
 
     def _decode(self, content: bytes, plan: DecodePlan) -> str:
         try:
-            prepared = self._decoder.decode(content, plan, decoder_memory_bytes(plan) + 2 * len(content), _TIMEOUT_S)
+            memory_bytes = decoder_memory_bytes(plan) + 2 * len(content)
+            prepared = self._loop.run(self._decoder.decode(content, plan, memory_bytes, _TIMEOUT_S, asyncio.to_thread))
         except GatewayError:
             raise
         except (OSError, ValueError):

@@ -102,17 +102,17 @@ class Imaging:
         set_up_decoders()
         self._threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="imaging")
         if self._settings.isolate_decoders:
-            self._decoders = Decoders(self._worker_count, base_timeout_s=self._settings.decode_timeout_s)
-            await self._run(self._decoders.start)
+            timeout_s = self._settings.decode_timeout_s
+            self._decoders = Decoders(self._worker_count, base_timeout_s=timeout_s, aside=self._run)
+            await self._decoders.start()
 
     async def close(self) -> None:
         """Finish what runs, and stop the workers."""
+        if self._decoders is not None:
+            await self._decoders.close()
         threads, self._threads = self._threads, None
         if threads is not None:
             await asyncio.to_thread(threads.shutdown, wait=True)
-        decoders, self._decoders = self._decoders, None
-        if decoders is not None:
-            await asyncio.to_thread(decoders.close)
 
     def statistics(self) -> ImagingStatistics:
         killed = 0 if self._decoders is None else self._decoders.killed_total
@@ -161,7 +161,11 @@ class Imaging:
             ImageTooLargeError: A colour profile that unpacks to too much.
         """
         placement = place(header.width_px, header.height_px, model_input)
-        prepared = await self._run(lambda: self._prepare(photo, header, placement, outputs))
+        self._active += 1
+        try:
+            prepared = await self._prepare(photo, header, placement, outputs)
+        finally:
+            self._active -= 1
         self._prepared_total += 1
         return prepared
 
@@ -171,11 +175,15 @@ class Imaging:
         Raises:
             OptionInvalidError: A result is larger than its format can hold.
         """
-        rendered = await self._run(lambda: self._render(prepared, alpha, outputs))
+        self._active += 1
+        try:
+            rendered = await self._run(lambda: self._render(prepared, alpha, outputs))
+        finally:
+            self._active -= 1
         self._rendered_total += 1
         return rendered
 
-    def _prepare(
+    async def _prepare(
         self, photo: Photo, header: PhotoHeader, placement: Placement, outputs: Sequence[OutputSpec]
     ) -> PreparedPhoto:
         settings = self._settings
@@ -189,16 +197,16 @@ class Imaging:
                 exact=settings.exact,
                 max_profile_bytes=settings.limits.max_profile_bytes,
             )
-            pixels = self._decode(photo.content, plan)
+            pixels = await self._decode(photo.content, plan)
         else:
             keep_color = any(needs_color(output) for output in outputs)
-            pixels = prepare_pixels(from_raw(photo), placement, 1, keep_color, settings.exact)
+            pixels = await self._run(lambda: prepare_pixels(from_raw(photo), placement, 1, keep_color, settings.exact))
         backgrounds: dict[int, Prepared] = {}
         for index, background in header.backgrounds.items():
             picture = outputs[index].background
             if isinstance(picture, PictureBackground):
                 plan = DecodePlan(background, None, 1, True, settings.exact, settings.limits.max_profile_bytes)
-                backgrounds[index] = self._decode(picture.photo.content, plan)
+                backgrounds[index] = await self._decode(picture.photo.content, plan)
         if pixels.model_pixels is None:
             raise InternalError("A photo was decoded without the model's input.")
         data = byte_view(pixels.model_pixels)
@@ -206,8 +214,10 @@ class Imaging:
             data, placement.grid_width_px, placement.grid_height_px, header, placement, pixels, backgrounds
         )
 
-    def _decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
-        return prepare_file(content, plan) if self._decoders is None else self._decoders.decode(content, plan)
+    async def _decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
+        if self._decoders is None:
+            return await self._run(lambda: prepare_file(content, plan))
+        return await self._decoders.decode(content, plan)
 
     def _render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
         renderer = Renderer(
@@ -227,11 +237,7 @@ class Imaging:
             raise InternalError("The imaging room is not open.")
         abandoned = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(self._threads, watched(work, abandoned))
-        self._active += 1
-        try:
-            return await outlast_cancellation(future, abandoned)
-        finally:
-            self._active -= 1
+        return await outlast_cancellation(future, abandoned)
 
 
 def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:

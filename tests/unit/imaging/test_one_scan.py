@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A large progressive JPEG is decoded through a file of one scan: the same pixels to the bit, or the same refusal."""
 
+import asyncio
 import io
 import mmap
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from matting_gateway.imaging import libjpeg, one_scan
 from matting_gateway.imaging.canvas import give_back_freed
 from matting_gateway.imaging.decoders import Decoders
 from matting_gateway.imaging.one_scan import in_one_scan
+from matting_gateway.imaging.prepare import Prepared
 from matting_pixels.arrays import Pixels
 from PIL import Image
 from testkit.decoding import plan_of, prepared
@@ -57,11 +59,11 @@ VARIANTS = {
 
 
 @pytest.fixture
-def decoders() -> Iterator[Decoders]:
-    decoders = Decoders(1, base_timeout_s=10.0)
-    decoders.start()
+async def decoders() -> AsyncIterator[Decoders]:
+    decoders = Decoders(1, base_timeout_s=10.0, aside=asyncio.to_thread)
+    await decoders.start()
     yield decoders
-    decoders.close()
+    await decoders.close()
 
 
 @pytest.fixture
@@ -71,24 +73,24 @@ def peak() -> Iterator[PeakMemory]:
     peak.close()
 
 
-def shown(decode: Callable[[], Pixels | None]) -> Pixels | str:
+async def shown(decoding: Awaitable[Prepared]) -> Pixels | str:
     """Return the colour, or why there is none."""
     try:
-        color = decode()
+        color = (await decoding).color
     except GatewayError as error:
         return error.reason
     return color if color is not None else "no colour"
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_pixels_are_those_of_the_file_itself(decoders: Decoders, name: str) -> None:
+async def test_the_pixels_are_those_of_the_file_itself(decoders: Decoders, name: str) -> None:
     content = VARIANTS[name]
     plan = plan_of(content)
     written, of_written = in_one_scan(content, plan)
     assert written is not content
     assert bytes(written).count(SCAN) == 1
     assert plan_of(bytes(written)).header.coefficient_bytes == of_written.header.coefficient_bytes == 0
-    assert np.array_equal(decoders.decode(content, plan).color, prepared(content).color)
+    assert np.array_equal((await decoders.decode(content, plan)).color, prepared(content).color)
     assert decoders.killed_total == 0
 
 
@@ -122,16 +124,16 @@ def test_a_flat_picture_has_room_for_its_blocks() -> None:
     assert np.array_equal(prepared(bytes(written)).color, prepared(out.getvalue()).color)
 
 
-def test_a_file_that_lacks_scans_is_decoded_as_it_is(decoders: Decoders) -> None:
+async def test_a_file_that_lacks_scans_is_decoded_as_it_is(decoders: Decoders) -> None:
     starts = [at for at in range(len(PHOTO)) if PHOTO.startswith(SCAN, at)]
     for start in starts[1:]:
         content = PHOTO[:start] + END
         plan = plan_of(content)
         assert in_one_scan(content, plan)[0] is content
-        assert np.array_equal(decoders.decode(content, plan).color, prepared(content).color)
+        assert np.array_equal((await decoders.decode(content, plan)).color, prepared(content).color)
 
 
-def test_a_file_whose_tables_change_between_scans_is_decoded_as_it_is(decoders: Decoders) -> None:
+async def test_a_file_whose_tables_change_between_scans_is_decoded_as_it_is(decoders: Decoders) -> None:
     at = PHOTO.index(b"\xff\xdb")
     table = bytearray(PHOTO[at : at + 2 + int.from_bytes(PHOTO[at + 2 : at + 4])])
     table[5:] = bytes(reversed(table[5:]))
@@ -139,7 +141,7 @@ def test_a_file_whose_tables_change_between_scans_is_decoded_as_it_is(decoders: 
     content = PHOTO[:last] + bytes(table) + PHOTO[last:]
     plan = plan_of(content)
     assert in_one_scan(content, plan)[0] is content
-    assert np.array_equal(decoders.decode(content, plan).color, prepared(content).color)
+    assert np.array_equal((await decoders.decode(content, plan)).color, prepared(content).color)
     assert decoders.killed_total == 0
 
 
@@ -168,7 +170,7 @@ def damaged(rng: random.Random) -> bytes:
     return bytes(content)
 
 
-def test_a_damaged_file_is_what_it_is_without_one_scan_and_costs_no_process(decoders: Decoders) -> None:
+async def test_a_damaged_file_is_what_it_is_without_one_scan_and_costs_no_process(decoders: Decoders) -> None:
     rng = random.Random(5)
     for _ in range(30):
         content = damaged(rng)
@@ -176,8 +178,8 @@ def test_a_damaged_file_is_what_it_is_without_one_scan_and_costs_no_process(deco
             plan = plan_of(content)
         except GatewayError:
             continue
-        result = shown(lambda content=content, plan=plan: decoders.decode(content, plan).color)
-        expected = shown(lambda content=content: prepared(content).color)
+        result = await shown(decoders.decode(content, plan))
+        expected = await shown(asyncio.to_thread(prepared, content))
         assert np.array_equal(result, expected)
     assert decoders.killed_total == 0
 
