@@ -53,7 +53,8 @@ class Aside(Protocol):
 class DecoderProcess:
     """One process that decodes one photo at a time. Asked by one task at a time.
 
-    Owns the child and the socket to it. After `kill` it is not used again. Making, `wait_ready` and `kill` block.
+    Owns the child and the socket to it. While it owes an answer it is asked nothing else: what comes late would be
+    taken for the next photo. After `kill` it is not used again. Making, `wait_ready` and `kill` block.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ class DecoderProcess:
         finally:
             theirs.close()
         self._connection = ours
+        self._owes_answer = False
         self.pid = self._child.pid
         self.filtered = False
 
@@ -115,8 +117,9 @@ class DecoderProcess:
         # The arrays keep the mapping alive; its pages go back to the system, cleared, with the last of them.
         return layout.parts(room, plan, deep=bool(answer.get("deep")), alpha=bool(answer.get("alpha")))
 
-    def is_alive(self) -> bool:
-        return self._child.poll() is None
+    def is_fit(self) -> bool:
+        """Return whether it runs, and owes no answer to a caller who gave up."""
+        return not self._owes_answer and self._child.poll() is None
 
     def kill(self) -> None:
         """End the child at once, and collect it."""
@@ -132,6 +135,7 @@ class DecoderProcess:
         def came() -> None:
             try:
                 answer.set_result(self._connection.recv(ANSWER_BYTES))
+                self._owes_answer = False
             except BlockingIOError:
                 return
             except OSError as error:
@@ -146,6 +150,7 @@ class DecoderProcess:
             timer.cancel()
             loop.remove_reader(self._connection)
 
+        self._owes_answer = True
         socket.send_fds(self._connection, [request], descriptors)
         timer = loop.call_later(timeout_s, late)
         loop.add_reader(self._connection, came)

@@ -51,8 +51,8 @@ class Decoders:
         # begun before a cancellation is found.
         lent = [process for process in [await self._idle.get()] if process is not None]
         try:
-            if lent and not lent[0].is_alive():
-                # Ended while idle: not this photo's fault.
+            if lent and not lent[0].is_fit():
+                # Ended while idle, or hung when nobody waited any more: not this photo's fault.
                 await self._bury(lent.pop())
             if not lent:
                 await self._aside(lambda: lent.append(_started()))

@@ -184,6 +184,23 @@ async def test_who_gives_up_is_let_go_when_the_decoder_is_free_again() -> None:
         assert decoders.killed_total == 0
 
 
+async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -> None:
+    other = SEEDS["WEBP RGB 0"]
+    async with one_decoder(base_timeout_s=0.2) as decoders:
+        process = await only(decoders)
+        os.kill(process.pid, signal.SIGSTOP)
+        given_up = asyncio.create_task(decoders.decode(PHOTO, plan_of(PHOTO)))
+        await asyncio.sleep(0)  # it begins
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up  # which takes as long as a decoder is waited for
+        os.kill(process.pid, signal.SIGCONT)
+        result = await decoders.decode(other, plan_of(other))
+        assert result.color is not None
+        assert np.array_equal(result.color, prepared(other).color)
+        assert decoders.killed_total == 1
+
+
 async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
@@ -229,7 +246,7 @@ async def test_closing_waits_for_what_is_being_decoded_and_takes_nothing_new() -
     os.kill(process.pid, signal.SIGCONT)
     assert all(photo.color is not None for photo in await asyncio.gather(*photos))
     await closing
-    assert not process.is_alive()
+    assert not process.is_fit()
 
 
 def test_a_decoder_ends_with_its_parent() -> None:
