@@ -134,8 +134,9 @@ class DecoderProcess:
 
         def came() -> None:
             try:
-                answer.set_result(self._connection.recv(ANSWER_BYTES))
-                self._owes_answer = False
+                message = self._connection.recv(ANSWER_BYTES)
+                answer.set_result(message)
+                self._owes_answer = not message  # what ends without an answer never gives it
             except BlockingIOError:
                 return
             except OSError as error:

@@ -22,6 +22,7 @@ class Decoders:
         self._base_timeout_s = base_timeout_s
         self._aside = aside
         self._idle: asyncio.Queue[DecoderProcess | None] = asyncio.Queue()
+        self._owned_count = 0
         self._closed = False
         self.killed_total = 0
 
@@ -31,8 +32,16 @@ class Decoders:
         Raises:
             InternalError: One did not start.
         """
-        for process in await self._aside(self._start_all):
+        processes = await self._aside(lambda: [DecoderProcess() for _ in range(self._count)])
+        for process in processes:
             self._idle.put_nowait(process)
+        self._owned_count = len(processes)
+
+        def wait_ready() -> None:
+            for process in processes:
+                process.wait_ready()
+
+        await self._aside(wait_ready)
 
     async def decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
         """Decode one file in one of the processes.
@@ -58,7 +67,8 @@ class Decoders:
                 await self._aside(lambda: lent.append(_started()))
             return await lent[0].decode(content, plan, memory_bytes, timeout_s, self._aside)
         except (OSError, ValueError) as error:
-            await self._bury(lent.pop())
+            if lent:
+                await self._bury(lent.pop())
             if isinstance(error, TimeoutError):
                 raise ImageUnreadableError(
                     f"The {plan.header.format.title} file could not be decoded within {timeout_s:.1f} s: "
@@ -73,16 +83,10 @@ class Decoders:
     async def close(self) -> None:
         """End all processes, each once it has decoded what it has, and what waited for one before."""
         self._closed = True
-        for _ in range(self._count):
+        for _ in range(self._owned_count):
             process = await self._idle.get()
             if process is not None:
                 await asyncio.to_thread(process.kill)
-
-    def _start_all(self) -> list[DecoderProcess]:
-        processes = [DecoderProcess() for _ in range(self._count)]
-        for process in processes:
-            process.wait_ready()
-        return processes
 
     async def _bury(self, process: DecoderProcess) -> None:
         """Kill a process; the next photo starts a new one in its place."""

@@ -201,6 +201,15 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -
         assert decoders.killed_total == 1
 
 
+async def test_decoders_that_do_not_start_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoders = Decoders(2, base_timeout_s=10.0, aside=asyncio.to_thread)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(InternalError, match="did not start"):
+            await decoders.start()
+    await decoders.close()
+
+
 async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
