@@ -231,5 +231,6 @@ def _config(request: AddRequest, name: str, preset: Preset | None, operated: Ope
         warmup_batch_sizes=request.variant.warmup_batch_sizes(largest),
         warmup_sides_px=sides,
         stand_in=request.stand_in,
+        backend_parameters=request.variant.backend_parameters,
     )
     return replace(config, extra_parameters={"matting_size": f"{sides[1]}x{sides[0]}"}) if free else config

@@ -21,6 +21,8 @@ _POSSIBLE = {
     "tensorrt-plan": ("auto", "f32", "f16"),
 }
 _TENSORRT_WORKSPACE_BYTES = 4 << 30
+# As the native backend numbers the ways to choose kernels.
+_HEURISTIC = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,14 @@ class Variant:
         if self.precision != "auto" or self.engine == "openvino":
             return self.precision
         return {"onnxruntime": "f32", "cuda": "tf32"}.get(self.engine, "f16")
+
+    @property
+    def backend_parameters(self) -> dict[str, str]:
+        """What the entry's own parameters say to the backend.
+
+        Triton's native one searches kernels exhaustively unless they say otherwise, whatever the accelerator's say.
+        """
+        return {"cudnn_conv_algo_search": _HEURISTIC} if self.engine == "cuda" else {}
 
     def warmup_batch_sizes(self, max_batch_size: int) -> tuple[int, ...]:
         """What is computed before an entry counts as ready.

@@ -10,6 +10,7 @@ times a photo, and holds a worker that could encode meanwhile. What takes long i
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import mmap
@@ -19,8 +20,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Protocol, TypeAlias, TypeVar
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import (
@@ -36,6 +37,7 @@ from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.prepare import Prepared
 
 _T = TypeVar("_T")
+_Answer: TypeAlias = Mapping[str, object]
 _START_TIMEOUT_S = 60.0
 # So much is copied, or mapped, on the event loop: it takes half a millisecond at most, a thread not much less.
 _AT_ONCE_BYTES = 1 << 20
@@ -53,8 +55,9 @@ class Aside(Protocol):
 class DecoderProcess:
     """One process that decodes one photo at a time. Asked by one task at a time.
 
-    Owns the child and the socket to it. While it owes an answer it is asked nothing else: what comes late would be
-    taken for the next photo. After `kill` it is not used again. Making, `wait_ready` and `kill` block.
+    Owns the child and the socket to it. It is fit for a photo as long as it runs and has answered, in a way that makes
+    sense, all that it was asked: what comes late would be taken for the next photo. After `kill` it is not used again.
+    Making, `wait_ready` and `kill` block.
     """
 
     def __init__(self) -> None:
@@ -65,10 +68,13 @@ class DecoderProcess:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
             )
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
         self._connection = ours
-        self._owes_answer = False
+        self._in_doubt = False
         self.pid = self._child.pid
         self.filtered = False
 
@@ -92,34 +98,34 @@ class DecoderProcess:
     async def decode(
         self, content: Buffer, plan: DecodePlan, memory_bytes: int, timeout_s: float, aside: Aside
     ) -> Prepared:
-        """Decode one file. A cancelled caller is let go only when the child has answered.
+        """Decode one file. A cancelled caller is let go only when the child has answered, or its time is over.
 
         Raises:
-            GatewayError: What the child said of the file.
-            OSError: The child died, or took too long (TimeoutError); it must be killed.
-            ValueError: The child's answer makes no sense; it must be killed.
+            GatewayError: What the child said of the file; or that there is no memory to hand it over (InternalError).
+            OSError: The child died, or took too long (TimeoutError); it is not fit any more.
+            ValueError: The child's answer makes no sense; it is not fit any more.
         """
         layout = Layout.of(plan)
-        file_fd, room_fd = os.memfd_create("file"), os.memfd_create("pixels")
-        try:
-            view = memoryview(content).cast("B")
+        view = memoryview(content).cast("B")
+        with contextlib.ExitStack() as stack, _own_failures():
+            file_fd, room_fd = (_memory_file(name, stack) for name in ("file", "pixels"))
             os.ftruncate(room_fd, layout.total_bytes)
             await _at_once_or_aside(view.nbytes, lambda: _write_all(file_fd, view), aside)
-            request = Request(plan, view.nbytes, memory_bytes, math.ceil(timeout_s) + 1)
+            files = stack.pop_all()
+        request = Request(plan, view.nbytes, memory_bytes, math.ceil(timeout_s) + 1)
+        with files:
             asked = self._ask(pickle.dumps(request), [file_fd, room_fd], timeout_s)
-            answer = _read_answer(await outlast_cancellation(asked, threading.Event()))
+            answer = await outlast_cancellation(asked, threading.Event())
             if "reason" in answer:
                 raise _error_of(answer, plan)
-            room = await _at_once_or_aside(layout.total_bytes, lambda: _mapped(room_fd, layout.total_bytes), aside)
-        finally:
-            os.close(file_fd)
-            os.close(room_fd)
+            with _own_failures():
+                room = await _at_once_or_aside(layout.total_bytes, lambda: _mapped(room_fd, layout.total_bytes), aside)
         # The arrays keep the mapping alive; its pages go back to the system, cleared, with the last of them.
         return layout.parts(room, plan, deep=bool(answer.get("deep")), alpha=bool(answer.get("alpha")))
 
     def is_fit(self) -> bool:
-        """Return whether it runs, and owes no answer to a caller who gave up."""
-        return not self._owes_answer and self._child.poll() is None
+        """Return whether it can be asked."""
+        return not self._in_doubt and self._child.poll() is None
 
     def kill(self) -> None:
         """End the child at once, and collect it."""
@@ -127,19 +133,18 @@ class DecoderProcess:
         self._child.kill()
         self._child.wait()
 
-    def _ask(self, request: bytes, descriptors: list[int], timeout_s: float) -> asyncio.Future[bytes]:
-        """Send a request; the future has the answer, or OSError (TimeoutError) in its place."""
+    def _ask(self, request: bytes, descriptors: list[int], timeout_s: float) -> asyncio.Future[_Answer]:
+        """Send a request; the future has the answer, or OSError (TimeoutError) or ValueError in its place."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
+        answer: asyncio.Future[_Answer] = loop.create_future()
 
         def came() -> None:
             try:
-                message = self._connection.recv(ANSWER_BYTES)
-                answer.set_result(message)
-                self._owes_answer = not message  # what ends without an answer never gives it
+                answer.set_result(_read_answer(self._connection.recv(ANSWER_BYTES)))
+                self._in_doubt = False
             except BlockingIOError:
                 return
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 answer.set_exception(error)
             stop_waiting()
 
@@ -151,18 +156,33 @@ class DecoderProcess:
             timer.cancel()
             loop.remove_reader(self._connection)
 
-        self._owes_answer = True
+        self._in_doubt = True
         socket.send_fds(self._connection, [request], descriptors)
         timer = loop.call_later(timeout_s, late)
         loop.add_reader(self._connection, came)
         return answer
 
 
+@contextlib.contextmanager
+def _own_failures() -> Iterator[None]:
+    """Tell what the system refuses to us from what a child does."""
+    try:
+        yield
+    except OSError as error:
+        raise InternalError("There is no memory, or no descriptor, to hand a photo to its decoder.") from error
+
+
+def _memory_file(name: str, stack: contextlib.ExitStack) -> int:
+    descriptor = os.memfd_create(name)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
 async def _at_once_or_aside(byte_count: int, work: Callable[[], _T], aside: Aside) -> _T:
     return work() if byte_count <= _AT_ONCE_BYTES else await aside(work)
 
 
-def _read_answer(message: bytes) -> Mapping[str, object]:
+def _read_answer(message: bytes) -> _Answer:
     if not message:
         raise ConnectionResetError("the decoder process ended")
     answer = json.loads(message)
@@ -176,7 +196,7 @@ def _mapped(descriptor: int, byte_count: int) -> mmap.mmap:
     return mmap.mmap(descriptor, byte_count, flags=flags, prot=mmap.PROT_READ)
 
 
-def _error_of(answer: Mapping[str, object], plan: DecodePlan) -> GatewayError:
+def _error_of(answer: _Answer, plan: DecodePlan) -> GatewayError:
     title = plan.header.format.title
     reason, message = str(answer.get("reason")), answer.get("message")
     if reason == "MEMORY":

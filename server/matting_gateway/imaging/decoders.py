@@ -2,6 +2,7 @@
 """The decoder processes, lent out photo by photo, and replaced when they die."""
 
 import asyncio
+from collections import deque
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageUnreadableError, InternalError
@@ -11,18 +12,19 @@ from matting_gateway.imaging.prepare import Prepared
 
 
 class Decoders:
-    """A fixed number of decoder processes, lent to the calls that decode. For one event loop.
+    """A fixed number of decoder processes, lent to the calls that decode, in the order in which they ask.
 
-    Owns the processes. A process is in the queue of idle ones, or lent to exactly one call, or dead: None stands for
-    one in the queue then.
+    Owns the processes: one that is not lent to exactly one call is idle, or has been killed. Invariant: there are never
+    more idle ones than places that no call holds. For one event loop.
     """
 
     def __init__(self, count: int, *, base_timeout_s: float, aside: Aside) -> None:
         self._count = count
         self._base_timeout_s = base_timeout_s
         self._aside = aside
-        self._idle: asyncio.Queue[DecoderProcess | None] = asyncio.Queue()
-        self._owned_count = 0
+        self._places = asyncio.Semaphore(count)
+        self._idle: deque[DecoderProcess] = deque()
+        self._closed_places = 0
         self._closed = False
         self.killed_total = 0
 
@@ -32,16 +34,14 @@ class Decoders:
         Raises:
             InternalError: One did not start.
         """
-        processes = await self._aside(lambda: [DecoderProcess() for _ in range(self._count)])
-        for process in processes:
-            self._idle.put_nowait(process)
-        self._owned_count = len(processes)
 
-        def wait_ready() -> None:
-            for process in processes:
+        def start_all() -> None:
+            for _ in range(self._count):
+                self._idle.append(_made())
+            for process in self._idle:
                 process.wait_ready()
 
-        await self._aside(wait_ready)
+        await self._aside(start_all)
 
     async def decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
         """Decode one file in one of the processes.
@@ -50,43 +50,54 @@ class Decoders:
             ImageUnreadableError: Damaged, or it made the decoder hang or crash.
             ImageFormatUnsupportedError: Samples that cannot be kept.
             ImageTooLargeError: More memory or a larger profile than a photo of its size may have.
-            InternalError: No process could be started, or they have been closed.
+            InternalError: No process could be started, no memory be had, or all have been closed.
         """
         if self._closed:
             raise InternalError("The decoders are closed.")
         timeout_s = decoder_timeout_s(plan, self._base_timeout_s)
         memory_bytes = decoder_memory_bytes(plan) + 2 * len(content)
-        # The process that is lent, or nothing as long as there is a dead one to be replaced: kept where also what was
-        # begun before a cancellation is found.
-        lent = [process for process in [await self._idle.get()] if process is not None]
-        try:
-            if lent and not lent[0].is_fit():
-                # Ended while idle, or hung when nobody waited any more: not this photo's fault.
-                await self._bury(lent.pop())
-            if not lent:
-                await self._aside(lambda: lent.append(_started()))
-            return await lent[0].decode(content, plan, memory_bytes, timeout_s, self._aside)
-        except (OSError, ValueError) as error:
-            if lent:
-                await self._bury(lent.pop())
-            if isinstance(error, TimeoutError):
+        async with self._places:
+            process = await self._lend()
+            try:
+                return await process.decode(content, plan, memory_bytes, timeout_s, self._aside)
+            except TimeoutError as error:
                 raise ImageUnreadableError(
                     f"The {plan.header.format.title} file could not be decoded within {timeout_s:.1f} s: "
                     "it is damaged, or made to be slow."
                 ) from error
-            raise ImageUnreadableError(
-                f"The {plan.header.format.title} file made its decoder fail: it is damaged."
-            ) from error
-        finally:
-            self._idle.put_nowait(lent.pop() if lent else None)
+            except (OSError, ValueError) as error:
+                raise ImageUnreadableError(
+                    f"The {plan.header.format.title} file made its decoder fail: it is damaged."
+                ) from error
+            finally:
+                await self._take_back(process)
 
     async def close(self) -> None:
         """End all processes, each once it has decoded what it has, and what waited for one before."""
         self._closed = True
-        for _ in range(self._owned_count):
-            process = await self._idle.get()
-            if process is not None:
-                await asyncio.to_thread(process.kill)
+        while self._closed_places < self._count:
+            await self._places.acquire()
+            self._closed_places += 1
+        while self._idle:
+            await asyncio.to_thread(self._idle.popleft().kill)
+
+    async def _lend(self) -> DecoderProcess:
+        while True:
+            while self._idle:
+                process = self._idle.popleft()
+                if process.is_fit():
+                    return process
+                # Ended while idle: not this photo's fault.
+                await self._bury(process)
+            # To the others, so that it is found if its caller gives up meanwhile; then another call may be first.
+            await self._aside(lambda: self._idle.append(_ready()))
+
+    async def _take_back(self, process: DecoderProcess) -> None:
+        """Keep a process, or kill it before its caller is let go: it may hold the photo still."""
+        if process.is_fit():
+            self._idle.append(process)
+        else:
+            await self._bury(process)
 
     async def _bury(self, process: DecoderProcess) -> None:
         """Kill a process; the next photo starts a new one in its place."""
@@ -94,7 +105,14 @@ class Decoders:
         await self._aside(process.kill)
 
 
-def _started() -> DecoderProcess:
-    process = DecoderProcess()
+def _made() -> DecoderProcess:
+    try:
+        return DecoderProcess()
+    except OSError as error:
+        raise InternalError("No decoder process could be started.") from error
+
+
+def _ready() -> DecoderProcess:
+    process = _made()
     process.wait_ready()
     return process

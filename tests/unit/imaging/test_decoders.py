@@ -2,6 +2,7 @@
 """Decoder processes: what they return, and what a bad photo can do to them."""
 
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -60,11 +61,9 @@ async def one_decoder(base_timeout_s: float = 10.0) -> AsyncIterator[Decoders]:
         await decoders.close()
 
 
-async def only(decoders: Decoders) -> DecoderProcess:
+def only(decoders: Decoders) -> DecoderProcess:
     """Return the process that is idle, which it stays."""
-    process = await decoders._idle.get()
-    assert process is not None
-    decoders._idle.put_nowait(process)
+    (process,) = decoders._idle
     return process
 
 
@@ -136,7 +135,7 @@ async def test_a_decoder_is_refused_more_memory_than_a_photo_may_need(process: D
 
 async def test_a_decoder_that_hangs_costs_one_photo() -> None:
     async with one_decoder(base_timeout_s=0.2) as decoders:
-        os.kill((await only(decoders)).pid, signal.SIGSTOP)
+        os.kill(only(decoders).pid, signal.SIGSTOP)
         with pytest.raises(ImageUnreadableError, match=r"could not be decoded within 0\.2 s"):
             await decoders.decode(PHOTO, plan_of(PHOTO))
         assert (await decoders.decode(PHOTO, plan_of(PHOTO))).color is not None
@@ -145,7 +144,7 @@ async def test_a_decoder_that_hangs_costs_one_photo() -> None:
 
 async def test_a_decoder_that_crashes_costs_one_photo() -> None:
     async with one_decoder() as decoders:
-        doomed = await only(decoders)
+        doomed = only(decoders)
         os.kill(doomed.pid, signal.SIGSTOP)
         # Killed while it has the photo: it is stopped until then, so it cannot have answered.
         asyncio.get_running_loop().call_later(0.2, os.kill, doomed.pid, signal.SIGKILL)
@@ -156,7 +155,7 @@ async def test_a_decoder_that_crashes_costs_one_photo() -> None:
 
 async def test_a_decoder_that_died_while_idle_costs_no_photo() -> None:
     async with one_decoder() as decoders:
-        dead = await only(decoders)
+        dead = only(decoders)
         dead._child.kill()
         dead._child.wait()
         assert (await decoders.decode(PHOTO, plan_of(PHOTO))).color is not None
@@ -165,12 +164,12 @@ async def test_a_decoder_that_died_while_idle_costs_no_photo() -> None:
 async def test_who_gives_up_is_let_go_when_the_decoder_is_free_again() -> None:
     """Until then the photo is in memory, and its caller answers for that."""
     async with one_decoder() as decoders:
-        process = await only(decoders)
+        process = only(decoders)
         os.kill(process.pid, signal.SIGSTOP)
         given_up = asyncio.create_task(decoders.decode(PHOTO, plan_of(PHOTO)))
         waiting = asyncio.create_task(decoders.decode(PHOTO, plan_of(PHOTO)))
         await asyncio.sleep(0)  # both begin
-        assert decoders._idle.empty()
+        assert not decoders._idle
         given_up.cancel()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -179,7 +178,7 @@ async def test_who_gives_up_is_let_go_when_the_decoder_is_free_again() -> None:
         os.kill(process.pid, signal.SIGCONT)
         with pytest.raises(asyncio.CancelledError):
             await given_up
-        assert await only(decoders) is process
+        assert only(decoders) is process
         assert (await decoders.decode(PHOTO, plan_of(PHOTO))).color is not None
         assert decoders.killed_total == 0
 
@@ -187,14 +186,14 @@ async def test_who_gives_up_is_let_go_when_the_decoder_is_free_again() -> None:
 async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -> None:
     other = SEEDS["WEBP RGB 0"]
     async with one_decoder(base_timeout_s=0.2) as decoders:
-        process = await only(decoders)
+        process = only(decoders)
         os.kill(process.pid, signal.SIGSTOP)
         given_up = asyncio.create_task(decoders.decode(PHOTO, plan_of(PHOTO)))
         await asyncio.sleep(0)  # it begins
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up  # which takes as long as a decoder is waited for
-        os.kill(process.pid, signal.SIGCONT)
+        assert process._child.returncode == -signal.SIGKILL  # before its caller was let go, whose photo it had
         result = await decoders.decode(other, plan_of(other))
         assert result.color is not None
         assert np.array_equal(result.color, prepared(other).color)
@@ -208,6 +207,40 @@ async def test_decoders_that_do_not_start_can_be_closed(monkeypatch: pytest.Monk
         with pytest.raises(InternalError, match="did not start"):
             await decoders.start()
     await decoders.close()
+
+
+async def test_photos_are_decoded_in_the_order_in_which_they_came() -> None:
+    async with one_decoder() as decoders:
+        done: list[str] = []
+
+        async def photo(name: str, pictures: int = 1) -> None:
+            for _ in range(pictures):
+                await decoders.decode(PHOTO, plan_of(PHOTO))
+                done.append(name)
+
+        await asyncio.gather(photo("many", 3), photo("first"), photo("second"))
+        assert done == ["many", "first", "second", "many", "many"]
+
+
+async def test_what_the_system_refuses_is_not_the_photos_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "too many")
+
+    async with one_decoder() as decoders:
+        before = open_files()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "ftruncate", refuse)
+            with pytest.raises(InternalError, match="no descriptor"):
+                await decoders.decode(PHOTO, plan_of(PHOTO))
+        assert open_files() == before
+        assert decoders.killed_total == 0
+        only(decoders)._child.kill()
+        only(decoders)._child.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", refuse)
+            with pytest.raises(InternalError, match="could be started"):
+                await decoders.decode(PHOTO, plan_of(PHOTO))
+        assert (await decoders.decode(PHOTO, plan_of(PHOTO))).color is not None
 
 
 async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next() -> None:
@@ -226,7 +259,7 @@ async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next()
     go_on.set()
     await decoders.start()
     try:
-        dead = await only(decoders)
+        dead = only(decoders)
         begun.clear(), go_on.clear()
         dead._child.kill()
         dead._child.wait()
@@ -244,7 +277,7 @@ async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next()
 async def test_closing_waits_for_what_is_being_decoded_and_takes_nothing_new() -> None:
     decoders = Decoders(1, base_timeout_s=10.0, aside=asyncio.to_thread)
     await decoders.start()
-    process = await only(decoders)
+    process = only(decoders)
     os.kill(process.pid, signal.SIGSTOP)
     photos = [asyncio.create_task(decoders.decode(PHOTO, plan_of(PHOTO))) for _ in range(2)]
     await asyncio.sleep(0)  # both begin

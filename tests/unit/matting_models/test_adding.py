@@ -163,6 +163,7 @@ def test_cuda_is_warmed_with_every_size_that_is_computed(
     assert config.accelerator.name == "cuda"
     assert config.accelerator.parameters["use_tf32"] == tf32
     assert config.warmup_batch_sizes == (1, 2, 4, 8, 12)
+    assert config.backend_parameters == {"cudnn_conv_algo_search": "1"}
     assert config.precision == ("f32" if precision == "f32" else "tf32")
 
 

@@ -71,7 +71,11 @@ def test_what_was_filled_up_is_overwritten(batches: ModuleType) -> None:
     assert not engine.given[0].any()
 
 
-def test_a_scrub_reaches_every_engine(batches: ModuleType) -> None:
+def test_a_scrub_reaches_the_engines_that_were_used_since_the_last_one(batches: ModuleType) -> None:
     engines = {size: OneSize(size) for size in (1, 2, 4)}
-    batches.FixedBatches(engines).scrub({"image": np.zeros((1, 2), np.uint8)})
-    assert [len(engine.given) for engine in engines.values()] == [1, 1, 1]
+    fixed = batches.FixedBatches(engines)
+    for row_count in (1, 3):
+        fixed.run({"image": np.zeros((row_count, 2), np.uint8)}, ["alpha"])
+    for _ in range(2):
+        fixed.scrub({"image": np.zeros((1, 2), np.uint8)})
+    assert [len(engine.given) for engine in engines.values()] == [2, 0, 2]

@@ -23,12 +23,14 @@ class FixedBatches:
 
     def __init__(self, engines: Mapping[int, Engine]) -> None:
         self._engines = dict(sorted(engines.items()))
+        self._used: set[int] = set()
         first = next(iter(self._engines.values()))
         self.served, self.input_names, self.output_names = first.served, first.input_names, first.output_names
 
     def run(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
         row_count = len(next(iter(feeds.values())))
         size = next(size for size in self._engines if size >= row_count)
+        self._used.add(size)
         if size == row_count:
             return self._engines[size].run(feeds, names)
         filled = {name: _filled(array, size) for name, array in feeds.items()}
@@ -40,8 +42,9 @@ class FixedBatches:
         return {name: array[:row_count] for name, array in results.items()}
 
     def scrub(self, feeds: Arrays) -> None:
-        for size, engine in self._engines.items():
-            engine.scrub({name: _filled(array[:1], size) for name, array in feeds.items()})
+        while self._used:
+            size = self._used.pop()
+            self._engines[size].scrub({name: _filled(array[:1], size) for name, array in feeds.items()})
 
 
 def _filled(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
