@@ -68,9 +68,8 @@ class Variant:
         """
         if self.engine != "cuda":
             return usual_batch_sizes(max_batch_size)
-        return tuple(
-            dict.fromkeys((*(1 << power for power in range(max_batch_size.bit_length())), max(1, max_batch_size)))
-        )
+        largest = max(1, max_batch_size)
+        return (*(1 << power for power in range((largest - 1).bit_length())), largest)
 
     def accelerator(self, shape: Sequence[int], batch_sizes: Sequence[int]) -> Accelerator | None:
         """The execution accelerator, with an optimisation profile from the smallest to the largest batch used.

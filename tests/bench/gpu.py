@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ from matting_triton.runtime import Runtime
 from PIL import Image
 from testkit.default_model import ROOT, SAMPLES, f32_repository
 from testkit.local_triton import CACHE_DIR
-from testkit.perf_analyzer import ensure_perf_analyzer, tree
+from testkit.perf_analyzer import cpu_s, ensure_perf_analyzer, tree
 from testkit.program import Service, running_service
 
 SIDE_PX = 1600
@@ -79,6 +80,7 @@ def add_entry(folder: Path, entry: Entry) -> None:
         on_gpu=True,
         instance_count=entry.instance_count,
         max_batch_size=entry.max_batch_size,
+        backend_parameters=variant.backend_parameters,
         warmup_batch_sizes=variant.warmup_batch_sizes(entry.max_batch_size),
     )
     (folder / entry.name / "1").mkdir(parents=True)
@@ -101,7 +103,7 @@ def with_onnxruntime(runtime: Runtime, packages: Path, folder: Path) -> Runtime:
     return dataclasses.replace(runtime, root=folder)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Busy:
     """Processor seconds so far, by what used them; `loop` is the gateway's event loop, a part of `gateway`."""
 
@@ -109,34 +111,26 @@ class Busy:
     by: dict[str, float]
 
     def cores_since(self, earlier: "Busy") -> dict[str, float]:
-        elapsed_s = max(1e-3, self.at_s - earlier.at_s)
-        return {name: (self.by[name] - earlier.by.get(name, 0.0)) / elapsed_s for name in self.by}
+        elapsed_s = self.at_s - earlier.at_s
+        return {name: (self.by[name] - earlier.by[name]) / elapsed_s for name in self.by}
 
 
 def busy(services: list[Service], triton: LocalTriton) -> Busy:
-    times = os.times()
-    pids = [service.process.pid for service in services]
-    children = [child for pid in pids for child in psutil.Process(pid).children(recursive=True)]
+    trees = [tree(service.process.pid) for service in services]
     loops = [
         thread.user_time + thread.system_time
-        for pid in pids
-        for thread in psutil.Process(pid).threads()
-        if thread.id == pid
+        for gateway, *_ in trees
+        for thread in psutil.Process(gateway).threads()
+        if thread.id == gateway
     ]
     by = {
         "loop": sum(loops),
-        "gateway": sum(map(_used_s, map(psutil.Process, pids))),
-        "decoders": sum(map(_used_s, children)),
-        "triton": sum(map(_used_s, map(psutil.Process, tree(triton.pid)))),
+        "gateway": cpu_s([gateway for gateway, *_ in trees]),
+        "decoders": cpu_s([decoder for _, *decoders in trees for decoder in decoders]),
+        "triton": cpu_s(tree(triton.pid)),
         "everything": sum(psutil.cpu_times()[i] for i in (0, 1, 2, 5, 6)),
     }
-    return Busy(times.elapsed, by)
-
-
-def _used_s(process: psutil.Process) -> float:
-    with contextlib.suppress(psutil.Error):
-        return float(sum(process.cpu_times()[:2]))
-    return 0.0
+    return Busy(time.monotonic(), by)
 
 
 def gpu_name() -> str:
@@ -177,7 +171,7 @@ async def row(
             warmup_s=options.warmup_s,
             processes=min(2, max(1, callers // len(targets))),
             drain_s=60,
-            metrics_url=f"http://{services[0].metrics_address}/metrics" if services else "",
+            metrics_url=f"http://{services[0].metrics_address}/metrics",
         )
         for target in targets
     ]
@@ -250,10 +244,10 @@ async def main() -> None:
             if position == 0:
                 f32_repository(folder)
             add_entry(folder, entry)
-            began_s = os.times().elapsed
+            began_s = time.monotonic()
             with LocalTriton(runtime, folder, environment=environment) as triton:
                 print(
-                    f"\n{entry.name}: loaded in {os.times().elapsed - began_s:.0f} s; {triton.failed_models or 'well'}",
+                    f"\n{entry.name}: loaded in {time.monotonic() - began_s:.0f} s; {triton.failed_models or 'well'}",
                     flush=True,
                 )
                 if triton.failed_models:

@@ -56,7 +56,7 @@ class PerfAnalyzer:
             watched: Names and process ids whose processor time is counted.
             window_s: The length of a window; a slow model needs one that holds many answers.
         """
-        before = {name: _cpu_s(pids) for name, pids in (watched or {}).items()}
+        before = {name: cpu_s(pids) for name, pids in (watched or {}).items()}
         process = await asyncio.create_subprocess_exec(
             self.program,
             *("-m", model, "-u", address, "-i", "grpc", "--concurrency-range", str(callers)),
@@ -72,7 +72,7 @@ class PerfAnalyzer:
         elapsed_s = max(1e-3, time.time() - started_s)
         per_s = float(_found(r"Throughput: ([\d.]+)", text))
         inferences = max(1.0, per_s * elapsed_s)
-        after = {name: _cpu_s(pids) for name, pids in (watched or {}).items()}
+        after = {name: cpu_s(pids) for name, pids in (watched or {}).items()}
         return Report(
             per_s=per_s,
             p50_us=int(_found(r"p50 latency: (\d+)", text)),
@@ -126,7 +126,8 @@ def _found(pattern: str, text: str, default: str | None = None) -> str:
     return default
 
 
-def _cpu_s(pids: list[int]) -> float:
+def cpu_s(pids: list[int]) -> float:
+    """Return the processor time that the processes of these that still run have used."""
     total_s = 0.0
     for pid in pids:
         if psutil.pid_exists(pid):

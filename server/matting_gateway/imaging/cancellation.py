@@ -41,10 +41,10 @@ def check_wanted() -> None:
         raise AbandonedError
 
 
-async def outlast_cancellation(future: asyncio.Future[_T], abandoned: threading.Event) -> _T:
+async def outlast_cancellation(future: asyncio.Future[_T], abandoned: threading.Event | None = None) -> _T:
     """Await a future that cannot be interrupted; a cancellation that came meanwhile is raised afterwards.
 
-    The event is set as soon as it comes, for the work to end early.
+    The event, where there is one, is set as soon as it comes, for the work to end early.
     """
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
@@ -54,7 +54,8 @@ async def outlast_cancellation(future: asyncio.Future[_T], abandoned: threading.
             if future.cancelled():
                 raise
             cancelled = error
-            abandoned.set()
+            if abandoned is not None:
+                abandoned.set()
         except Exception:  # noqa: BLE001 - whatever the work raised is raised below, by result()
             break
     if cancelled is not None:

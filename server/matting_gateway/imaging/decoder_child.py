@@ -19,7 +19,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -115,7 +114,7 @@ class DecoderProcess:
         request = Request(plan, view.nbytes, memory_bytes, math.ceil(timeout_s) + 1)
         with files:
             asked = self._ask(pickle.dumps(request), [file_fd, room_fd], timeout_s)
-            answer = await outlast_cancellation(asked, threading.Event())
+            answer = await outlast_cancellation(asked)
             if "reason" in answer:
                 raise _error_of(answer, plan)
             with _own_failures():

@@ -2,9 +2,10 @@
 """The imaging room: photos in, results out, all heavy work off the event loop."""
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -161,11 +162,8 @@ class Imaging:
             ImageTooLargeError: A colour profile that unpacks to too much.
         """
         placement = place(header.width_px, header.height_px, model_input)
-        self._active += 1
-        try:
+        with self._counted_active():
             prepared = await self._prepare(photo, header, placement, outputs)
-        finally:
-            self._active -= 1
         self._prepared_total += 1
         return prepared
 
@@ -175,11 +173,8 @@ class Imaging:
         Raises:
             OptionInvalidError: A result is larger than its format can hold.
         """
-        self._active += 1
-        try:
+        with self._counted_active():
             rendered = await self._run(lambda: self._render(prepared, alpha, outputs))
-        finally:
-            self._active -= 1
         self._rendered_total += 1
         return rendered
 
@@ -230,6 +225,14 @@ class Imaging:
             default_quality=self._settings.default_quality,
         )
         return Rendered(renderer.render(outputs, prepared.backgrounds), renderer.subject())
+
+    @contextlib.contextmanager
+    def _counted_active(self) -> Iterator[None]:
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         """Run work on a worker; a cancelled caller is let go only when the worker has finished or given up."""

@@ -253,7 +253,7 @@ async def test_a_process_started_for_a_photo_that_was_given_up_serves_the_next()
             return work()
 
         future = asyncio.get_running_loop().run_in_executor(None, slow)
-        return await outlast_cancellation(future, threading.Event())
+        return await outlast_cancellation(future)
 
     decoders = Decoders(1, base_timeout_s=10.0, aside=aside)
     go_on.set()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matting_models.variants import Variant
 
 _BACKEND = Path(matting_triton.__file__).parent / "backends" / "onnxruntime"
 
@@ -63,6 +64,12 @@ def test_the_largest_batch_is_a_size_of_its_own(batches: ModuleType) -> None:
     assert batches.batch_sizes(1) == (1,)
     assert batches.batch_sizes(8) == (1, 2, 4, 8)
     assert batches.batch_sizes(12) == (1, 2, 4, 8, 12)
+
+
+@given(max_batch_size=st.integers(1, 128))
+def test_what_an_entry_is_warmed_with_is_what_is_computed(batches: ModuleType, max_batch_size: int) -> None:
+    """The two are written down apart, for the backend runs in Triton's own environment."""
+    assert Variant("cuda").warmup_batch_sizes(max_batch_size) == batches.batch_sizes(max_batch_size)
 
 
 def test_what_was_filled_up_is_overwritten(batches: ModuleType) -> None:
