@@ -17,6 +17,7 @@ from matting_gateway.grpc_server.facts import CallFacts, Peer
 from matting_gateway.grpc_server.inbox import Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules
 from matting_gateway.grpc_server.metadata import CallHead, initial_block, status_block
+from matting_gateway.grpc_server.unpacking import Unpack
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection
 from matting_gateway.http2.frames import CANCEL
@@ -43,6 +44,7 @@ class BareCall(CallFacts):
         max_message_bytes: int,
         lend: Callable[[int], memoryview],
         windows: Windows,
+        unpack: Unpack,
     ) -> None:
         super().__init__(head, peer)
         self._connection = connection
@@ -55,6 +57,7 @@ class BareCall(CallFacts):
             lost=self.lost,
             windows=windows,
             refuse=self._sent_too_much,
+            unpack=unpack,
         )
         self._windows = windows
         self._stop: Callable[[], object] | None = None

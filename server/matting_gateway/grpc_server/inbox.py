@@ -10,6 +10,7 @@ import grpc
 from matting_gateway.domain import Buffer
 from matting_gateway.grpc_body import PREFIX_BYTES
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError, too_early
+from matting_gateway.grpc_server.unpacking import Unpack, Unpacked
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.frames import DEFAULT_WINDOW_BYTES
 
@@ -32,6 +33,7 @@ class Inbox:
         lost: Told where the peer gave up, or is gone; for the stream, whose sink this is.
         windows: Counts what came and is not read yet.
         refuse: Told where the call has to end, as it has sent too much of that.
+        unpack: Begins to unpack a compressed message, and tells what is in it.
     """
 
     __slots__ = (
@@ -47,7 +49,10 @@ class Inbox:
         "_refuse",
         "_room",
         "_rules",
+        "_stop_unpacking",
         "_tell",
+        "_unpack",
+        "_unpacked",
         "_windows",
         "lost",
         "one_message",
@@ -62,6 +67,7 @@ class Inbox:
         lost: Callable[[str], None],
         windows: Windows,
         refuse: Callable[[MessageFault], None],
+        unpack: Unpack,
     ) -> None:
         self._rules = rules
         # Whether nothing follows a message: then the peer may send ahead as soon as it is expected.
@@ -71,10 +77,13 @@ class Inbox:
         self.lost = lost
         self._windows = windows
         self._refuse = refuse
+        self._unpack = unpack
         self._early = b""
         self._message: memoryview | None = None
         self._room: memoryview | None = None  # of the message, what is still missing
         self._compressed = False
+        self._stop_unpacking: Callable[[], None] | None = None  # exactly while the message is being unpacked
+        self._unpacked: bytearray | None = None
         self._tell: Callable[[], None] | None = None
         self._ended = self._closed = False
         self._fault: MessageFault | MessageTooLongError | None = None
@@ -110,8 +119,9 @@ class Inbox:
             if self._message is not None or self._early:
                 raise MessageFault(grpc.StatusCode.INTERNAL, "The request ended in the middle of a message.")
             return None
-        message, self._message, self._room = self._message, None, None
-        return self._rules.uncompressed(message, self._most_bytes) if self._compressed else message
+        message: Buffer = self._message if self._unpacked is None else self._unpacked
+        self._message = self._room = self._unpacked = None
+        return message
 
     async def read(self, most_bytes: int | None = None) -> Buffer | None:
         """Wait for the next message and return it, as `take` does; for those who serve a call in a task."""
@@ -164,7 +174,10 @@ class Inbox:
         if self._early:
             self._windows.came_early(-len(self._early))
             self._early = b""
-        self._message = self._room = self._fault = None
+        self._message = self._room = self._unpacked = self._fault = None
+        if self._stop_unpacking is not None:
+            self._stop_unpacking()
+            self._stop_unpacking = None
         self._let_send = _nobody
         self._tell_if_there()
 
@@ -184,11 +197,26 @@ class Inbox:
 
     def _tell_if_there(self) -> None:
         tell = self._tell
-        if tell is not None and (
-            (self._message is not None and not self._room) or self._ended or self._fault is not None
-        ):
+        if tell is None or self._stop_unpacking is not None:
+            return
+        whole = self._message is not None and not self._room
+        if whole and self._compressed and self._unpacked is None and self._fault is None:
+            self._begin_unpacking()
+        elif whole or self._ended or self._fault is not None:
             self._tell = None
             tell()
+
+    def _begin_unpacking(self) -> None:
+        if self._message is not None:
+            self._stop_unpacking = self._unpack(self._message, self._rules, self._most_bytes, self._note_unpacked)
+
+    def _note_unpacked(self, unpacked: Unpacked | None) -> None:
+        self._stop_unpacking = None
+        if isinstance(unpacked, bytearray):
+            self._unpacked = unpacked
+        else:
+            self._fault = unpacked
+        self._tell_if_there()
 
     def _begin_early(self) -> None:
         """Begin the next message with what came before it was expected."""

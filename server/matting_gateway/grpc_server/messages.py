@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a message of a call may be, and what is said of one that may not be."""
 
-import zlib
 from dataclasses import dataclass
 
 import grpc
 
-# zlib's window bits for what gRPC calls them: both have the header of their format.
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+# Ways to compress a message that are known.
+_COMPRESSIONS = ("gzip", "deflate")
 
 
 class MessageFault(Exception):  # noqa: N818 - what a caller did, told as a status
@@ -42,44 +41,23 @@ class MessageRules:
             length: Of what travels.
             most_bytes: The most that its reader is prepared for.
         """
-        if self._is_too_long(length, most_bytes):
-            return MessageTooLongError()
-        if length > self.max_bytes:
-            return self._too_large(length)
+        too_large = self.problem_of_size(length, most_bytes)
+        if too_large is not None:
+            return too_large
         if flag > 1:
             return MessageFault(grpc.StatusCode.INTERNAL, "A message begins with a flag that gRPC does not know.")
-        if flag and self.encoding not in (*_WINDOW_BITS, "identity"):
+        if flag and self.encoding not in (*_COMPRESSIONS, "identity"):
             return MessageFault(grpc.StatusCode.UNIMPLEMENTED, "The request's grpc-encoding is not supported.")
         if flag and self.encoding == "identity":
             return MessageFault(grpc.StatusCode.INTERNAL, "A message is compressed, and no grpc-encoding says how.")
         return None
 
-    def _is_too_long(self, length: int, most_bytes: int | None) -> bool:
-        return most_bytes is not None and most_bytes < length <= self.max_bytes
-
-    def _too_large(self, length: int) -> MessageFault:
-        text = f"SERVER: Received message larger than max ({length} vs. {self.max_bytes})"
-        return MessageFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-
-    def uncompressed(self, message: memoryview, most_bytes: int | None) -> bytes:
-        """Return what is in a compressed message.
-
-        Raises:
-            MessageTooLongError: More than the reader is prepared for.
-            MessageFault: It is damaged, or larger than any may be.
-        """
-        stream = zlib.decompressobj(_WINDOW_BITS[self.encoding])
-        try:
-            data = stream.decompress(message, (self.max_bytes if most_bytes is None else most_bytes) + 1)
-        except zlib.error as exc:
-            raise MessageFault(grpc.StatusCode.INTERNAL, "A compressed message is damaged.") from exc
-        if self._is_too_long(len(data), most_bytes):
-            raise MessageTooLongError
-        if len(data) > self.max_bytes:
-            raise self._too_large(len(data))
-        if not stream.eof or stream.unused_data:
-            raise MessageFault(grpc.StatusCode.INTERNAL, "A compressed message is damaged.")
-        return data
+    def problem_of_size(self, length: int, most_bytes: int | None) -> MessageFault | MessageTooLongError | None:
+        """Return what is wrong with so many bytes, as they come or uncompressed, if anything."""
+        if length > self.max_bytes:
+            text = f"SERVER: Received message larger than max ({length} vs. {self.max_bytes})"
+            return MessageFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        return MessageTooLongError() if most_bytes is not None and length > most_bytes else None
 
 
 def too_early(byte_count: int) -> MessageFault:

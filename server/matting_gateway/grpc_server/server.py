@@ -26,6 +26,7 @@ from matting_gateway.grpc_server.metadata import (
 )
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.unpacking import Unpacker
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection, OpenStream
 from matting_gateway.http2.header_blocks import Fields
@@ -57,6 +58,7 @@ class GrpcServer:
         self._methods: dict[str, Callable[[BareCall], None]] = {}
         self._scratch = Scratch()
         self._memory = RecycledMemory()
+        self._unpacker = Unpacker()
         self._windows = Windows(usual_bytes=limits.window_bytes, now=_loop_time)
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()
@@ -118,6 +120,7 @@ class GrpcServer:
             connection.close()
         await self._idle.wait()
         await self._all_closed.wait()
+        self._unpacker.close()
 
     def _make_protocol(self) -> Http2Protocol:
         return Http2Protocol(
@@ -169,6 +172,7 @@ class GrpcServer:
                 max_message_bytes=self._max_message_bytes,
                 lend=self._memory.lend,
                 windows=self._windows,
+                unpack=self._unpacker.begin,
             )
             self._calls.add(call)
             self._idle.clear()

@@ -13,6 +13,7 @@ from matting_gateway.grpc_body import PREFIX_BYTES
 from matting_gateway.grpc_server.inbox import Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.unpacking import Unpacker
 from matting_gateway.grpc_server.windows import Windows
 
 MOST_BYTES = 1 << 20
@@ -43,6 +44,7 @@ class Box:
             lost=self.lost.append,
             windows=self.windows,
             refuse=self.refused.append,
+            unpack=Unpacker().begin,
         )
 
     def bring(self, data: bytes) -> None:
