@@ -70,7 +70,11 @@ class RawCaller:
     async def headers(self) -> dict[bytes, bytes]:
         """Return the next header block."""
         _, _, _, block = await self.next_of(frames.HEADERS)
-        return {bytes(name): bytes(value) for name, value in self._decoder.decode(block, raw=True)}
+        return dict(self.decode(block))
+
+    def decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the fields of a header block; blocks must be given in their order."""
+        return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
 
     async def closed(self) -> bytes:
         """Return what came until the server closed."""

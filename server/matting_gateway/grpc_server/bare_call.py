@@ -16,14 +16,12 @@ from matting_gateway.grpc_body import body_of
 from matting_gateway.grpc_server.facts import CallFacts, Peer
 from matting_gateway.grpc_server.inbox import Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules
-from matting_gateway.grpc_server.metadata import CallHead, initial_block, status_block
+from matting_gateway.grpc_server.metadata import CallHead, status_block, trailers_only_block
 from matting_gateway.grpc_server.unpacking import Unpack
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection
 from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.stream import Body, Stream
-
-_PLAIN_HEADERS = initial_block()
 
 
 class BareCall(CallFacts):
@@ -62,7 +60,6 @@ class BareCall(CallFacts):
         self._windows = windows
         self._stop: Callable[[], object] | None = None
         self._headers_sent = False
-        self._initial: bytes = _PLAIN_HEADERS
         self._ended = False
         self._gone = self._lost = False
         self._served = False
@@ -135,17 +132,18 @@ class BareCall(CallFacts):
     def _end(self, body: Body, code: int, *, borrowed: bool = False) -> None:
         self._ended = True
         self.inbox.close()
+        if code and not body and not self._headers_sent:
+            headers = b""
+            trailers = trailers_only_block(code, self._details, initial=self._initial, trailing=self._trailing)
+        else:
+            headers = self._unsent_headers()
+            trailers = status_block(code, self._details) + self._trailing_block
         self._connection.send(
-            self._stream,
-            headers=self._unsent_headers(),
-            body=body,
-            trailers=status_block(code, self._details) + self._trailing_block,
-            on_sent=self._written,
-            borrowed=borrowed,
+            self._stream, headers=headers, body=body, trailers=trailers, on_sent=self._written, borrowed=borrowed
         )
 
     def _unsent_headers(self) -> bytes:
-        headers = b"" if self._headers_sent else self._initial
+        headers = b"" if self._headers_sent else self._initial_block
         self._headers_sent = True
         return headers
 

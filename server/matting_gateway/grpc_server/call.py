@@ -12,7 +12,6 @@ import grpc
 from matting_gateway.grpc_body import body_of
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.messages import MessageFault
-from matting_gateway.grpc_server.metadata import initial_block
 from matting_gateway.http2.stream import Body
 
 
@@ -120,11 +119,11 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
             self._writes.discard(sent)
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """Send headers with these metadata, now."""
+        """Send headers with these metadata, now; an error after that is not Trailers-Only, and never tried again."""
         if self._headers_sent:
             raise asyncio.InvalidStateError("The headers have been sent already.")
         if not self._ended:
-            self._initial = initial_block(initial_metadata)
+            self.set_initial_metadata(initial_metadata)
             self._connection.send(self._stream, headers=self._unsent_headers())
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:

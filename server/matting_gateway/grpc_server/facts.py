@@ -11,7 +11,9 @@ from typing import Any
 
 import grpc
 
-from matting_gateway.grpc_server.metadata import CallHead, Metadata, metadata_block
+from matting_gateway.grpc_server.metadata import CallHead, Metadata, initial_block, metadata_block
+
+_PLAIN_HEADERS = initial_block()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,10 +32,22 @@ class CallFacts:
         self.head = head
         self._peer = peer
         self._deadline_s = None if head.timeout_s is None else self._loop.time() + head.timeout_s
+        self._initial: Metadata = ()
+        self._initial_block = _PLAIN_HEADERS
         self._trailing: Metadata = ()
         self._trailing_block = b""
         self._code: grpc.StatusCode | int = 0
         self._details = ""
+
+    def set_initial_metadata(self, initial_metadata: Any) -> None:
+        """Set what goes with the first message, or with the status where there is no message.
+
+        Raises:
+            ValueError: A value cannot be sent.
+        """
+        initial = tuple(initial_metadata)
+        self._initial_block = initial_block(initial)
+        self._initial = initial
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """Set what goes with the status.

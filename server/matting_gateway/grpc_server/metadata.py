@@ -138,6 +138,16 @@ def status_block(code: int, message: str) -> bytes:
     return write_fields(status)
 
 
+def trailers_only_block(code: int, message: str, *, initial: Metadata = (), trailing: Metadata = ()) -> bytes:
+    """Return the one block of an answer without a message: what would have gone with the headers goes with the status.
+
+    A name that both have is told once, as the status has it.
+    """
+    told = {name for name, _ in trailing}
+    own = [(name, value) for name, value in initial if name not in told]
+    return initial_block(own) + status_block(code, message) + metadata_block(trailing)
+
+
 def metadata_block(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
     """Return the part with metadata of a block.
 

@@ -20,9 +20,8 @@ from matting_gateway.grpc_server.metadata import (
     CallHead,
     MetadataTooLargeError,
     NotGrpcError,
-    initial_block,
     read_head,
-    status_block,
+    trailers_only_block,
 )
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.grpc_server.recycled import RecycledMemory
@@ -35,6 +34,9 @@ from matting_gateway.http2.protocol import Http2Protocol, Scratch
 from matting_gateway.http2.stream import Sink, Stream
 
 _MAX_REMEMBERED_HEADS = 16
+# A call with less time than that has none left once it is here; clients say so of a deadline that has passed.
+_NO_TIME_S = 1e-6
+_EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
 
 
 class GrpcServer:
@@ -163,6 +165,9 @@ class GrpcServer:
                     return _Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
+            if head.timeout_s is not None and head.timeout_s < _NO_TIME_S:
+                connection.send(stream, trailers=_EXPIRED)
+                return _Nobody()
             serve = self._methods.get(head.method)
             call = (ServerCall if serve is None else BareCall)(
                 connection,
@@ -199,7 +204,7 @@ def _refusal(exc: BadMetadataError) -> bytes:
     """Return the block that answers a call whose metadata are no good."""
     too_large = isinstance(exc, MetadataTooLargeError)
     code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
-    return initial_block() + status_block(code.value[0], str(exc))
+    return trailers_only_block(code.value[0], str(exc))
 
 
 class _Nobody:

@@ -95,7 +95,7 @@ class MattingService:
 
     async def remove_background(self, _requests: object, context: _Context) -> bytes:
         call = current_call()
-        await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
+        context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
         self._tenants.charge_request(call.tenant)
         permit = await self._acquire(promise, call.deadline_s)
@@ -124,7 +124,7 @@ class MattingService:
             )
         self._stream_count += 1
         try:
-            await context.send_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
+            context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
             promise = promise_of(call.metadata, self._settings)
             stream = ItemStream(
                 context,
