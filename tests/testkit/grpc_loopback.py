@@ -42,10 +42,16 @@ def make_server(
     limits: Http2Limits | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    max_small_bytes: int | None = None,
     bare: Mapping[str, Callable[[BareCall], None]] | None = None,
 ) -> GrpcServer:
     """Return a server of /test/NAME for each method: its kind, and what serves it; and of those that no task serves."""
-    server = GrpcServer(interceptors, max_message_bytes=max_message_bytes, limits=limits or Http2Limits())
+    server = GrpcServer(
+        interceptors,
+        max_message_bytes=max_message_bytes,
+        limits=limits or Http2Limits(),
+        max_small_bytes=max_small_bytes or max_message_bytes,
+    )
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
     for name, begin in (bare or {}).items():

@@ -32,6 +32,11 @@ class RawCaller:
     def send(self, data: bytes) -> None:
         self._writer.write(data)
 
+    async def drain(self) -> None:
+        """Wait until the server has taken most of what was sent."""
+        async with asyncio.timeout(_PATIENCE_S):
+            await self._writer.drain()
+
     def half_close(self) -> None:
         self._writer.write_eof()
 

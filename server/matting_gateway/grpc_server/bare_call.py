@@ -23,6 +23,9 @@ from matting_gateway.http2.connection import Connection
 from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.stream import Body, Stream
 
+# Of the state of a stream: what is over that counts as held by it.
+_USUAL_HEAD_BYTES = 2 << 10
+
 
 class BareCall(CallFacts):
     """One call on its stream.
@@ -40,6 +43,7 @@ class BareCall(CallFacts):
         *,
         peer: Peer,
         max_message_bytes: int,
+        max_small_bytes: int,
         lend: Callable[[int], memoryview],
         windows: Windows,
         unpack: Unpack,
@@ -49,13 +53,15 @@ class BareCall(CallFacts):
         self._stream = stream
         self._timer: asyncio.TimerHandle | None = None
         self.inbox = Inbox(
-            rules=MessageRules(max_message_bytes, head.encoding),
+            rules=MessageRules(max_message_bytes, head.encoding, max_small_bytes),
             let_send=functools.partial(connection.let_send, stream),
             lend=lend,
             lost=self.lost,
             windows=windows,
             refuse=self._sent_too_much,
             unpack=unpack,
+            network=peer.network,
+            head_bytes=max(0, head.byte_count - _USUAL_HEAD_BYTES),
         )
         self._windows = windows
         self._stop: Callable[[], object] | None = None
@@ -131,7 +137,7 @@ class BareCall(CallFacts):
 
     def _end(self, body: Body, code: int, *, borrowed: bool = False) -> None:
         self._ended = True
-        self.inbox.close()
+        self.inbox.close(refused=bool(code))
         if code and not body and not self._headers_sent:
             headers = b""
             trailers = trailers_only_block(code, self._details, initial=self._initial, trailing=self._trailing)

@@ -94,7 +94,12 @@ class Messages:
         return message
 
 
-async def _only_message(call: ServerCall) -> Any:
+async def only_message(call: ServerCall) -> Any:
+    """Return the message of a call that has one.
+
+    Raises:
+        grpc.aio.AbortError: There is none; the caller has been told.
+    """
     request = await call.read()
     if request is grpc.aio.EOF:
         call.finish(code=grpc.StatusCode.INTERNAL, details="The call ended without a request message.")
@@ -109,7 +114,7 @@ def _behaviour(function: Any) -> Any:
 
 async def _unary_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
     call.bind(handler)
-    request = await _only_message(call)
+    request = await only_message(call)
     call.finish(await _behaviour(handler.unary_unary)(request, call), reply=True)
 
 
@@ -120,7 +125,7 @@ async def _stream_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
 
 async def _unary_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
     call.bind(handler)
-    await _stream(_behaviour(handler.unary_stream)(await _only_message(call), call), call)
+    await _stream(_behaviour(handler.unary_stream)(await only_message(call), call), call)
 
 
 async def _stream_stream(handler: Handler[Any, Any], call: ServerCall) -> None:

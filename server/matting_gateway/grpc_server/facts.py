@@ -18,10 +18,14 @@ _PLAIN_HEADERS = initial_block()
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Peer:
-    """Who is at the other end of a connection, in grpc's words; names of a certificate only once verified."""
+    """Who is at the other end of a connection, in grpc's words; names of a certificate only once verified.
+
+    `network` is whose calls are counted together; None where the peer stands for many.
+    """
 
     name: str
     auth_context: Mapping[str, tuple[bytes, ...]]
+    network: str | None = None
 
 
 class CallFacts:
@@ -76,6 +80,11 @@ class CallFacts:
 
     def peer(self) -> str:
         return self._peer.name
+
+    @property
+    def network(self) -> str | None:
+        """Whose calls are counted together with this one; None: the peer stands for many."""
+        return self._peer.network
 
     def peer_identities(self) -> Iterable[bytes] | None:
         key = self.peer_identity_key()

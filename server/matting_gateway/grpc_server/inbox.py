@@ -21,19 +21,21 @@ _AHEAD_BYTES = 1 << 20
 class Inbox:
     """The messages that come on a stream.
 
-    Owns what has come and is not read yet, and whom to tell of the next one. Invariants: a message's
-    memory is taken only once somebody expects it; until then no more is kept than the stream's window;
-    while it is expected the peer may send the whole of it; who expects one is told once. After `close`
-    nothing is kept.
+    Owns what has come and is not read yet, and whom to tell of the next one. Invariants: memory for a whole
+    message is taken only once somebody expects it who holds a permit for so much; for whoever has none, and until
+    somebody expects it, there is what has come and nothing more, and `windows` counts it; while a message is
+    expected the peer may send the whole of it; who expects one is told once. After `close` nothing is kept.
 
     Args:
         rules: What a message may be.
         let_send: Lets the peer send at least so many bytes more.
         lend: Gives memory of so many bytes, which its views hold.
         lost: Told where the peer gave up, or is gone; for the stream, whose sink this is.
-        windows: Counts what came and is not read yet.
-        refuse: Told where the call has to end, as it has sent too much of that.
+        windows: Counts what is held without a permit.
+        refuse: Told where the call has to end, as it holds too much of that.
         unpack: Begins to unpack a compressed message, and tells what is in it.
+        network: Whose the call is, where that matters.
+        head_bytes: What else is held of the call, as long as there is no permit for it.
     """
 
     __slots__ = (
@@ -42,10 +44,15 @@ class Inbox:
         "_early",
         "_ended",
         "_fault",
+        "_head_bytes",
+        "_heard",
+        "_held_bytes",
         "_lend",
         "_let_send",
         "_message",
         "_most_bytes",
+        "_permitted",
+        "_read_bytes",
         "_refuse",
         "_room",
         "_rules",
@@ -55,6 +62,7 @@ class Inbox:
         "_unpacked",
         "_windows",
         "lost",
+        "network",
         "one_message",
     )
 
@@ -68,6 +76,8 @@ class Inbox:
         windows: Windows,
         refuse: Callable[[MessageFault], None],
         unpack: Unpack,
+        network: str | None,
+        head_bytes: int,
     ) -> None:
         self._rules = rules
         # Whether nothing follows a message: then the peer may send ahead as soon as it is expected.
@@ -78,7 +88,12 @@ class Inbox:
         self._windows = windows
         self._refuse = refuse
         self._unpack = unpack
-        self._early = b""
+        self.network = network
+        self._early = bytearray()
+        self._read_bytes = 0  # of the last message that was read without a permit: who reads it still has it
+        self._permitted = self._heard = False
+        self._held_bytes = 0
+        self._head_bytes = head_bytes
         self._message: memoryview | None = None
         self._room: memoryview | None = None  # of the message, what is still missing
         self._compressed = False
@@ -88,22 +103,31 @@ class Inbox:
         self._ended = self._closed = False
         self._fault: MessageFault | MessageTooLongError | None = None
         self._most_bytes: int | None = None
+        if head_bytes:
+            self._count()
 
     def expect(self, most_bytes: int | None, tell: Callable[[], None]) -> None:
         """Have `tell` called once `take` has an answer; that may be at once.
 
         Args:
-            most_bytes: The most that the reader is prepared for, as it comes and uncompressed.
+            most_bytes: The most that the reader holds a permit for, as it comes and uncompressed; None: it has none,
+                and gets small messages only.
             tell: Called once.
         """
         if self._tell is not None:
             raise RuntimeError("A message of this call is being read already.")
         self._most_bytes = most_bytes
+        self._permitted = most_bytes is not None
+        self._heard = True
+        self._read_bytes = 0
+        if not self._permitted:
+            self._rules = self._rules.small()
         self._tell = tell
         if self._early:
             self._begin_early()
         if self._message is None and not self._ended:
             self._let_send(self._ahead_bytes())
+        self._count()
         self._tell_if_there()
 
     def take(self) -> Buffer | None:
@@ -146,6 +170,8 @@ class Inbox:
 
     def feed(self, data: memoryview) -> None:
         if self._closed:
+            if not self._heard:
+                self._windows.refused(len(data))
             return
         if self._room:
             size = min(len(data), len(self._room))
@@ -154,32 +180,36 @@ class Inbox:
             data = data[size:]
         if data:
             if not self._early and len(data) >= PREFIX_BYTES and self._tell is not None and self._message is None:
-                data = data[self._begin(data) :]  # in its place at once
+                data = data[self._begin(data) :] if self._permitted else data  # in its place at once
             if data:
                 self._early += data
-                self._windows.came_early(len(data))
                 if self._tell is not None:
                     self._begin_early()
-                elif self._windows.refuses(len(self._early)):
-                    self._refuse(too_early(len(self._early)))
+                self._count()
         self._tell_if_there()
 
     def ended(self) -> None:
         self._ended = True
         self._tell_if_there()
 
-    def close(self) -> None:
+    def close(self, *, refused: bool = False) -> None:
         """Let go of all that has come, and take nothing more: the call has ended. Who reads is told that it has."""
         self._closed = self._ended = True
-        if self._early:
-            self._windows.came_early(-len(self._early))
-            self._early = b""
+        if refused and self._early and not self._permitted:
+            self._windows.refused(len(self._early))
+        self._early = bytearray()
+        self._read_bytes = self._head_bytes = 0
+        self._count()
         self._message = self._room = self._unpacked = self._fault = None
         if self._stop_unpacking is not None:
             self._stop_unpacking()
             self._stop_unpacking = None
         self._let_send = _nobody
         self._tell_if_there()
+
+    def give_up(self) -> None:
+        """Be refused: of all that is held without a permit too much is this call's."""
+        self._refuse(too_early(self._held_bytes))
 
     def forget_call(self) -> None:
         """Let go of the call, of which nothing more is to be told."""
@@ -193,7 +223,15 @@ class Inbox:
         if not self.one_message:
             # Half a window of many small messages: each of them is not worth a frame that gives back what it took.
             return DEFAULT_WINDOW_BYTES // 2
-        return _AHEAD_BYTES if self._most_bytes is None else min(_AHEAD_BYTES, PREFIX_BYTES + self._most_bytes)
+        most_bytes = self._rules.max_bytes if self._most_bytes is None else self._most_bytes
+        return min(_AHEAD_BYTES, PREFIX_BYTES + most_bytes) - len(self._early)
+
+    def _count(self) -> None:
+        """Have what is held without a permit counted."""
+        held_bytes = len(self._early) + self._read_bytes + (0 if self._permitted else self._head_bytes)
+        if held_bytes != self._held_bytes:
+            self._held_bytes = held_bytes
+            self._windows.holds(self, held_bytes)
 
     def _tell_if_there(self) -> None:
         tell = self._tell
@@ -221,10 +259,27 @@ class Inbox:
     def _begin_early(self) -> None:
         """Begin the next message with what came before it was expected."""
         if self._message is None and self._fault is None and len(self._early) >= PREFIX_BYTES:
-            early = memoryview(self._early)
-            taken = self._begin(early)
-            self._early = bytes(early[taken:])
-            self._windows.came_early(-taken)
+            if self._permitted:
+                with memoryview(self._early) as early:
+                    taken = self._begin(early)
+            else:
+                taken = self._begin_small(self._early)
+            del self._early[:taken]
+
+    def _begin_small(self, early: bytearray) -> int:
+        """Take a message for which there is no permit once all of it has come; return how much that took."""
+        flag, length = early[0], int.from_bytes(early[1:PREFIX_BYTES], "big")
+        self._fault = self._rules.problem_of(flag, length, None)
+        end = PREFIX_BYTES + length
+        if self._fault is not None:
+            return 0
+        if len(early) < end:
+            self._let_send(end - len(early))
+            return 0
+        self._compressed = bool(flag)
+        self._message = memoryview(bytes(early[PREFIX_BYTES:end]))
+        self._read_bytes = length
+        return end
 
     def _begin(self, data: memoryview) -> int:
         """Begin a message whose length is known, and let the rest of it come; return how much it took of the data."""

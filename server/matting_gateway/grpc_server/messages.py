@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a message of a call may be, and what is said of one that may not be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import grpc
 
@@ -27,11 +28,16 @@ class MessageRules:
     """Bounds of the messages of a call.
 
     `max_bytes` is the most that one may have, as it comes and uncompressed; `encoding` says how compressed ones are
-    compressed.
+    compressed; `small_bytes` is the most of one for which no reader holds a permit.
     """
 
     max_bytes: int
     encoding: str
+    small_bytes: int = 64 << 10
+
+    def small(self) -> Self:
+        """Return the rules of messages for which there is no permit."""
+        return replace(self, max_bytes=min(self.max_bytes, self.small_bytes))
 
     def problem_of(self, flag: int, length: int, most_bytes: int | None) -> MessageFault | MessageTooLongError | None:
         """Return what is wrong with a message of so many bytes, as it comes, if anything.
@@ -61,6 +67,6 @@ class MessageRules:
 
 
 def too_early(byte_count: int) -> MessageFault:
-    """Return what to tell a caller who has sent so much of a call that is not let in."""
-    text = f"The call has sent {byte_count} bytes before there was memory for it, and many do; try again later."
+    """Return what to tell a caller who holds so much of a call that is not let in."""
+    text = f"The call holds {byte_count} bytes before there was memory for it, and many do; try again later."
     return MessageFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)

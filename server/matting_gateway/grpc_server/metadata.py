@@ -6,7 +6,7 @@ import binascii
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from matting_gateway.http2.header_blocks import Fields, write_fields, write_text
@@ -52,12 +52,16 @@ class MetadataTooLargeError(BadMetadataError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CallHead:
-    """What headers say of a call. `timeout_s` is None where the caller waits for ever."""
+    """What headers say of a call. `timeout_s` is None where the caller waits for ever.
+
+    `byte_count` is their size as HTTP/2 has it (RFC 9113, 6.5.2), and about what they take.
+    """
 
     method: str
     timeout_s: float | None
     encoding: str
     metadata: Metadata
+    byte_count: int = field(default=0, compare=False)
 
 
 def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
@@ -68,7 +72,8 @@ def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
         MetadataTooLargeError: They are more than `max_bytes` (RFC 9113, 6.5.2).
         BadMetadataError: They are damaged.
     """
-    if sum(len(name) + len(value) + 32 for name, value in fields) > max_bytes:
+    byte_count = sum(len(name) + len(value) + 32 for name, value in fields)
+    if byte_count > max_bytes:
         raise MetadataTooLargeError(max_bytes)
     by_name = dict(fields)
     _check_grpc(by_name)
@@ -83,6 +88,7 @@ def read_head(fields: Fields, *, max_bytes: int) -> CallHead:
         timeout_s=_timeout_s(by_name.get(b"grpc-timeout")),
         encoding=_ascii(by_name.get(b"grpc-encoding", b"identity")),
         metadata=own,
+        byte_count=byte_count,
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory for messages that is used again: to have it anew costs more than to receive into it."""
 
+import mmap
 import weakref
 from collections import deque
 from typing import NamedTuple, TypeAlias
@@ -45,7 +46,8 @@ class RecycledMemory:
     def lend(self, byte_count: int) -> memoryview:
         """Return writable memory of so many bytes, to be filled before anybody reads it: it may not be empty."""
         if byte_count > _LARGEST_BYTES:
-            return memoryview(bytearray(byte_count))
+            # Of mapped memory the system gives what is written to, and takes back all of it with the last view.
+            return memoryview(mmap.mmap(-1, byte_count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         steps = -(-byte_count // _STEP_BYTES)
         try:
             memory, used_bytes, _ = self._free[steps].pop()

@@ -25,6 +25,7 @@ from matting_gateway.grpc_server.metadata import (
 )
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.unadmitted import Unadmitted
 from matting_gateway.grpc_server.unpacking import Unpacker
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection, OpenStream
@@ -52,8 +53,23 @@ class GrpcServer:
         *,
         max_message_bytes: int,
         limits: Http2Limits,
+        max_small_bytes: int = 64 << 10,
+        network_of: Callable[[str], str | None] = lambda _peer: None,
+        refused: Callable[[int], object] = lambda _byte_count: None,
     ) -> None:
+        """Make a server without methods and addresses.
+
+        Args:
+            interceptors: Asked once for each method, the first outermost.
+            max_message_bytes: The most that a message may have.
+            limits: What a connection may cost.
+            max_small_bytes: The most that one may have whose reader names no limit of its own: it has no permit.
+            network_of: Tells whose calls a peer's count as; None: it stands for many.
+            refused: Told of bytes that came of calls that were refused before anybody read them.
+        """
         self._max_message_bytes = max_message_bytes
+        self._max_small_bytes = max_small_bytes
+        self._network_of = network_of
         too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
         self._limits = replace(limits, too_large_answer=too_large)
         self._dispatch = Dispatch(interceptors)
@@ -61,7 +77,9 @@ class GrpcServer:
         self._scratch = Scratch()
         self._memory = RecycledMemory()
         self._unpacker = Unpacker()
-        self._windows = Windows(usual_bytes=limits.window_bytes, now=_loop_time)
+        self._windows = Windows(
+            usual_bytes=limits.window_bytes, now=_loop_time, unadmitted=Unadmitted(), refused=refused
+        )
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()
         self._calls: set[BareCall] = set()
@@ -152,7 +170,8 @@ class GrpcServer:
 
         def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
             if not peers:
-                peers.append(peer_of(protocol.transport))
+                peer = peer_of(protocol.transport)
+                peers.append(replace(peer, network=self._network_of(peer.name)))
             head = heads.get(fields)
             if head is None:
                 try:
@@ -175,6 +194,7 @@ class GrpcServer:
                 head,
                 peer=peers[0],
                 max_message_bytes=self._max_message_bytes,
+                max_small_bytes=self._max_small_bytes,
                 lend=self._memory.lend,
                 windows=self._windows,
                 unpack=self._unpacker.begin,

@@ -4,12 +4,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from matting_gateway.grpc_server.unadmitted import Holder, Unadmitted
+
 # Whole messages of calls that are let in at once, as a rule: then the caller need not stop for our leave.
 _LARGE_BYTES = 1 << 20
-# What calls that are not let in have sent, all together: from here on everybody gets the usual window, ...
+# What calls that are not let in have sent, all together: from here on everybody gets the usual window.
 _CROWDED_BYTES = 16 << 20
-# ... and from here on who has sent more than that is refused.
-_MOST_BYTES = 64 << 20
 _QUIET_S = 1.0
 
 
@@ -26,13 +26,15 @@ class Windows:
 
     A connection begins with the usual window; once a larger message has come over it in a call that was
     let in at once, its streams may send a whole mebibyte at once. What calls that wait to be let in have
-    sent is in memory that no permit counts. Owns the sum of that, and which connections have large windows;
-    touched on the event loop only. Invariant: where the sum is over `crowded_bytes` no connection has been
+    sent is in memory that no permit counts: `unadmitted` counts it. Owns which connections have large windows;
+    touched on the event loop only. Invariant: where that is over `crowded_bytes` no connection has been
     told of a large window since, for a second at least.
 
     Args:
         usual_bytes: What each stream may always send.
         now: Tells the time, in seconds.
+        unadmitted: Bounds what such calls hold.
+        refused: Told of bytes that came of calls that were refused before they were let in.
     """
 
     def __init__(
@@ -40,15 +42,16 @@ class Windows:
         *,
         usual_bytes: int,
         now: Callable[[], float],
+        unadmitted: Unadmitted,
+        refused: Callable[[int], object] = lambda _byte_count: None,
         crowded_bytes: int = _CROWDED_BYTES,
-        most_bytes: int = _MOST_BYTES,
     ) -> None:
         self.usual_bytes = usual_bytes
         self._now = now
+        self._unadmitted = unadmitted
+        self.refused = refused
         self._crowded_bytes = crowded_bytes
-        self._most_bytes = most_bytes
         self._large: set[Windowed] = set()
-        self._early_bytes = 0
         self._crowded_s = float("-inf")  # when there was last too much
 
     def message_came(self, connection: Windowed, byte_count: int) -> None:
@@ -63,18 +66,14 @@ class Windows:
         """Let go of a connection that is closed."""
         self._large.discard(connection)
 
-    def came_early(self, byte_count: int) -> None:
-        """Count bytes of a call that is not let in; fewer than none where it is, or has ended."""
-        self._early_bytes += byte_count
-        if self._early_bytes > self._crowded_bytes:
+    def holds(self, holder: Holder, byte_count: int) -> None:
+        """Take note of what a call without a permit holds now, in all; it, or others, may be refused for it."""
+        self._unadmitted.holds(holder, byte_count)
+        if self._unadmitted.total_bytes > self._crowded_bytes:
             self._crowded_s = self._now()
             large, self._large = self._large, set()
             for connection in large:
                 connection.resize_window(self.usual_bytes)
 
-    def refuses(self, byte_count: int) -> bool:
-        """Whether a call that is not let in has sent too much, as things are."""
-        return byte_count > self.usual_bytes and self._early_bytes > self._most_bytes
-
     def __repr__(self) -> str:
-        return f"<Windows: {len(self._large)} large, {self._early_bytes} bytes early>"
+        return f"<Windows: {len(self._large)} large, {self._unadmitted!r}>"

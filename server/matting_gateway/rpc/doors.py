@@ -24,6 +24,7 @@ from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
 from matting_gateway.rpc.policy import policy_to
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.server import add_reflection, make_server
+from matting_gateway.rpc.small_messages import SmallMessages
 from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
@@ -69,6 +70,9 @@ class Doors:
             clock=rooms.clock,
             metrics=rooms.metrics,
             default_deadline_s=settings.default_deadline_s,
+            small_messages=SmallMessages(
+                timeout_s=settings.receive_timeout_s, idle_timeout_s=settings.stream_idle_timeout_s
+            ),
             lifecycle=lifecycle,
             admit=keeper.admit,
             on_end=self._call_ended,
@@ -92,6 +96,7 @@ class Doors:
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,
             max_connection_streams=max_connection_streams,
+            refused=rooms.metrics.refused_bytes.inc,
         )
         self.server.add_generic_rpc_handlers((service.handlers(),))
         self.services = [SERVICE]

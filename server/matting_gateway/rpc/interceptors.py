@@ -15,6 +15,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.errors import DrainingError, GatewayError, without_frames
 from matting_gateway.rpc.call import Call, enter_call
+from matting_gateway.rpc.small_messages import SmallMessages
 from matting_gateway.rpc.status import unexpected
 from matting_gateway.rpc.visit import CallEnd, Context, MethodSeries, Visit
 from matting_gateway.telemetry.metrics import Metrics
@@ -24,10 +25,12 @@ _REPLY_MARGIN_S = 0.005
 _REPLY_MARGIN_SHARE = 0.05
 _GRPC_TYPES = {
     "unary_unary": "unary",
-    "stream_unary": "unary",  # wire-unary methods are registered so, to be read only once admitted
+    "stream_unary": "unary",  # photos are registered so, to be read under a permit
     "unary_stream": "server_stream",
     "stream_stream": "bidi_stream",
 }
+# From a call's messages and its context to what its handler is given of them.
+Receive = Callable[[Any, Any], Awaitable[Any]]
 
 
 class CallBoundary(grpc.aio.ServerInterceptor):
@@ -35,7 +38,9 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     Owns the cache of wrapped handlers and the count of calls in progress. `admit` is asked
     first, with the call and gRPC's context: it raises for callers who are not who they must
-    be, and sets `call.tenant`.
+    be, and sets `call.tenant`. Invariant: of no body anything is read before; that is why
+    all methods are wrapped as ones that take a stream, and the one message of a unary call is
+    read in here.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         clock: Clock,
         metrics: Metrics,
         default_deadline_s: float,
+        small_messages: SmallMessages,
         lifecycle: Callable[[], Lifecycle],
         admit: Callable[[Call, Context], None],
         on_end: Callable[[CallEnd], None],
@@ -53,6 +59,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._clock = clock
         self._metrics = metrics
         self._default_deadline_s = default_deadline_s
+        self._small_messages = small_messages
         self._lifecycle = lifecycle
         self._admit = admit
         self._on_end = on_end
@@ -93,31 +100,36 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         )
         behaviour = getattr(handler, kind)
         self._series[method] = self._method_series(method, kind)
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        receive = self._small_messages.all if handler.request_streaming else self._small_messages.only
         wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._coroutine
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            wrap(behaviour, method),
+            wrap(behaviour, method, receive),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
-    def _coroutine(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-        async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    def _coroutine(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
+        async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with self.visit(method, context) as visit:
                 enter_call(visit.call)
                 visit.admit()
-                result = behaviour(request, context)
+                result = behaviour(await receive(requests, context), context)
                 return await result if inspect.isawaitable(result) else result
 
         return serve
 
-    def _generator(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-        async def serve(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+    def _generator(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
+        async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with self.visit(method, context) as visit:
                 enter_call(visit.call)
                 visit.admit()
-                async for response in behaviour(request, context):
+                async for response in behaviour(await receive(requests, context), context):
                     yield response
 
         return serve

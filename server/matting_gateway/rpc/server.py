@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gRPC server: its limits against abuse, reflection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -16,11 +16,18 @@ REFLECTION_SERVICE = reflection.SERVICE_NAME
 
 
 def make_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], *, max_message_bytes: int, max_connection_streams: int
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    *,
+    max_message_bytes: int,
+    max_connection_streams: int,
+    refused: Callable[[int], object] = lambda _byte_count: None,
 ) -> GrpcServer:
-    """Return a server without services and ports."""
+    """Return a server without services and ports; `refused` is told of bytes of calls that were not let in."""
     return GrpcServer(
-        interceptors, max_message_bytes=max_message_bytes, limits=Http2Limits(max_streams=max_connection_streams)
+        interceptors,
+        max_message_bytes=max_message_bytes,
+        limits=Http2Limits(max_streams=max_connection_streams),
+        refused=refused,
     )
 
 

@@ -88,6 +88,13 @@ class Metrics:
         self.dropped = Counter(
             "matting_dropped", "Work given up without an answer in time, by reason.", ("reason",), registry=registry
         )
+        refused_bytes = Counter(
+            "matting_refused_bytes",
+            "Bytes received of calls that were refused before they were let in.",
+            (),
+            registry=registry,
+        )
+        self.refused_bytes = refused_bytes.labels()
         self.resident_images = Gauge("matting_resident_images", "Images held now.", registry=registry)
         self.resident_bytes = Gauge("matting_resident_bytes", "Bytes reserved for images held now.", registry=registry)
         residency_seconds = Histogram(

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.messages import MessageFault, MessageTooLongError
+from matting_gateway.grpc_server.unadmitted import Unadmitted
 from matting_gateway.grpc_server.windows import Windows
 from testkit.grpc_loopback import loopback
 
@@ -115,7 +116,10 @@ async def test_who_sends_far_ahead_without_being_let_in_is_refused_where_many_do
     silence = Silence()
     async with loopback({}, bare={"Echo": Echo().serve, "Hold": silence.serve}) as served, served.channel() as channel:
         served.server._windows = Windows(
-            usual_bytes=65_535, now=asyncio.get_running_loop().time, crowded_bytes=50_000, most_bytes=100_000
+            usual_bytes=65_535,
+            now=asyncio.get_running_loop().time,
+            crowded_bytes=50_000,
+            unadmitted=Unadmitted(most_bytes=100_000),
         )
         assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000  # its window is large now
         call = channel.unary_unary("/test/Hold")(bytes(1 << 20))
@@ -123,5 +127,5 @@ async def test_who_sends_far_ahead_without_being_let_in_is_refused_where_many_do
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "before there was memory for it" in (text or "")
         await silence.stopped.wait()
-        assert repr(served.server._windows) == "<Windows: 0 large, 0 bytes early>"
+        assert repr(served.server._windows) == "<Windows: 0 large, <Unadmitted: 0 bytes of 0 calls>>"
         assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000

@@ -13,10 +13,12 @@ from matting_gateway.grpc_body import PREFIX_BYTES
 from matting_gateway.grpc_server.inbox import Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError
 from matting_gateway.grpc_server.recycled import RecycledMemory
+from matting_gateway.grpc_server.unadmitted import Unadmitted
 from matting_gateway.grpc_server.unpacking import Unpacker
 from matting_gateway.grpc_server.windows import Windows
 
 MOST_BYTES = 1 << 20
+SMALL_BYTES = 1000
 
 
 def framed(message: bytes, flag: int = 0) -> bytes:
@@ -31,20 +33,23 @@ def packed(message: bytes, encoding: str) -> bytes:
 class Box:
     """An inbox, and the leave to send that it gave."""
 
-    def __init__(self, encoding: str = "identity") -> None:
+    def __init__(self, encoding: str = "identity", *, head_bytes: int = 0) -> None:
         self.leave: list[int] = []
         lend = RecycledMemory(later=lambda _seconds, _act: None).lend
         self.lost: list[str] = []
         self.refused: list[MessageFault] = []
-        self.windows = Windows(usual_bytes=65_535, now=lambda: 0.0)
+        self.unadmitted = Unadmitted()
+        self.windows = Windows(usual_bytes=65_535, now=lambda: 0.0, unadmitted=self.unadmitted)
         self.inbox = Inbox(
-            rules=MessageRules(MOST_BYTES, encoding),
+            rules=MessageRules(MOST_BYTES, encoding, SMALL_BYTES),
             let_send=self.leave.append,
             lend=lend,
             lost=self.lost.append,
             windows=self.windows,
             refuse=self.refused.append,
             unpack=Unpacker().begin,
+            network=None,
+            head_bytes=head_bytes,
         )
 
     def bring(self, data: bytes) -> None:
@@ -59,9 +64,9 @@ class Box:
             self.inbox.wrote(size)
             data = data[size:]
 
-    async def read_all(self) -> list[bytes]:
+    async def read_all(self, most_bytes: int | None = MOST_BYTES) -> list[bytes]:
         found = []
-        while (message := await self.inbox.read()) is not None:
+        while (message := await self.inbox.read(most_bytes)) is not None:
             found.append(bytes(message))
         return found
 
@@ -71,10 +76,11 @@ class Box:
     cuts=st.lists(st.integers(0, 2000), max_size=10),
     flagged=st.booleans(),
     reads_first=st.booleans(),
+    permitted=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_messages_are_the_same_however_their_body_is_cut(
-    messages: list[bytes], cuts: list[int], flagged: bool, reads_first: bool
+    messages: list[bytes], cuts: list[int], flagged: bool, reads_first: bool, permitted: bool
 ) -> None:
     parts = [framed(packed(message, "gzip"), 1) if flagged else framed(message) for message in messages]
     body = b"".join(parts)
@@ -82,7 +88,7 @@ def test_messages_are_the_same_however_their_body_is_cut(
 
     async def play() -> list[bytes]:
         box = Box("gzip")
-        reading = asyncio.ensure_future(box.read_all())
+        reading = asyncio.ensure_future(box.read_all(MOST_BYTES if permitted else None))
         for start, end in itertools.pairwise(edges):
             if reads_first:
                 await asyncio.sleep(0)
@@ -95,7 +101,7 @@ def test_messages_are_the_same_however_their_body_is_cut(
 
 async def fault_of(data: bytes, *, encoding: str = "identity", ends: bool = True) -> MessageFault:
     box = Box(encoding)
-    reading = asyncio.ensure_future(box.inbox.read())
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     box.bring(data)
     if ends:
@@ -145,7 +151,7 @@ async def test_memory_for_a_message_is_taken_and_leave_given_only_once_somebody_
     box = Box()
     box.bring(framed(bytes(100_000))[:1000])
     assert (box.inbox.room(), box.leave) == (None, [])
-    reading = asyncio.ensure_future(box.inbox.read())
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     assert box.leave == [100_005 - 1000]
     box.bring(framed(bytes(100_000))[1000:])
@@ -155,7 +161,7 @@ async def test_memory_for_a_message_is_taken_and_leave_given_only_once_somebody_
 async def test_many_small_messages_ask_for_leave_of_half_a_window_only() -> None:
     box = Box()
     for _ in range(3):
-        reading = asyncio.ensure_future(box.inbox.read())
+        reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
         await asyncio.sleep(0)
         box.bring(framed(b""))
         await reading
@@ -164,28 +170,28 @@ async def test_many_small_messages_ask_for_leave_of_half_a_window_only() -> None
 
 async def test_after_the_end_nothing_is_kept_and_who_reads_is_told() -> None:
     box = Box()
-    reading = asyncio.ensure_future(box.inbox.read())
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     box.bring(framed(bytes(1000))[:500])
     box.inbox.close()
     assert await reading is None
     box.bring(bytes(10_000))
     assert box.inbox.room() is None
-    assert (box.inbox._early, box.inbox._message) == (b"", None)
-    assert await box.inbox.read() is None
+    assert (box.inbox._early, box.inbox._message, box.unadmitted.total_bytes) == (b"", None, 0)
+    assert await box.inbox.read(MOST_BYTES) is None
 
 
 async def test_two_cannot_read_at_once_and_a_reader_may_give_up() -> None:
     box = Box()
-    reading = asyncio.ensure_future(box.inbox.read())
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError):
-        await box.inbox.read()
+        await box.inbox.read(MOST_BYTES)
     box.bring(framed(b"abc")[:6])
     reading.cancel()
     await asyncio.wait([reading])
     box.bring(b"bc")
-    assert await box.inbox.read() == b"abc"
+    assert await box.inbox.read(MOST_BYTES) == b"abc"
 
 
 @pytest.mark.parametrize("flag", [0, 1])
@@ -212,3 +218,54 @@ async def test_over_every_limit_is_too_large_and_not_merely_too_long() -> None:
     box.bring(framed(b"")[:1] + (MOST_BYTES + 1).to_bytes(4, "big"))
     with pytest.raises(MessageFault, match="larger than max"):
         await box.inbox.read(1000)
+
+
+async def test_without_a_permit_no_more_memory_is_taken_than_has_come_whatever_a_prefix_says() -> None:
+    box = Box()
+    reading = asyncio.ensure_future(box.inbox.read())
+    await asyncio.sleep(0)
+    box.bring(framed(bytes(SMALL_BYTES))[:10])
+    assert (box.inbox.room(), box.inbox._message, box.unadmitted.total_bytes) == (None, None, 10)
+    box.bring(framed(bytes(SMALL_BYTES))[10:])
+    assert await reading == bytes(SMALL_BYTES)
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+async def test_without_a_permit_a_larger_message_than_a_small_one_is_refused_by_its_prefix(flag: int) -> None:
+    box = Box("gzip")
+    box.bring(framed(bytes(SMALL_BYTES + 1), flag)[:5])
+    with pytest.raises(MessageFault, match=f"{SMALL_BYTES + 1} vs. {SMALL_BYTES}"):
+        await box.inbox.read()
+
+
+async def test_without_a_permit_a_message_must_not_unfold_to_more_than_a_small_one() -> None:
+    box = Box("gzip")
+    box.bring(framed(packed(bytes(SMALL_BYTES + 1), "gzip"), 1))
+    with pytest.raises(MessageFault, match=f"vs. {SMALL_BYTES}"):
+        await box.inbox.read()
+
+
+async def test_a_message_that_was_read_without_a_permit_counts_until_its_call_ends_or_reads_the_next() -> None:
+    box = Box()
+    box.bring(framed(b"abc"))
+    await box.inbox.read()
+    assert box.unadmitted.total_bytes == 3
+    box.inbox.close()
+    assert box.unadmitted.total_bytes == 0
+
+
+async def test_unusual_metadata_count_until_there_is_a_permit() -> None:
+    box = Box(head_bytes=5000)
+    assert box.unadmitted.total_bytes == 5000
+    box.bring(framed(b"abc"))
+    await box.inbox.read(MOST_BYTES)
+    assert box.unadmitted.total_bytes == 0
+
+
+async def test_bytes_of_a_call_that_is_refused_before_it_is_read_are_counted_also_those_that_come_later() -> None:
+    box, refused = Box(), list[int]()
+    box.windows.refused = refused.append
+    box.bring(bytes(100))
+    box.inbox.close(refused=True)
+    box.bring(bytes(20))
+    assert sum(refused) == 120
