@@ -46,7 +46,6 @@ OUTPUTS = {
     ),
     "cutout WebP": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp")),
     "cutout WebP lossless": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp", lossless=True)),
-    "cutout AVIF": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/avif")),
 }
 
 

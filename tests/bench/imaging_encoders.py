@@ -109,7 +109,7 @@ def main() -> None:
             lambda speed=speed: pillow(rgba, "AVIF", quality=85, speed=speed, max_threads=1),
             1,
         )
-    measure("AVIF, chosen (speed 9, in cells)", lambda: encode_file(rgba, FileEncoding("image/avif"), 85))
+    measure("AVIF, chosen (speed 9)", lambda: encode_file(rgba, FileEncoding("image/avif"), 85))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ OUTPUTS = {
     "cutout PNG, guided, decontaminated": OutputSpec(kind=OutputKind.CUTOUT, **FINE),
     "cutout WebP": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp")),
     "cutout WebP lossless": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/webp", lossless=True)),
-    "cutout AVIF": OutputSpec(kind=OutputKind.CUTOUT, encoding=FileEncoding("image/avif")),
     "cutout raw": OutputSpec(kind=OutputKind.CUTOUT, encoding=RawEncoding()),
     "composite PNG": OutputSpec(kind=OutputKind.COMPOSITE, background=ColorBackground(0, 99, 0)),
     "composite JPEG": OutputSpec(

@@ -3,7 +3,7 @@
 
 simplejpeg reads 8-bit JPEG of one or three components, straight to where the colour is wanted and scaled where
 the plan says so. OpenCV reads JPEG that simplejpeg warns of, WebP and PNG of true colour, both in less memory than
-Pillow, and 16-bit TIFF, which Pillow cuts to 8 bits. libavif reads AVIF strip by strip, Pillow everything else.
+Pillow, and 16-bit TIFF, which Pillow cuts to 8 bits. Pillow reads everything else.
 """
 
 import io
@@ -17,12 +17,10 @@ from PIL import Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
-from matting_gateway.imaging.avif_reader import open_avif
 from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.deep_profile import deep_profile_to_srgb
 from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.headers.model import FileHeader
-from matting_gateway.imaging.libavif import AvifError
 from matting_gateway.imaging.pixels import Decoded, to_8_bit, to_16_bit
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.profile import extract_profile, is_convertible, profile_to_srgb
@@ -61,8 +59,6 @@ def decode(content: Buffer, plan: DecodePlan, canvas: Canvas = _PRIVATE) -> Deco
     header = plan.header
     if header.format is ImageFormat.JPEG and header.sample_count in (1, 3):
         return _decode_jpeg(content, plan, canvas)
-    if header.format is ImageFormat.AVIF:
-        return _decode_avif(content, plan, canvas)
     if _is_for_opencv(header):
         return _decode_with_opencv(content, plan, canvas)
     return _decode_with_pillow(content, plan, canvas)
@@ -104,23 +100,6 @@ def _decode_jpeg(content: Buffer, plan: DecodePlan, canvas: Canvas) -> Decoded:
     if is_convertible(profile, mode):
         profile_to_srgb(color[..., 0] if mode == "L" else color, profile, mode, color)
     return Decoded(color, None)
-
-
-def _decode_avif(content: Buffer, plan: DecodePlan, canvas: Canvas) -> Decoded:
-    header = plan.header
-    try:
-        with open_avif(content) as picture:
-            if picture.size != (header.width_px, header.height_px):
-                raise _size_differs(header)
-            color = canvas.color(header.height_px, header.width_px, _BYTE)
-            alpha = canvas.alpha(header.height_px, header.width_px, _BYTE) if picture.has_alpha else None
-            picture.read_into(color, alpha)
-            profile = picture.profile(plan.max_profile_bytes)
-    except AvifError as error:
-        raise _damaged(header) from error
-    if is_convertible(profile, "RGB"):
-        _to_srgb(color, profile)
-    return Decoded(color, alpha)
 
 
 def _decode_with_opencv(content: Buffer, plan: DecodePlan, canvas: Canvas) -> Decoded:

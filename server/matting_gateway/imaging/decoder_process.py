@@ -19,12 +19,10 @@ import numpy as np
 from PIL import Image
 
 from matting_gateway.errors import GatewayError, ImageUnreadableError
-from matting_gateway.imaging import libjpeg
 from matting_gateway.imaging.canvas import PrivateCanvas, give_back_freed
 from matting_gateway.imaging.decode import set_up_decoders
 from matting_gateway.imaging.decoder_protocol import REQUEST_BYTES, Layout, Request, SharedCanvas
 from matting_gateway.imaging.formats import ImageFormat
-from matting_gateway.imaging.one_scan import in_one_scan
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.prepare import Prepared, prepare_file
 from matting_gateway.imaging.sandbox import MemoryLimit, enter_sandbox
@@ -71,7 +69,7 @@ def _answer(request: Request, memory: MemoryLimit, content_fd: int, room_fd: int
         content = mmap.mmap(content_fd, request.content_bytes, access=mmap.ACCESS_READ)
         room = mmap.mmap(room_fd, layout.total_bytes, flags=mmap.MAP_SHARED)
         canvas = SharedCanvas(layout, room) if plan.keep_color else PrivateCanvas()
-        return _store(prepare_file(*in_one_scan(memoryview(content), plan), canvas), plan, layout, room)
+        return _store(prepare_file(memoryview(content), plan, canvas), plan, layout, room)
     except GatewayError as error:
         return {"reason": error.reason, "message": error.message}
     except MemoryError:
@@ -123,7 +121,6 @@ def _warm_up() -> None:
                 image.convert("RGB").resize((4, 4))
         except (KeyError, OSError):
             continue
-    libjpeg.load()
 
 
 if __name__ == "__main__":

@@ -1,50 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels to files: which writer makes which media type, at which setting, and what each can hold."""
 
+import io
+
 import cv2
 import numpy as np
 import simplejpeg
 from matting_pixels.arrays import Pixels
-from matting_pixels.compose import cutout_rows
+from matting_pixels.compose import cutout, cutout_rows
+from PIL import Image
 
 from matting_gateway.domain import FileEncoding
-from matting_gateway.errors import InternalError, OptionInvalidError
-from matting_gateway.imaging.avif import encode_avif_rows
-from matting_gateway.imaging.heif import HeifError
-from matting_gateway.imaging.libavif import AvifError
+from matting_gateway.errors import InternalError
+from matting_gateway.imaging.media_types import AVIF, JPEG, PNG
 from matting_gateway.imaging.pixels import to_8_bit
-from matting_gateway.imaging.png import FillRows, encode_png, encode_png_rows
+from matting_gateway.imaging.png import encode_png, encode_png_rows
 from matting_gateway.imaging.profile import srgb_profile
 from matting_gateway.imaging.webp import encode_webp_rows
 
-PNG, WEBP, JPEG, AVIF = "image/png", "image/webp", "image/jpeg", "image/avif"
-MIME_TYPES = (PNG, WEBP, JPEG, AVIF)
-
-# The longest side that a format can say.
-MAX_SIDES_PX = {PNG: (1 << 31) - 1, WEBP: 16_383, JPEG: 65_500, AVIF: 65_536}
-
 # What every JPEG begins with: its first marker and the segment JFIF.
 _JFIF_BYTES = 20
-
-
-def can_be_deep(encoding: FileEncoding) -> bool:
-    """Whether a file of this encoding can hold 16-bit samples."""
-    return encoding.mime_type == PNG
-
-
-def check_side(encoding: FileEncoding, width_px: int, height_px: int, field: str) -> None:
-    """Refuse a result that the format cannot hold.
-
-    Raises:
-        OptionInvalidError: A side is too long for the format.
-    """
-    limit = MAX_SIDES_PX[encoding.mime_type]
-    if max(width_px, height_px) > limit:
-        raise OptionInvalidError(
-            f"A result of {width_px:,} by {height_px:,} pixels does not fit in {encoding.mime_type}, whose sides end "
-            f"at {limit:,}: set max_side_px, or ask for another encoding.",
-            field=field,
-        )
+_AVIF_SPEED = 9
 
 
 def encode_cutout(color: Pixels, alpha: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
@@ -63,7 +39,10 @@ def encode_cutout(color: Pixels, alpha: Pixels, encoding: FileEncoding, default_
 
     if encoding.mime_type == PNG:
         return encode_png_rows(width, height, 4, color.dtype, fill)
-    return _encode_rows(width, height, fill, alpha, encoding, default_quality)
+    quality = encoding.quality or default_quality
+    if encoding.mime_type == AVIF:
+        return _encode_avif(cutout(color, alpha), quality)
+    return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
 
 
 def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) -> bytes:
@@ -75,8 +54,11 @@ def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) ->
     if encoding.mime_type == PNG:
         return encode_png(pixels)
     pixels = np.ascontiguousarray(to_8_bit(pixels))
+    quality = encoding.quality or default_quality
     if encoding.mime_type == JPEG:
-        return _encode_jpeg(pixels, encoding.quality or default_quality)
+        return _encode_jpeg(pixels, quality)
+    if encoding.mime_type == AVIF:
+        return _encode_avif(pixels, quality)
     height, width = pixels.shape[:2]
     is_gray = pixels.ndim == 2
     has_alpha = not is_gray and pixels.shape[2] == 4
@@ -90,28 +72,16 @@ def encode_file(pixels: Pixels, encoding: FileEncoding, default_quality: int) ->
             cv2.cvtColor(rows, to_rgba, out)
 
     alpha = pixels[..., 3] if has_alpha else None
-    return _encode_rows(width, height, fill, alpha, encoding, default_quality, is_gray=is_gray)
+    return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
 
 
-def _encode_rows(
-    width: int,
-    height: int,
-    fill: FillRows,
-    alpha: Pixels | None,
-    encoding: FileEncoding,
-    default_quality: int,
-    *,
-    is_gray: bool = False,
-) -> bytes:
-    """Write WebP or AVIF from rows of uint8 RGBA."""
-    quality = encoding.quality or default_quality
-    if encoding.mime_type == WEBP:
-        return encode_webp_rows(width, height, fill, alpha, None if encoding.lossless else quality)
-    has_alpha = alpha is not None
+def _encode_avif(pixels: Pixels, quality: int) -> bytes:
+    out = io.BytesIO()
     try:
-        return encode_avif_rows(width, height, fill, has_alpha=has_alpha, is_gray=is_gray, quality=quality)
-    except (AvifError, HeifError) as error:
+        Image.fromarray(pixels).save(out, "AVIF", quality=quality, speed=_AVIF_SPEED, max_threads=1)
+    except (OSError, ValueError) as error:
         raise InternalError("The image/avif writer failed.") from error
+    return out.getvalue()
 
 
 def _encode_jpeg(pixels: Pixels, quality: int) -> bytes:

@@ -5,14 +5,12 @@ Never less than what is used; `tests/unit/imaging/test_memory.py` holds them to 
 measured (`make bench BENCH=imaging_memory`), as their documentation does not say.
 """
 
-import math
 from collections.abc import Sequence
 
 from matting_gateway.domain import Decontamination, FileEncoding, ModelInput, OutputKind, OutputSpec, Refinement
-from matting_gateway.imaging.avif import most_bytes
-from matting_gateway.imaging.encode import AVIF, JPEG, WEBP
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
+from matting_gateway.imaging.media_types import AVIF, JPEG, WEBP
 from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size, place, plan_decode
 
 # Room for what does not grow with the photo: strips, grids, a decoder's own tables.
@@ -22,12 +20,12 @@ _DECODER_BYTES = {
     ImageFormat.JPEG: (3, 3),
     ImageFormat.PNG: (4, 5),
     ImageFormat.WEBP: (5, 9),
-    ImageFormat.AVIF: (5, 7),
+    ImageFormat.AVIF: (10, 13),
 }
 _OTHER_DECODER_BYTES = (9, 12)
 _CMYK_DECODER_BYTES = 6
 # What a writer takes for each pixel besides photo and alpha, its own file and the pixels that it is handed included.
-_WRITER_BYTES = {JPEG: 6, WEBP: 6}
+_WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 40}
 # And for each byte of a sample, where colour is written to PNG, to WebP or as it is.
 _COLOR_BYTES = 5
 
@@ -79,10 +77,7 @@ def _kept_bytes(plan: DecodePlan) -> int:
 
 
 def _decoding_bytes(plan: DecodePlan) -> int:
-    """Return what only decoding needs: copies of the file, the decoder's own, and pixels that are not kept.
-
-    Coefficients count beside the pixels: whether a file can be written in one scan is known only when it was read.
-    """
+    """Return what only decoding needs: copies of the file, the decoder's own, and pixels that are not kept."""
     file = plan.header
     area = plan.width_px * plan.height_px * _sample_bytes(file)
     per_pixel = _DECODER_BYTES.get(file.format, _OTHER_DECODER_BYTES)[file.has_alpha]
@@ -97,12 +92,12 @@ def _decoding_bytes(plan: DecodePlan) -> int:
 
 def _output_bytes(output: OutputSpec, width_px: int, height_px: int, sample_bytes: int, *, exact: bool) -> int:
     """Return what making one result needs: its alpha, its pixels, its file."""
-    scale = min(1.0, output.max_side_px / max(width_px, height_px)) if output.max_side_px else 1.0
+    written = scale = min(1.0, output.max_side_px / max(width_px, height_px)) if output.max_side_px else 1.0
     if output.crop or output.decontamination is not Decontamination.NONE or exact:
         # The alpha, or the clean colour, is made of the whole photo before a part of it is scaled.
         scale = 1.0
     mime_type = output.encoding.mime_type if isinstance(output.encoding, FileEncoding) else ""
-    per_pixel = 1 + sample_bytes + _WRITER_BYTES.get(mime_type, 0)
+    per_pixel = 1 + sample_bytes
     if output.kind is not OutputKind.ALPHA and mime_type not in (JPEG, AVIF):
         per_pixel += _COLOR_BYTES * sample_bytes
     if output.kind is OutputKind.COMPOSITE:
@@ -113,8 +108,4 @@ def _output_bytes(output: OutputSpec, width_px: int, height_px: int, sample_byte
         per_pixel += 3 * sample_bytes
     if needs_color(output) and scale < 1.0:
         per_pixel += 3 * sample_bytes
-    taken = int(width_px * height_px * scale * scale * per_pixel)
-    if mime_type == AVIF:
-        is_part = bool(output.crop) or scale < 1.0
-        taken += most_bytes(math.ceil(width_px * scale), math.ceil(height_px * scale), or_less=is_part)
-    return taken
+    return int(width_px * height_px * (scale * scale * per_pixel + written * written * _WRITER_BYTES.get(mime_type, 0)))

@@ -13,7 +13,7 @@ from matting_gateway.domain import (
     RawEncoding,
 )
 from matting_gateway.errors import OptionInvalidError, OptionUnsupportedError
-from matting_gateway.imaging.encode import JPEG, MIME_TYPES, PNG, WEBP
+from matting_gateway.imaging.media_types import JPEG, MIME_TYPES, PNG, WEBP
 
 _RAW_FORMATS = {
     OutputKind.ALPHA: (PixelFormat.GRAY8, PixelFormat.GRAY16),

@@ -30,7 +30,8 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.imaging.cancellation import check_wanted
-from matting_gateway.imaging.encode import can_be_deep, check_side, encode_cutout, encode_file
+from matting_gateway.imaging.encode import encode_cutout, encode_file
+from matting_gateway.imaging.media_types import can_be_deep, check_side
 from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
 from matting_gateway.imaging.prepare import Prepared
 

@@ -32,6 +32,7 @@ from matting_gateway.imaging.formats import ImageFormat, register_heif
 from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.inspect import read_header
+from matting_gateway.imaging.media_types import check_areas
 from matting_gateway.imaging.options import check_outputs
 from matting_gateway.imaging.pixels import byte_view, from_raw
 from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size, place, plan_decode
@@ -135,7 +136,7 @@ class Imaging:
             ImageUnreadableError: No image, cut off or damaged.
             ImageFormatUnsupportedError: A format or kind that is not accepted.
             ImageTooLargeError: Over a limit.
-            OptionInvalidError: Raw pixels of the wrong length.
+            OptionInvalidError: Raw pixels of the wrong length, or an AVIF that would take too much memory.
         """
         file = read_header(photo, self._settings, self._formats)
         backgrounds: dict[int, FileHeader] = {}
@@ -147,8 +148,10 @@ class Imaging:
         if file is None:
             if isinstance(photo, EncodedPhoto):
                 raise InternalError("A file was taken for raw pixels.")
+            check_areas(outputs, photo.width_px, photo.height_px)
             return PhotoHeader("RAW", photo.width_px, photo.height_px, None, backgrounds, self._settings.exact)
         width, height = oriented_size(file)
+        check_areas(outputs, width, height)
         return PhotoHeader(file.format.title, width, height, file, backgrounds, self._settings.exact)
 
     async def prepare(

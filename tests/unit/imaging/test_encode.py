@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import OptionInvalidError
-from matting_gateway.imaging.encode import MIME_TYPES, check_side, encode_file
+from matting_gateway.imaging.encode import encode_file
+from matting_gateway.imaging.media_types import MIME_TYPES, check_side
 from matting_gateway.imaging.png import encode_png
 from matting_gateway.privacy.environment import required_environment
 from PIL import Image, ImageCms

@@ -114,7 +114,6 @@ def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHea
         orientation=facts.orientation,
         scan_count=scan_count,
         coefficient_bytes=coefficient_bytes,
-        mcu_blocks=mcu_blocks,
         metadata_chunks=facts.metadata_chunks,
         metadata_bytes=facts.metadata_bytes,
         profile_spans=tuple(span for _, span in sorted(facts.profile.items())),

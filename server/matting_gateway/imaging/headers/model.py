@@ -16,10 +16,9 @@ class FileHeader:
     `width_px` and `height_px` are as stored; `orientation` (EXIF, 1 to 8) says how they are shown.
     `sample_count` is the stored samples of a pixel, alpha included. `has_alpha` may be true of a
     file that turns out opaque, never the other way. `coefficient_bytes` is what a decoder must
-    hold besides the pixels (progressive JPEG); `mcu_blocks` are the blocks that one scan of all components would
-    interleave (JPEG). `profile_spans` are the byte ranges of an embedded ICC profile, in order.
-    `transparent_gray` is the one gray (PNG, in the file's own bits) that is transparent.
-    `file_bytes` is the length of the whole file.
+    hold besides the pixels (progressive JPEG). `profile_spans` are the byte ranges of an embedded ICC
+    profile, in order. `transparent_gray` is the one gray (PNG, in the file's own bits) that is
+    transparent. `file_bytes` is the length of the whole file.
     """
 
     format: ImageFormat
@@ -32,7 +31,6 @@ class FileHeader:
     frame_count: int = 1
     scan_count: int = 1
     coefficient_bytes: int = 0
-    mcu_blocks: int = 0
     metadata_chunks: int = 0
     metadata_bytes: int = 0
     profile_spans: tuple[tuple[int, int], ...] = ()
