@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar
 
+# Texts quote names that callers chose; a status travels in headers, of which clients take 8 KiB.
+MAX_MESSAGE_LENGTH = 1024
+
 
 class Code(Enum):
     """Canonical status codes, by the names that gRPC gives them."""
@@ -30,7 +33,7 @@ class GatewayError(Exception):
     """Base of everything a call can fail with.
 
     Args:
-        message: The public text.
+        message: The public text; of a longer one the first and last part are kept.
         field: The request field at fault, as a path such as `outputs[0].max_side_px`.
         retry_after_s: When to try again, where trying again can help.
         metadata: Dynamic parts of the message, for machines.
@@ -49,6 +52,9 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
+        if len(message) > MAX_MESSAGE_LENGTH:
+            half = (MAX_MESSAGE_LENGTH - 5) // 2
+            message = f"{message[:half]} ... {message[-half:]}"
         super().__init__(message)
         self.message = message
         self.field = field

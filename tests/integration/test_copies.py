@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from matting_gateway.domain import Tensor
 from matting_gateway.grpc_body import PREFIX_BYTES, body_of
+from matting_gateway.message_limits import MessageLimits
 from matting_gateway.rpc.infer_wire import InferResponse, RequestReader, ResponseWriter, join_and_release
 from matting_gateway.triton.batch_io import batch_inputs, share_out
 from matting_gateway.triton.contract import read_contract
@@ -47,7 +48,7 @@ def start() -> int:
 def test_reading_a_request_copies_nothing() -> None:
     message = infer_request("echo", {"x": ("UINT8", (1, WIDTH), bytes(WIDTH))}).SerializeToString()
     base = start()
-    request = RequestReader().read(message)
+    request = RequestReader(MessageLimits()).read(message)
     assert request.contents[0].obj is message
     assert copies_since(base, WIDTH) < SLACK
 

@@ -2,16 +2,33 @@
 """Random ModelInferRequests, whole and damaged, and the question whether the fast reader and protobuf agree."""
 
 import random
+import struct
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from matting_gateway.errors import TensorInvalidError
-from matting_gateway.rpc.infer_wire import RequestReader
+from matting_gateway.message_limits import MessageLimits
+from matting_gateway.rpc.infer_wire import InferRequest, RequestReader
+from matting_gateway.rpc.typed_contents import TypedContents, field_datatype, to_raw
 from matting_gateway.triton import wire
 from tritonclient.grpc import service_pb2
 
 _FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 _DATATYPES = ("UINT8", "FP32", "BYTES", "FP16", "", "x")
-_KINDS = ("int_contents", "uint_contents", "fp32_contents", "bool_contents")
+_KINDS = tuple(f.name for f in service_pb2.InferTensorContents.DESCRIPTOR.fields)
+_VALUES: dict[str, tuple[Any, ...]] = {
+    "bool_contents": (True, False),
+    "int_contents": (0, 1, -1, 300, -(2**31), 2**31 - 1),
+    "int64_contents": (0, -1, 127, 128, -(2**63), 2**63 - 1),
+    "uint_contents": (0, 1, 200, 2**32 - 1),
+    "uint64_contents": (0, 2**64 - 1, 2**35),
+    "fp32_contents": (0.0, -1.5),
+    "fp64_contents": (1e300, -0.0),
+    "bytes_contents": (b"", b"abc"),
+}
+_WIDE = {kind: field_datatype(kind) for kind in _KINDS}
+# As Triton's own clients encode them.
+_CODES = {"BOOL": "?", "INT32": "i", "INT64": "q", "UINT32": "I", "UINT64": "Q", "FP32": "f", "FP64": "d"}
 
 
 def random_request(rng: random.Random) -> bytes:
@@ -23,7 +40,8 @@ def random_request(rng: random.Random) -> bytes:
         tensor = message.inputs.add(name=rng.choice("ab"), datatype=rng.choice(_DATATYPES))
         tensor.shape.extend(rng.choice((1, 3, -1, 2**40, 0)) for _ in range(rng.randrange(4)))
         if rng.random() < 0.2:
-            getattr(tensor.contents, rng.choice(_KINDS)).extend([1] * rng.randrange(3))
+            kind = rng.choice(_KINDS)
+            getattr(tensor.contents, kind).extend(rng.choice(_VALUES[kind]) for _ in range(rng.randrange(4)))
         if rng.random() < 0.2:
             tensor.parameters["shared_memory_region"].string_param = "r"
     for _ in range(rng.randrange(2)):
@@ -53,7 +71,19 @@ def damaged(message: bytes, rng: random.Random) -> bytes:
             message + b"\xba" + b"\x80" * rng.randrange(6) + b"\x00" + b"\x81" + b"\x80" * rng.randrange(10) + b"\x00z"
         )
     return message + rng.choice(
-        (b"\x3b\x3c", b"\x38\x01", b"\x3d1234", b"\x39" + b"8" * 8, b"\xf8\xff\xff\xff\x0f\x01", b"\x00\x01")
+        (
+            b"\x3b\x3c",
+            b"\x3b\x44",
+            b"\x43\x3a\x01x\x44",
+            b"\x43\x4b\x4c",
+            b"\x44",
+            b"\x2a\x04\x2b\x2a\x00\x2c",
+            b"\x38\x01",
+            b"\x3d1234",
+            b"\x39" + b"8" * 8,
+            b"\xf8\xff\xff\xff\x0f\x01",
+            b"\x00\x01",
+        )
     )
 
 
@@ -79,9 +109,25 @@ def disagreement(message: bytes, reader: RequestReader) -> str | None:
     return _misread(message, expected, reader)
 
 
+def _raw_of(request: InferRequest, index: int) -> list[tuple[str, bytes]]:
+    contents = request.typed.get(index, TypedContents())
+    return [(kind, bytes(to_raw(contents, kind, _WIDE[kind]))) for kind in _KINDS if kind in contents.kind.split(",")]
+
+
+def _expected_raw(contents: service_pb2.InferTensorContents) -> list[tuple[str, bytes]]:
+    raw = []
+    for field, values in contents.ListFields():
+        if field.name == "bytes_contents":
+            raw.append((field.name, b"".join(struct.pack("<I", len(value)) + value for value in values)))
+        else:
+            raw.append((field.name, struct.pack(f"<{len(values)}{_CODES[_WIDE[field.name]]}", *values)))
+    return sorted(raw, key=lambda pair: _KINDS.index(pair[0]))
+
+
 def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, reader: RequestReader) -> str | None:
     try:
         request = reader.read(message)
+        raws = [_raw_of(request, index) for index in range(len(request.header.inputs))]
     except TensorInvalidError:
         return None if expected is None else f"refused wrongly: {message!r}"
     if expected is None:
@@ -91,6 +137,7 @@ def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, rea
         and [i.shape for i in request.header.inputs] == [tuple(i.shape) for i in expected.inputs]
         and [bytes(c) for c in request.contents] == list(expected.raw_input_contents)
     )
+    same = same and raws == [_expected_raw(tensor.contents) for tensor in expected.inputs]
     if not same:
         return f"understood differently: {message!r}"
     again = reader.read(message)
@@ -102,7 +149,7 @@ def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, rea
 def fuzz(count: int, seed: int) -> str | None:
     """Return the first disagreement over `count` messages, half of them damaged."""
     rng = random.Random(seed)
-    reader = RequestReader()
+    reader = RequestReader(MessageLimits())
     for _ in range(count // 2):
         message = random_request(rng)
         for candidate in (message, damaged(message, rng)):

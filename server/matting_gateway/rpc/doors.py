@@ -78,6 +78,7 @@ class Doors:
             on_end=self._call_ended,
             on_bug=log_bug(rooms.logs),
             always_open=keeper.always_open,
+            limits=settings.message_limits,
         )
         service = MattingService(
             pipeline=rooms.pipeline,

@@ -132,13 +132,20 @@ class InferCall:
             service.residency.begin(self, self._held_too_long)
             if arrived.only_the_model_understands:
                 self._wait_for(service.pass_on(arrived, self._deadline_s), lambda message: self._answer([message]))
+            elif arrived.request.takes_long:
+                self._wait_for(service.work_beside(arrived, call, self._deadline_s), self._enqueue)
             else:
-                self._work = service.work(arrived, call, self._deadline_s)
-                self._queued = rooms.queue.enqueue(self._work.job, self)
+                self._enqueue(service.work(arrived, call, self._deadline_s))
         except MessageFault:  # the caller has been told
             self._stop()
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
+
+    def _enqueue(self, work: Work) -> None:
+        """Have the job wait for its batch."""
+        if not self._ended:
+            self._work = work
+            self._queued = self._rooms.queue.enqueue(work.job, self)
 
     def _message(self) -> Buffer:
         """Return the message, once it has come.
@@ -259,6 +266,9 @@ class InferCall:
             if isinstance(exc, Exception):
                 self._fail(exc)
             elif exc is None:
-                then(done.result())
+                try:
+                    then(done.result())
+                except Exception as failure:  # noqa: BLE001 - the boundary: whatever it is becomes a status
+                    self._fail(failure)
 
         task.add_done_callback(ended)

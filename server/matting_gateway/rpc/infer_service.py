@@ -14,6 +14,7 @@ from matting_gateway.errors import (
     OptionUnsupportedError,
     ResidencyExceededError,
 )
+from matting_gateway.message_limits import MessageLimits
 from matting_gateway.rpc import tensor_limits
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.client_memory import ClientMemory
@@ -23,6 +24,7 @@ from matting_gateway.rpc.infer_wire import (
     RequestReader,
     ResponseWriter,
     release,
+    with_raw,
 )
 from matting_gateway.rpc.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.model_statistics import ModelStatistics, RequestTimes
@@ -56,6 +58,7 @@ class InferService:
         clock: Clock,
         metrics: Metrics,
         max_residency_s: float,
+        limits: MessageLimits,
     ) -> None:
         self._pool = pool
         self._queue = queue
@@ -65,7 +68,7 @@ class InferService:
         self._clock = clock
         self._images = metrics.images
         self.residency = Timeouts(max_residency_s)
-        self._reader = RequestReader()
+        self._reader = RequestReader(limits)
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
 
@@ -99,7 +102,7 @@ class InferService:
                         if arrived.only_the_model_understands:
                             pieces: list[Buffer] = [await self.pass_on(arrived, deadline_s)]
                         else:
-                            work = self.work(arrived, call, deadline_s)
+                            work = await self.work_beside(arrived, call, deadline_s)
                             pieces = self.respond(work, call, await self._result(work))
                 except TimeoutError as exc:
                     raise self.held_too_long() from exc
@@ -143,6 +146,17 @@ class InferService:
         priority = tensor_limits.priority(request.header)
         job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant)
         return Work(arrived, tensor_plan, job, self._clock.now())
+
+    async def work_beside(self, arrived: Arrived, call: Call, deadline_s: float) -> Work:
+        """Return what `work` does; typed contents that take long become numbers in a thread.
+
+        Raises:
+            GatewayError: The request is not what the model takes.
+        """
+        if arrived.request.takes_long:
+            self._plan(arrived.request.header, arrived.contract)  # which says what is wrong before anything is done
+            arrived = arrived._replace(request=await asyncio.to_thread(with_raw, arrived.request))
+        return self.work(arrived, call, deadline_s)
 
     def respond(self, work: Work, call: Call, result: JobResult) -> list[Buffer]:
         """Return the response in pieces, and let go of the request.
@@ -216,7 +230,7 @@ class InferService:
         if known is not None and known[0] is header and known[1] is contract:
             return known[2]
         made = plan(header, contract)
-        if header.message is None:
+        if not any(tensor.typed for tensor in header.inputs):  # or else the header is this request's own
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
             self._plans[id(header)] = (header, contract, made)

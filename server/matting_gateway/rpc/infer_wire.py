@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """ModelInferRequest in, ModelInferResponse out, with the pixels as views and one copy on the way out.
 
-The header (everything but raw contents) is parsed by protobuf, and remembered where it repeats;
-only the raw contents are cut out by hand. What cannot be cut apart safely goes to protobuf whole,
-so that both always agree on what a message says.
+The header (everything but contents) is parsed by protobuf once it has been counted, and remembered where it repeats;
+only the contents are cut out by hand. Tests hold the two to saying the same of what a message is.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from matting_gateway.domain import Buffer, Tensor
-from matting_gateway.errors import TensorInvalidError
+from matting_gateway.message_limits import MessageLimits
+from matting_gateway.rpc.requests import RequestParser
+from matting_gateway.rpc.typed_contents import TypedContents, read_contents
 from matting_gateway.triton import wire
 from matting_gateway.triton.header_cache import MAX_HEADER_BYTES, HeaderCache
 from matting_gateway.triton.infer_messages import (
@@ -28,6 +29,12 @@ from matting_gateway.triton.infer_messages import (
 
 Parameter: TypeAlias = bool | int | float | str
 Parameters: TypeAlias = Mapping[str, Parameter]
+_TYPED = wire.Inner(
+    service_pb2.ModelInferRequest.INPUTS_FIELD_NUMBER,
+    service_pb2.ModelInferRequest.InferInputTensor.CONTENTS_FIELD_NUMBER,
+)
+_LONG_BYTES = 64 << 10
+_NO_TYPED: Mapping[int, TypedContents] = {}
 _PLACE_PARAMETERS = frozenset({REGION, BYTE_SIZE, OFFSET})
 
 
@@ -52,10 +59,9 @@ class OutputHeader:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InferHeader:
-    """A request without its raw contents.
+    """A request without its contents.
 
     `extra` says that tensors carry parameters that only the model's own server understands.
-    `message` is there exactly if some input came with typed contents.
     """
 
     model: str
@@ -65,14 +71,19 @@ class InferHeader:
     inputs: tuple[InputHeader, ...]
     outputs: tuple[OutputHeader, ...]
     extra: bool
-    message: service_pb2.ModelInferRequest | None
 
 
 class InferRequest(NamedTuple):
-    """A request: its header, and its raw contents as views of what arrived."""
+    """A request: its header, and as views of what arrived its raw contents, and typed ones by the input's index."""
 
     header: InferHeader
     contents: tuple[memoryview, ...]
+    typed: Mapping[int, TypedContents] = _NO_TYPED
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether to make numbers of its typed contents is too much for the event loop."""
+        return sum(contents.varint_bytes for contents in self.typed.values()) > _LONG_BYTES
 
 
 class _Repeated(NamedTuple):
@@ -87,41 +98,46 @@ class RequestReader:
 
     Owns the memory of repeated headers, and of how messages began, by their length. Invariant: a message
     that begins like one before it and is as long says the same, as all that follows is one content.
+
+    Args:
+        limits: What one may have.
     """
 
     _MAX_COUNT = 256
 
-    def __init__(self) -> None:
-        self._headers = HeaderCache(_parse_header, keep=_is_kept)
+    def __init__(self, limits: MessageLimits) -> None:
+        self._parser = RequestParser(service_pb2.ModelInferRequest, limits)
+        self._headers = HeaderCache(_parse_header, keep=lambda _header: True)
         self._repeated: dict[int, _Repeated] = {}
 
     def read(self, message: Buffer) -> InferRequest:
         """Read one.
 
         Raises:
-            TensorInvalidError: The bytes are no such message.
+            TensorInvalidError: The bytes are no such message, or one that has more than it may.
         """
         view = memoryview(message)
         size = len(view)
         known = self._repeated.get(size)
         if known is not None and view[: len(known.prefix)] == known.prefix:
             return InferRequest(known.header, (view[len(known.prefix) :],))
+        self._parser.check(message)
+        cut = wire.cut(message, RAW_INPUT_FIELD, _TYPED)
+        if cut is None:
+            raise self._parser.unreadable()
         try:
-            cut = wire.cut(message, RAW_INPUT_FIELD)
-            if cut is not None:
-                request = InferRequest(self._headers(cut.rest), cut.contents)
-                self._remember(view, cut.rest, request)
-                return request
-            whole = service_pb2.ModelInferRequest.FromString(message)
-            raws = tuple(memoryview(raw) for raw in whole.raw_input_contents)
-            del whole.raw_input_contents[:]
-            return InferRequest(_header_of(whole), raws)
+            header = self._headers(cut.rest)
         except DecodeError as exc:
-            raise TensorInvalidError("The message is no inference.ModelInferRequest: protobuf cannot read it.") from exc
+            raise self._parser.unreadable() from exc
+        if cut.inner:
+            return _with_typed(InferRequest(header, cut.contents), cut.inner)
+        request = InferRequest(header, cut.contents)
+        self._remember(view, cut.rest, request)
+        return request
 
     def _remember(self, message: memoryview, rest: bytes, request: InferRequest) -> None:
         """Remember how a message began whose last field is its one raw content."""
-        if len(request.contents) != 1 or len(rest) > MAX_HEADER_BYTES or not _is_kept(request.header):
+        if len(request.contents) != 1 or len(rest) > MAX_HEADER_BYTES:
             return
         prefix = rest + wire.head(RAW_INPUT_FIELD, len(request.contents[0]))
         if message[: len(prefix)] == prefix:  # the content is no earlier field: no other begins like it
@@ -130,9 +146,29 @@ class RequestReader:
             self._repeated[len(message)] = _Repeated(prefix, request.header)
 
 
-def _is_kept(header: InferHeader) -> bool:
-    """Whether nothing of a tensor's content is in a header."""
-    return header.message is None
+def _with_typed(request: InferRequest, found: Sequence[tuple[int, memoryview]]) -> InferRequest:
+    """Return a request with typed contents, a view of which is `found` for each time that an input has some."""
+    by_index: dict[int, list[memoryview]] = {}
+    for index, view in found:
+        by_index.setdefault(index, []).append(view)
+    typed = {index: read_contents(views) for index, views in by_index.items()}
+    inputs = tuple(
+        replace(tensor, typed=typed[index].kind) if index in typed else tensor
+        for index, tensor in enumerate(request.header.inputs)
+    )
+    return request._replace(header=replace(request.header, inputs=inputs), typed=typed)
+
+
+def with_raw(request: InferRequest) -> InferRequest:
+    """Return a request whose typed contents are numbers in the raw encoding already. For any thread.
+
+    Raises:
+        TensorInvalidError: A number is none.
+    """
+    inputs = request.header.inputs
+    return request._replace(
+        typed={index: contents.made_raw(inputs[index].datatype) for index, contents in request.typed.items()}
+    )
 
 
 def _parse_header(data: bytes) -> InferHeader:
@@ -146,7 +182,7 @@ def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
             tensor.datatype,
             tuple(tensor.shape),
             _place_of(tensor.parameters),
-            _typed_kind(tensor.contents) if tensor.HasField("contents") else "",
+            "",
         )
         for tensor in message.inputs
     )
@@ -159,13 +195,7 @@ def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
         inputs=inputs,
         outputs=outputs,
         extra=any(set(t.parameters) - _PLACE_PARAMETERS for t in (*message.inputs, *message.outputs)),
-        message=message if any(tensor.HasField("contents") for tensor in message.inputs) else None,
     )
-
-
-def _typed_kind(contents: service_pb2.InferTensorContents) -> str:
-    """Return the name of the one field that is filled; several are named together."""
-    return ",".join(field.name for field, _ in contents.ListFields())
 
 
 def _place_of(parameters: Mapping[str, service_pb2.InferParameter]) -> Place | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,7 +15,9 @@ import grpc
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
 from matting_gateway.errors import DrainingError, GatewayError, without_frames
+from matting_gateway.message_limits import MessageLimits
 from matting_gateway.rpc.call import Call, enter_call
+from matting_gateway.rpc.requests import parser_of
 from matting_gateway.rpc.small_messages import SmallMessages
 from matting_gateway.rpc.status import unexpected
 from matting_gateway.rpc.visit import CallEnd, Context, MethodSeries, Visit
@@ -40,7 +43,8 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     first, with the call and gRPC's context: it raises for callers who are not who they must
     be, and sets `call.tenant`. Invariant: of no body anything is read before; that is why
     all methods are wrapped as ones that take a stream, and the one message of a unary call is
-    read in here.
+    read in here. Requests come as bytes, and are made objects here, within `limits`; handlers
+    without a deserializer get them as they came.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         on_end: Callable[[CallEnd], None],
         on_bug: Callable[[Call, Exception], None],
         always_open: Callable[[str], bool],
+        limits: MessageLimits,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -65,6 +70,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._on_end = on_end
         self._on_bug = on_bug
         self._always_open = always_open
+        self._limits = limits
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._series: dict[str, MethodSeries] = {}
         self._call_count = 0
@@ -108,11 +114,18 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         receive = self._small_messages.all if handler.request_streaming else self._small_messages.only
         wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._coroutine
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            wrap(behaviour, method, receive),
-            request_deserializer=handler.request_deserializer,
+            wrap(self._parsing(behaviour, handler), method, receive),
             response_serializer=handler.response_serializer,
         )
         return wrapped
+
+    def _parsing(self, behaviour: Callable[..., Any], handler: grpc.RpcMethodHandler[Any, Any]) -> Callable[..., Any]:
+        """Return a behaviour that takes its requests as bytes."""
+        if handler.request_deserializer is None:
+            return behaviour
+        parse = parser_of(handler.request_deserializer, self._limits)
+        take: Callable[[Any], Any] = functools.partial(_Parsed, parse) if handler.request_streaming else parse
+        return lambda request, context: behaviour(take(request), context)
 
     def _coroutine(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
         async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -195,3 +208,17 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     def _check_open(self, method: str) -> None:
         if self._lifecycle() is not Lifecycle.SERVING and not self._always_open(method):
             raise DrainingError("The gateway is shutting down or not up yet and takes nothing new; ask another one.")
+
+
+class _Parsed:
+    """Requests of a stream, made objects as they are asked for. A generator left halfway would need a task to end."""
+
+    def __init__(self, parse: Callable[[Any], Any], requests: AsyncIterator[Any]) -> None:
+        self._parse = parse
+        self._requests = requests
+
+    def __aiter__(self) -> _Parsed:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._parse(await anext(self._requests))

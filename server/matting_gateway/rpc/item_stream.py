@@ -12,6 +12,7 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
+from matting_gateway.domain import Buffer
 from matting_gateway.errors import (
     DeadlineUnreachableError,
     GatewayError,
@@ -43,6 +44,7 @@ class ItemStream:
         *,
         acquire: Callable[[], Awaitable[Permit]],
         most_bytes: int,
+        parse: Callable[[Buffer], pb.StreamRemoveBackgroundRequest],
         serve: Serve,
         clock: Clock,
         draining: asyncio.Event,
@@ -54,6 +56,7 @@ class ItemStream:
         self._context = context
         self._call = call
         self._acquire = acquire
+        self._parse = parse
         self._serve = serve
         self._clock = clock
         self._on_bug = on_bug
@@ -91,11 +94,11 @@ class ItemStream:
         permit: Permit | None = None
         try:
             permit = await self._acquire()
-            message = await self._reception.read(
-                self._context, permit, most_bytes=self._most_bytes, in_work=self._tasks
-            )
-            if message is grpc.aio.EOF:
+            data = await self._reception.read(self._context, permit, most_bytes=self._most_bytes, in_work=self._tasks)
+            if data is grpc.aio.EOF:
                 return False
+            message = self._parse(data)
+            del data
             if message.WhichOneof("action") == "cancel":
                 self._cancel(message.item_id)
                 return True

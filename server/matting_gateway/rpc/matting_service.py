@@ -21,8 +21,9 @@ from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_se
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
+from matting_gateway.rpc.requests import RequestParser
 from matting_gateway.rpc.timeouts import Timeouts
-from matting_gateway.rpc.wire import answer_to, model_to, parse_request, request_from
+from matting_gateway.rpc.wire import answer_to, model_to, request_from
 from matting_gateway.telemetry.metrics import Metrics
 
 SERVICE = "matting.v1.MattingService"
@@ -67,6 +68,8 @@ class MattingService:
         self._settings = settings
         self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._residency = Timeouts(settings.max_residency_s)
+        self._parse = RequestParser(pb.RemoveBackgroundRequest, settings.message_limits)
+        self._parse_item = RequestParser(pb.StreamRemoveBackgroundRequest, settings.message_limits)
         self._stream_count = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -81,7 +84,7 @@ class MattingService:
                 "RemoveBackground": grpc.stream_unary_rpc_method_handler(self.remove_background, None, None),
                 "StreamRemoveBackground": grpc.stream_stream_rpc_method_handler(
                     self.stream_remove_background,
-                    pb.StreamRemoveBackgroundRequest.FromString,
+                    None,
                     pb.StreamRemoveBackgroundResponse.SerializeToString,
                 ),
                 "ListModels": grpc.unary_unary_rpc_method_handler(
@@ -106,7 +109,7 @@ class MattingService:
                 most_bytes=promise.request_bytes,
                 missing=OptionInvalidError("The call ended without a request message.", field="source"),
             )
-            message = parse_request(data)
+            message = self._parse(data)
             request_bytes = len(data)
             del data
             response = await self._serve(call, message, request_bytes, call.deadline_s, permit, promise)
@@ -131,6 +134,7 @@ class MattingService:
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
                 most_bytes=promise.request_bytes,
+                parse=self._parse_item,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
                 clock=self._clock,

@@ -81,6 +81,7 @@ class OpenInference:
             clock=clock,
             metrics=metrics,
             max_residency_s=settings.max_residency_s,
+            limits=settings.message_limits,
         )
         self._rooms = InferRooms(
             gate=gate,

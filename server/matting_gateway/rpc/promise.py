@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from matting_gateway.errors import OptionInvalidError
+from matting_gateway.message_limits import MessageLimits
 
 REQUEST_BYTES_KEY = "x-matting-request-bytes"
 PIXELS_KEY = "x-matting-pixels"
@@ -27,6 +28,7 @@ class DoorSettings:
     max_stream_count: int = 1024
     max_stream_item_count: int = 64
     stream_idle_timeout_s: float = 60.0
+    message_limits: MessageLimits = MessageLimits()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,8 +98,8 @@ def gather(tensor_plan: TensorPlan, request: InferRequest, fetch: Callable[[Plac
             )
         elif contents and 0 <= planned.raw_index < len(contents):
             data = contents[planned.raw_index]
-        elif tensor.typed and header.message is not None:
-            data = to_raw(header.message.inputs[planned.index].contents, tensor.typed, tensor.datatype)
+        elif tensor.typed and planned.index in request.typed:
+            data = to_raw(request.typed[planned.index], tensor.typed, tensor.datatype)
         else:
             raise TensorInvalidError(
                 f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
@@ -128,13 +128,15 @@ def _refuse(header: InferHeader, text: str) -> TensorInvalidError:
 def _check_names(header: InferHeader, contract: ModelContract) -> None:
     names = [tensor.name for tensor in header.inputs]
     known = {spec.name for spec in contract.inputs}
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             raise _refuse(header, f"input '{name}' already exists in request")
+        seen.add(name)
         if name not in known:
             raise TensorInvalidError(f"unexpected inference input '{name}' for model '{contract.name}'")
     missing = [
-        spec.name for spec in contract.inputs if spec.name not in names and spec.name not in contract.optional_inputs
+        spec.name for spec in contract.inputs if spec.name not in seen and spec.name not in contract.optional_inputs
     ]
     if missing:
         raise _refuse(

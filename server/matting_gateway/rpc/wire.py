@@ -4,12 +4,10 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.domain import (
     BackgroundFit,
-    Buffer,
     ColorBackground,
     CropSpec,
     Decontamination,
@@ -65,18 +63,6 @@ _FITS = {
     pb.BACKGROUND_FIT_CONTAIN: BackgroundFit.CONTAIN,
     pb.BACKGROUND_FIT_STRETCH: BackgroundFit.STRETCH,
 }
-
-
-def parse_request(data: Buffer) -> pb.RemoveBackgroundRequest:
-    """Return the message in `data`.
-
-    Raises:
-        OptionInvalidError: The bytes are no RemoveBackgroundRequest.
-    """
-    try:
-        return pb.RemoveBackgroundRequest.FromString(data)  # type: ignore[arg-type]  # any buffer will do
-    except DecodeError as exc:
-        raise OptionInvalidError("The request is not a matting.v1.RemoveBackgroundRequest message.") from exc
 
 
 def request_from(message: pb.RemoveBackgroundRequest) -> MattingRequest:

@@ -112,9 +112,7 @@ class AnswerReader:
         """
         cut = wire.cut(message, RAW_OUTPUT_FIELD)
         if cut is None:
-            whole = service_pb2.ModelInferResponse.FromString(bytes(message))
-            header = _answer_header(bytes(message))
-            return _checked(header, tuple(memoryview(raw) for raw in whole.raw_output_contents))
+            raise DecodeError("the answer is no message, or one of more parts than any has")
         header = self._headers(cut.rest)
         return _checked(header, cut.contents)
 

@@ -1,69 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
 """The little of protobuf's wire format that keeps pixels out of message objects.
 
-A message is cut in two: its raw contents, as views, and everything else, which protobuf parses.
+A message is cut apart: its contents, as views, and everything else, which protobuf parses.
 So there is no second reader of names, shapes and parameters that could disagree with protobuf.
-What is cut apart here is only what every writer produces; the rest is declined (None) and
-protobuf gets the message whole. Source: "Encoding", protobuf.dev/programming-guides/encoding.
+What cannot be followed is declined (None). Source: "Encoding", protobuf.dev/programming-guides/encoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from matting_gateway.domain import Buffer
 
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
+_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 # Protobuf itself refuses tags of more than 32 bits and lengths of 2 GiB and more.
 _MAX_TAG_BYTES = 5
-_MAX_LENGTH_BYTES = 5
 _MAX_TAG = 2**32 - 1
 _MAX_VARINT_BYTES = 10
 _MAX_LENGTH = 2**31 - 1
+# What is followed of a message takes some hundredths of a second at the most.
+_MAX_FIELDS = 1 << 16
+
+
+class Inner(NamedTuple):
+    """A field that is in messages which are in the message: those of number `message`, and in them `field`."""
+
+    message: int
+    field: int
 
 
 class CutMessage(NamedTuple):
-    """A message without its raw contents, and the raw contents in their order, as views of it."""
+    """A message without its contents, and the contents in their order, as views of it.
+
+    `inner` are those of messages in it, each with the number of the message, from 0.
+    """
 
     rest: bytes
     contents: tuple[memoryview, ...]
+    inner: tuple[tuple[int, memoryview], ...]
 
 
-def cut(message: Buffer, field: int) -> CutMessage | None:
-    """Take the length-delimited fields of number `field` out of a message, or decline."""
-    data = memoryview(message)
-    wanted = field << 3 | _LENGTH_DELIMITED
+class NotFollowedError(Exception):
+    """The bytes are no message, or one of more fields than are followed."""
+
+
+def cut(message: Buffer, field: int, inner: Inner | None = None) -> CutMessage | None:
+    """Take the length-delimited fields of number `field`, and those that are `inner`, out of a message, or decline."""
+    try:
+        return _cut(memoryview(message), field, inner)
+    except NotFollowedError:
+        return None
+
+
+def _cut(data: memoryview, field: int, inner: Inner | None) -> CutMessage:
+    wanted = field << 3 | LENGTH_DELIMITED
+    holder = inner.message << 3 | LENGTH_DELIMITED if inner is not None else 0
     rest: list[Buffer] = []
     contents: list[memoryview] = []
-    position = run_start = 0
-    end = len(message)
+    inners: list[tuple[int, memoryview]] = []
+    holder_count = before = 0  # of the holders so far; where what is not cut out begins
+    field_start = depth = 0
+    for tag, start, end in fields(data):
+        depth += (tag & 7 == START_GROUP) - (tag & 7 == END_GROUP)
+        if depth:  # what is in a group is the group's
+            pass
+        elif tag == wanted:
+            rest.append(data[before:field_start])
+            contents.append(data[start:end])
+            before = end
+        elif tag == holder and inner is not None:
+            held = _cut(data[start:end], inner.field, None)
+            if held.contents:
+                rest += data[before:field_start], head(inner.message, len(held.rest)), held.rest
+                inners += [(holder_count, content) for content in held.contents]
+                before = end
+            holder_count += 1
+        field_start = end
+    rest.append(data[before:])
+    return CutMessage(b"".join(rest), tuple(contents), tuple(inners))
+
+
+def fields(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Return the tag of each field of a message, and where its value starts and ends.
+
+    Where a group starts and ends are fields of their own, without a value.
+
+    Raises:
+        NotFollowedError: Here it is none, or has too many.
+    """
+    position, end, left = 0, len(data), _MAX_FIELDS
     while position < end:
-        field_start = position
-        tag, position = _read_varint(message, position, _MAX_TAG_BYTES)
+        left -= 1
+        tag, position = _read_varint(data, position, _MAX_TAG_BYTES)
         wire_type = tag & 7
-        if not 8 <= tag <= _MAX_TAG:
-            return None
-        if wire_type == _LENGTH_DELIMITED:
-            length, start = _read_varint(message, position, _MAX_LENGTH_BYTES)
+        if not 8 <= tag <= _MAX_TAG or left < 0:
+            raise NotFollowedError
+        start = position
+        if wire_type == LENGTH_DELIMITED:
+            length, start = _read_varint(data, position, _MAX_VARINT_BYTES)
             position = start + length
-            if not 0 <= length <= _MAX_LENGTH or position > end:
-                return None
-            if tag == wanted:
-                rest.append(data[run_start:field_start])
-                contents.append(data[start:position])
-                run_start = position
-        elif wire_type == _VARINT:
-            value, position = _read_varint(message, position, _MAX_VARINT_BYTES)
+            if not 0 <= length <= _MAX_LENGTH:
+                raise NotFollowedError
+        elif wire_type == VARINT:
+            value, position = _read_varint(data, position, _MAX_VARINT_BYTES)
             if value < 0:
-                return None
+                raise NotFollowedError
         elif wire_type in _FIXED_BYTES:
             position += _FIXED_BYTES[wire_type]
-        else:
-            return None
-    if position != end:
-        return None
-    rest.append(data[run_start:end])
-    return CutMessage(b"".join(rest), tuple(contents))
+        elif wire_type not in (START_GROUP, END_GROUP):
+            raise NotFollowedError
+        if position > end:
+            raise NotFollowedError
+        yield tag, start, position
 
 
 def _read_varint(data: Buffer, position: int, max_bytes: int) -> tuple[int, int]:
@@ -104,4 +152,4 @@ def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]])
 
 def head(field: int, length: int) -> bytes:
     """Return the tag and length before a length-delimited field."""
-    return varint(field << 3 | _LENGTH_DELIMITED) + varint(length)
+    return varint(field << 3 | LENGTH_DELIMITED) + varint(length)

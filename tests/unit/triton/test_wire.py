@@ -4,6 +4,7 @@
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matting_gateway.message_limits import MessageLimits
 from matting_gateway.rpc.infer_wire import RequestReader
 from matting_gateway.triton import wire
 from testkit.infer_fuzz import disagreement
@@ -39,7 +40,7 @@ def test_pieces_join_to_the_message_that_protobuf_would_write(contents: list[lis
 @settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_read_as_protobuf_reads_them(message: bytes) -> None:
-    assert disagreement(message, RequestReader()) is None
+    assert disagreement(message, RequestReader(MessageLimits())) is None
 
 
 def test_lengths_of_two_gibibytes_and_cut_off_messages_are_declined() -> None:
