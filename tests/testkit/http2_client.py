@@ -19,6 +19,7 @@ from testkit.http2_pair import REQUEST, PeerEvents, RecordingSink, Side
 REQUEST_BLOCK = write_fields(REQUEST)
 HEADERS: Fields = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 TRAILERS: Fields = ((b"grpc-status", b"0"),)
+CLIENT_LIMITS = Http2Limits(window_bytes=frames.MAX_WINDOW_BYTES, connection_window_bytes=frames.MAX_WINDOW_BYTES)
 
 
 def block_frame(stream_id: int, fields: Fields, *, ends: bool = False) -> bytes:
@@ -70,18 +71,15 @@ class ClientSide(Side):
         super().__init__(in_place=in_place)
         self.sinks: list[RecordingAnswer] = []
         self.streams: list[Stream] = []
-        self.drained_count = 0
         self.connection = ClientConnection(
-            limits or Http2Limits(window_bytes=frames.MAX_WINDOW_BYTES),
+            limits or CLIENT_LIMITS,
             write=self._write,
             soon=self._later.append,
             now=lambda: self.now_s,
+            on_fault=self._fault,
             on_drained=self._drained,
         )
         self.connection.greet()
-
-    def _drained(self) -> None:
-        self.drained_count += 1
 
     def greeted(self, settings: dict[int, int] | None = None) -> "ClientSide":
         """Take the server's settings."""

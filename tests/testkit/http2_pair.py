@@ -10,7 +10,7 @@ import h2.events
 from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
 from matting_gateway.http2.connection import Connection
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.errors import ConnectionFault, FaultKind
 from matting_gateway.http2.header_blocks import Fields, write_fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.stream import Stream
@@ -74,7 +74,15 @@ class Side:
         self._out = bytearray()
         self._later: list[Callable[[], None]] = []
         self.now_s = 0.0
+        self.faults: list[tuple[FaultKind, str]] = []
+        self.drained_count = 0
         self.connection: Streams
+
+    def _fault(self, kind: FaultKind, text: str) -> None:
+        self.faults.append((kind, text))
+
+    def _drained(self) -> None:
+        self.drained_count += 1
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         for buffer in buffers:
@@ -139,6 +147,8 @@ class ServerSide(Side):
             open_stream=self._open,
             soon=self._later.append,
             now=lambda: self.now_s,
+            on_fault=self._fault,
+            on_drained=self._drained,
         )
 
     def _open(self, _connection: Connection, stream: Stream, fields: Fields) -> RecordingSink:

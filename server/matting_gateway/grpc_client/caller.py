@@ -25,7 +25,11 @@ _POST, _HTTP, _HTTPS = b"\x83", b"\x86", b"\x87"
 # The server is one that was chosen: nothing it does is taken for an attack, and only messages are bounded.
 # gRPC's channels do not ping either, unless they are told to.
 _LIMITS = Http2Limits(
-    window_bytes=frames.MAX_WINDOW_BYTES, nuisance_burst=1_000_000, nuisance_per_s=100_000, keepalive_s=math.inf
+    window_bytes=frames.MAX_WINDOW_BYTES,
+    connection_window_bytes=frames.MAX_WINDOW_BYTES,
+    nuisance_burst=1_000_000,
+    nuisance_per_s=100_000,
+    keepalive_s=math.inf,
 )
 
 

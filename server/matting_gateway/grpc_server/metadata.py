@@ -25,8 +25,8 @@ _NOT_METADATA = frozenset({b"content-type", b"te", b"grpc-timeout", b"grpc-encod
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _NAME = re.compile(rb"[0-9a-z_.\-]+")
-# What may stand in a percent-encoded message: printable ASCII without "%".
-_NOT_PLAIN = re.compile(rb"[^ -$&-~]")
+# What may not stand in a percent-encoded message: all but printable ASCII without "%", and spaces around it.
+_NOT_PLAIN = re.compile(rb"[^ -$&-~]|\A +| +\Z")
 # In the value of an ASCII header.
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")
 
@@ -165,7 +165,11 @@ def metadata_block(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
 
 def percent_encoded(message: str) -> bytes:
     """Return a status message as it travels."""
-    return _NOT_PLAIN.sub(lambda match: f"%{match[0][0]:02X}".encode(), message.encode("utf-8", "replace"))
+    return _NOT_PLAIN.sub(_percent_encoded, message.encode("utf-8", "replace"))
+
+
+def _percent_encoded(match: re.Match[bytes]) -> bytes:
+    return b"".join([b"%%%02X" % byte for byte in match[0]])
 
 
 def _written(key: str | bytes, value: str | bytes) -> bytes:
@@ -175,7 +179,7 @@ def _written(key: str | bytes, value: str | bytes) -> bytes:
         data = binascii.b2a_base64(data, newline=False).rstrip(b"=")
     elif _NOT_PRINTABLE.search(data):
         raise ValueError(f"metadatum {key!r} must be printable ASCII")
-    return name + write_text(data)
+    return name + write_text(data.strip(b" "))
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 """The server: listeners, connections, and a task for each call."""
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,12 +24,14 @@ from matting_gateway.grpc_server.metadata import (
     read_head,
     trailers_only_block,
 )
+from matting_gateway.grpc_server.not_a_call import Nobody, NotACall
 from matting_gateway.grpc_server.peer import peer_of
 from matting_gateway.grpc_server.recycled import RecycledMemory
 from matting_gateway.grpc_server.unadmitted import Unadmitted
 from matting_gateway.grpc_server.unpacking import Unpacker
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection, OpenStream
+from matting_gateway.http2.errors import FaultKind
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.protocol import Http2Protocol, Scratch
@@ -38,6 +41,14 @@ _MAX_REMEMBERED_HEADS = 16
 # A call with less time than that has none left once it is here; clients say so of a deadline that has passed.
 _NO_TIME_S = 1e-6
 _EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
+
+
+# Told of what a peer did wrong: the kind, what it was, and the peer in grpc's words.
+OnPeerFault = Callable[[FaultKind, str, str], None]
+
+
+def _untold(_kind: FaultKind, _text: str, _peer: str) -> None:
+    """Stand for whoever would be told."""
 
 
 class GrpcServer:
@@ -56,6 +67,7 @@ class GrpcServer:
         max_small_bytes: int = 64 << 10,
         network_of: Callable[[str], str | None] = lambda _peer: None,
         refused: Callable[[int], object] = lambda _byte_count: None,
+        on_fault: OnPeerFault = _untold,
     ) -> None:
         """Make a server without methods and addresses.
 
@@ -66,7 +78,9 @@ class GrpcServer:
             max_small_bytes: The most that one may have whose reader names no limit of its own: it has no permit.
             network_of: Tells whose calls a peer's count as; None: it stands for many.
             refused: Told of bytes that came of calls that were refused before anybody read them.
+            on_fault: Told of every fault of the protocol that a peer makes.
         """
+        self._on_fault = on_fault
         self._max_message_bytes = max_message_bytes
         self._max_small_bytes = max_small_bytes
         self._network_of = network_of
@@ -88,6 +102,11 @@ class GrpcServer:
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._stopping = False
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
 
     def __repr__(self) -> str:
         return f"<GrpcServer of {len(self._connections)} connections, {len(self._calls)} calls>"
@@ -125,6 +144,17 @@ class GrpcServer:
         for listener in self._listeners:
             await listener.start()
 
+    async def drain(self) -> None:
+        """Send callers elsewhere: accept no connection any more, and have those that are open end with their calls.
+
+        Returns once all peers know, or have had a second for it: until then calls that they begin are served,
+        afterwards refused in the way that tells gRPC's clients to take them elsewhere.
+        """
+        self._stopping = True
+        for listener in self._listeners:
+            await listener.close()
+        await asyncio.gather(*(connection.drain() for connection in self._connections))
+
     async def stop(self, grace: float | None = None) -> None:
         """Close the listeners; end calls that are not answered after `grace` seconds, and every connection."""
         self._stopping = True
@@ -149,7 +179,11 @@ class GrpcServer:
             open_stream=self._opener,
             on_opened=self._opened,
             on_closed=self._closed,
+            on_fault=self._faulted,
         )
+
+    def _faulted(self, protocol: Http2Protocol, kind: FaultKind, text: str) -> None:
+        self._on_fault(kind, text, peer_of(protocol.transport).name)
 
     def _opened(self, protocol: Http2Protocol) -> None:
         self._connections.add(protocol)
@@ -177,16 +211,16 @@ class GrpcServer:
                 try:
                     head = read_head(fields, max_bytes=self._limits.max_header_bytes)
                 except NotGrpcError as exc:
-                    connection.send(stream, trailers=exc.headers)
-                    return _Nobody()
+                    answer = functools.partial(connection.send, stream, trailers=exc.headers)
+                    return NotACall(answer, most_bytes=self._limits.window_bytes)
                 except BadMetadataError as exc:
                     connection.send(stream, trailers=_refusal(exc))
-                    return _Nobody()
+                    return Nobody()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
             if head.timeout_s is not None and head.timeout_s < _NO_TIME_S:
                 connection.send(stream, trailers=_EXPIRED)
-                return _Nobody()
+                return Nobody()
             serve = self._methods.get(head.method)
             call = (ServerCall if serve is None else BareCall)(
                 connection,
@@ -225,18 +259,3 @@ def _refusal(exc: BadMetadataError) -> bytes:
     too_large = isinstance(exc, MetadataTooLargeError)
     code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
     return trailers_only_block(code.value[0], str(exc))
-
-
-class _Nobody:
-    """Takes what comes on a stream that has been answered."""
-
-    def room(self) -> memoryview | None:
-        return None
-
-    def wrote(self, byte_count: int) -> None: ...
-
-    def feed(self, data: memoryview) -> None: ...
-
-    def ended(self) -> None: ...
-
-    def lost(self, text: str) -> None: ...

@@ -6,7 +6,9 @@ from typing import Protocol, cast
 
 from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.control_frames import DEPENDS_ON_ITSELF
+from matting_gateway.http2.errors import ConnectionFault, MalformedMessage, OnFault
+from matting_gateway.http2.field_rules import check_response, check_trailers
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.stream import Body, Sink, Stream
@@ -52,6 +54,7 @@ class ClientConnection(Streams):
         write: Takes buffers to be sent, in order.
         soon: Has something done in the loop's next turn.
         now: Tells the time, in seconds.
+        on_fault: Told of what the peer did wrong on a stream.
         on_drained: Told when the last answer of a connection that takes no more requests has come.
     """
 
@@ -62,9 +65,10 @@ class ClientConnection(Streams):
         write: Callable[[Sequence[Buffer]], None],
         soon: Callable[[Callable[[], None]], object],
         now: Callable[[], float],
+        on_fault: OnFault,
         on_drained: Callable[[], None],
     ) -> None:
-        super().__init__(limits, preface=b"", write=write, soon=soon, now=now)
+        super().__init__(limits, preface=b"", write=write, soon=soon, now=now, on_fault=on_fault)
         self._on_drained = on_drained
         self._waiting: dict[Request, tuple[bytes, Body]] = {}
         self._settled = False
@@ -134,7 +138,7 @@ class ClientConnection(Streams):
 
     # --- for the way in ---------------------------------------------------------------------
 
-    def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None:
+    def headers_came(self, stream_id: int, block: bytes, *, ended: bool, depends_on_itself: bool) -> None:
         """Take headers, interim ones that say nothing yet, or trailers (RFC 9113, 8.1)."""
         if self._sending.unread_bytes:
             self._sending.check_read()
@@ -143,27 +147,53 @@ class ClientConnection(Streams):
         if stream is None:
             self._control.check_known(stream_id, "HEADERS")
             return
-        if not stream.answered:
-            status = dict(fields).get(b":status", b"")
-            if status.startswith(b"1") and not ended:
+        if depends_on_itself:
+            self.malformed(stream, DEPENDS_ON_ITSELF)
+            return
+        try:
+            if not self._means_something(stream, fields, ended=ended):
                 return
-            if not status or status.startswith(b"1"):
-                self._refuse(stream, "an answer without a status")
-                return
-        elif not ended:
-            self._refuse(stream, "headers in the middle of an answer")
+        except MalformedMessage as exc:
+            self.malformed(stream, exc.text)
             return
         stream.answered = True
         _sink_of(stream).headers(fields)
         if ended:
             self.body_ended(stream)
 
-    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, empty: bool) -> Stream | None:
-        stream = super().data_comes(stream_id, length_bytes, padding_bytes=padding_bytes, empty=empty)
+    def _means_something(self, stream: Request, fields: Fields, *, ended: bool) -> bool:
+        """Look at a header block; tell whether it is more than an interim one.
+
+        Raises:
+            MalformedMessage: It is neither that, nor the headers of an answer, nor its trailers.
+        """
+        if stream.answered:
+            if not ended:
+                raise MalformedMessage("headers in the middle of an answer")
+            check_trailers(fields)
+        else:
+            stream.announced_bytes = check_response(fields)
+            if fields[0][1].startswith(b"1"):
+                if ended:
+                    raise MalformedMessage("an interim answer that is the last")
+                stream.announced_bytes = None
+                return False
+        if ended and stream.announced_bytes:
+            raise MalformedMessage("a body that is not as long as its content-length")
+        return True
+
+    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, ended: bool) -> Stream | None:
+        stream = super().data_comes(stream_id, length_bytes, padding_bytes=padding_bytes, ended=ended)
         if stream is not None and not cast("Request", stream).answered:
-            self._refuse(stream, "DATA before the headers of its answer")
+            self.malformed(stream, "DATA before the headers of its answer")
             return None
         return stream
+
+    def _late_data(self, stream_id: int, byte_count: int) -> None:
+        """Do nothing: it was on its way as the stream was ended, by an answer or by us."""
+
+    def _over(self, stream_id: int) -> None:
+        """Do nothing: of streams that are over nothing is remembered."""
 
     def body_ended(self, stream: Stream) -> None:
         if stream.closed:
@@ -174,6 +204,9 @@ class ClientConnection(Streams):
             self._sending.control(frames.rst_stream(stream.id, frames.CANCEL))
         self._close(stream)
         sink.ended()
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """Do nothing: that it has come is all that matters."""
 
     def settings_came(self) -> None:
         self._settled = True
@@ -189,13 +222,8 @@ class ClientConnection(Streams):
 
     # --- ends of streams --------------------------------------------------------------------
 
-    def was_reset(self, stream: Stream, code: int) -> None:
+    def _reset_by_peer(self, stream: Stream, code: int) -> None:
         self._break(stream, code, f"the peer reset the stream with code {code}")
-
-    def _refuse(self, stream: Stream, text: str) -> None:
-        """End a stream whose answer is none (RFC 9113, 5.4.2)."""
-        self._sending.control(frames.rst_stream(stream.id, frames.PROTOCOL_ERROR))
-        self._break(stream, frames.PROTOCOL_ERROR, text)
 
     def _break(self, stream: Stream, code: int, text: str) -> None:
         if not stream.closed:

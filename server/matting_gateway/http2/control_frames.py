@@ -2,7 +2,7 @@
 """Frames that carry neither bodies nor headers (RFC 9113, 6.3 to 6.9)."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault
@@ -10,19 +10,23 @@ from matting_gateway.http2.nuisance import Patience
 from matting_gateway.http2.sending import Sending
 from matting_gateway.http2.stream import Stream
 
+DEPENDS_ON_ITSELF: Final = "a stream that depends on itself"
+
 
 class ControlEvents(Protocol):
     """The connection as its control frames need it: what client and server do differently."""
 
-    def lose(self, stream: Stream, text: str) -> None:
-        """End a stream, and tell whoever is behind it."""
+    def stream_error(self, stream: Stream, code: int, text: str) -> None:
+        """End a stream on which the peer did what it may not."""
         ...
 
-    def was_reset(self, stream: Stream, code: int) -> None: ...
+    def was_reset(self, stream_id: int, code: int) -> None: ...
 
     def settings_came(self) -> None: ...
 
     def settings_acknowledged(self) -> None: ...
+
+    def ping_acknowledged(self, payload: bytes) -> None: ...
 
     def went_away(self, last_stream_id: int, code: int) -> None: ...
 
@@ -38,6 +42,7 @@ class ControlFrames:
         patience: Spent by each frame but those that let us send.
         streams: Those that are open, by number.
         events: Told of what concerns more than this frame.
+        max_enable_push: 1 of a client, who may want pushes; 0 of a server, who may not.
     """
 
     def __init__(
@@ -47,7 +52,10 @@ class ControlFrames:
         *,
         streams: Mapping[int, Stream],
         events: ControlEvents,
+        max_enable_push: int,
     ) -> None:
+        self._max_enable_push = max_enable_push
+        self._table_told = False
         self._sending = sending
         self._patience = patience
         self._streams = streams
@@ -82,11 +90,7 @@ class ControlFrames:
 
     def _on_reset(self, _flags: int, stream_id: int, payload: bytes) -> None:
         _check_length(payload, 4)
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            self.check_known(stream_id, "RST_STREAM")
-        else:
-            self._events.was_reset(stream, frames.read_number(payload))
+        self._events.was_reset(stream_id, int.from_bytes(payload, "big"))
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         _check_connection(stream_id)
@@ -113,13 +117,18 @@ class ControlFrames:
             self._sending.max_frame_bytes = value
         elif name == frames.MAX_CONCURRENT_STREAMS:
             self.max_streams = value
-        elif name == frames.ENABLE_PUSH and value > 1:
+        elif name == frames.ENABLE_PUSH and value > self._max_enable_push:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "ENABLE_PUSH out of range")
+        elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES and not self._table_told:
+            self._table_told = True
+            self._sending.shrink_table()
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         _check_connection(stream_id)
         _check_length(payload, 8)
-        if not flags & frames.ACK:
+        if flags & frames.ACK:
+            self._events.ping_acknowledged(payload)
+        else:
             self._sending.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_window_update(self, _flags: int, _stream_id: int, payload: bytes) -> None:
@@ -131,23 +140,30 @@ class ControlFrames:
         Raises:
             ConnectionFault: It is not what HTTP/2 allows.
         """
-        if not byte_count:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
         if not stream_id:
+            if not byte_count:
+                raise ConnectionFault(frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
             self._sending.allow(byte_count)
             return
         stream = self._streams.get(stream_id)
         if stream is None:
             self.check_known(stream_id, "WINDOW_UPDATE")
+        elif not byte_count:
+            self._events.stream_error(stream, frames.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
         elif not self._sending.allow_stream(stream, byte_count):
-            self._patience.spend()  # to have streams reset is as quick as to reset them
-            self._sending.control(frames.rst_stream(stream_id, frames.FLOW_CONTROL_ERROR))
-            self._events.lose(stream, "the stream's window is too large")
+            self._events.stream_error(stream, frames.FLOW_CONTROL_ERROR, "the stream's window is too large")
 
     def _on_priority(self, _flags: int, stream_id: int, payload: bytes) -> None:
         _check_length(payload, 5)
         if not stream_id:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "PRIORITY of no stream")
+        if frames.read_number(payload) != stream_id:
+            return
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._events.stream_error(stream, frames.PROTOCOL_ERROR, DEPENDS_ON_ITSELF)
+        elif stream_id > self.last_stream_id:  # an idle one cannot be reset
+            raise ConnectionFault(frames.PROTOCOL_ERROR, DEPENDS_ON_ITSELF)
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ConnectionFault(frames.PROTOCOL_ERROR, "PUSH_PROMISE is refused")

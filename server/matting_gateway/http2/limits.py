@@ -12,7 +12,8 @@ class Http2Limits:
 
     `max_header_bytes` is what a caller is told (RFC 9113, 6.5.2, fields and 32 bytes each); up to
     twice of it is read, so that the stream alone can be refused. `window_bytes` is how much a
-    stream may send before anybody reads it. Nuisances are frames that cost work and carry no call
+    stream may send before anybody reads it, `connection_window_bytes` what may be under way of all
+    of them. Nuisances are frames that cost work and carry no call
     (pings, settings, resets, empty data): `nuisance_burst` at once, then `nuisance_per_s`.
     `too_large_answer` is the header block that answers a stream with more headers than are read.
     """
@@ -22,6 +23,7 @@ class Http2Limits:
     too_large_answer: bytes = write_fields([(b":status", b"431")])
     max_frame_bytes: int = 4 << 20
     window_bytes: int = 65_535
+    connection_window_bytes: int = 8 << 20
     max_unsent_bytes: int = 1 << 20
     nuisance_burst: int = 1000
     nuisance_per_s: int = 200

@@ -2,13 +2,14 @@
 """One connection on the event loop: what its transport brings and takes, and its timers."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from matting_gateway.domain import Buffer
 from matting_gateway.http2.client_connection import ClientConnection
 from matting_gateway.http2.connection import Connection, OpenStream
-from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
+from matting_gateway.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge, OnFault
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.streams import Streams
 
@@ -17,6 +18,9 @@ SCRATCH_BYTES = 64 << 10
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
+# How long a peer may take to hear that we drain: several times around the world.
+_HEARD_S = 1.0
+_ALPN = "h2"
 
 
 class Scratch:
@@ -51,8 +55,10 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         scratch: Scratch,
         on_opened: Callable[[Any], None],
         on_closed: Callable[[Any], None],
+        on_fault: OnFault,
     ) -> None:
         self._limits = limits
+        self._on_fault = on_fault
         self._scratch = scratch
         self._on_opened = on_opened
         self._on_closed = on_closed
@@ -132,6 +138,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def _fail(self, fault: ConnectionFault) -> None:
         """End a connection that went wrong (RFC 9113, 5.4.1)."""
+        self._on_fault(fault.kind, fault.text)
         self.connection.fail(fault)
         if isinstance(fault, HeadersTooLarge) and not self._closing:
             self._linger()
@@ -199,11 +206,46 @@ class Http2Protocol(ConnectionProtocol):
         open_stream: Callable[["Http2Protocol"], OpenStream],
         on_opened: Callable[["Http2Protocol"], None],
         on_closed: Callable[["Http2Protocol"], None],
+        on_fault: Callable[["Http2Protocol", FaultKind, str], None],
     ) -> None:
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed)
+        faulted = functools.partial(on_fault, self)
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=faulted)
+        self._told: asyncio.Future[None] | None = None
         self.connection = Connection(
-            limits, write=self._write, open_stream=open_stream(self), soon=self._loop.call_soon, now=self._loop.time
+            limits,
+            write=self._write,
+            open_stream=open_stream(self),
+            soon=self._loop.call_soon,
+            now=self._loop.time,
+            on_fault=faulted,
+            on_drained=self.close,
         )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None or tls.selected_alpn_protocol() == _ALPN:
+            super().connection_made(transport)
+            return
+        self.transport = cast("asyncio.Transport", transport)
+        self._on_fault(FaultKind.NO_ALPN, "TLS without h2 agreed on by ALPN (RFC 9113, 3.2)")
+        self._close_soon()
+
+    def drain(self) -> asyncio.Future[None]:
+        """Send the peer elsewhere: streams that are open are served, and then the connection is closed.
+
+        Returns:
+            Done once the peer knows, or has had the time for it; until then streams that it opens are served too.
+        """
+        if self._told is None:
+            self._told = self._loop.create_future()
+            timer = self._loop.call_later(_HEARD_S, self.connection.finish_drain)
+            self._told.add_done_callback(lambda _: timer.cancel())
+            self.connection.begin_drain(self._peer_knows)
+        return self._told
+
+    def _peer_knows(self) -> None:
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
 
 
 class ClientProtocol(ConnectionProtocol):
@@ -219,9 +261,14 @@ class ClientProtocol(ConnectionProtocol):
         on_opened: Callable[["ClientProtocol"], None],
         on_closed: Callable[["ClientProtocol"], None],
     ) -> None:
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed)
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=_told_by_calls)
         self.connection = ClientConnection(
-            limits, write=self._write, soon=self._loop.call_soon, now=self._loop.time, on_drained=self.close
+            limits,
+            write=self._write,
+            soon=self._loop.call_soon,
+            now=self._loop.time,
+            on_fault=_told_by_calls,
+            on_drained=self.close,
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -236,3 +283,7 @@ class ClientProtocol(ConnectionProtocol):
             self._timer.cancel()
         self.connection.end(text)
         self._abort()
+
+
+def _told_by_calls(kind: FaultKind, text: str) -> None:
+    """Do nothing: what a server does wrong is told by the calls that fail of it."""

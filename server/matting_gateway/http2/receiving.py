@@ -4,7 +4,7 @@
 from typing import Protocol
 
 from matting_gateway.http2 import frames
-from matting_gateway.http2.errors import ConnectionFault, HeadersTooLarge
+from matting_gateway.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge
 from matting_gateway.http2.stream import Stream
 
 # A larger frame than that carries a body or headers, or is none of ours.
@@ -20,11 +20,11 @@ _LARGE_BYTES = 32_768
 class Events(Protocol):
     """The connection as its way in needs it."""
 
-    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, empty: bool) -> Stream | None: ...
+    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, ended: bool) -> Stream | None: ...
 
     def body_ended(self, stream: Stream) -> None: ...
 
-    def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None: ...
+    def headers_came(self, stream_id: int, block: bytes, *, ended: bool, depends_on_itself: bool) -> None: ...
 
     def window_came(self, stream_id: int, byte_count: int) -> None: ...
 
@@ -44,6 +44,7 @@ class Receiving:
     ) -> None:
         self._events = events
         block_frame_bytes = max(max_block_bytes + _MAX_AROUND_BLOCK_BYTES, _MAX_CONTROL_BYTES)
+        self._max_frame_bytes = max_frame_bytes
         self._max_bytes = {
             frames.DATA: max_frame_bytes,
             frames.HEADERS: block_frame_bytes,
@@ -61,7 +62,7 @@ class Receiving:
         self._body_ends = False
         self._block = bytearray()
         self._block_stream_id = 0  # of the header block that is coming; 0: none is
-        self._block_ends = False
+        self._block_ends = self._block_depends_on_itself = False
         self._continuation_count = 0
 
     # --- bodies in place --------------------------------------------------------------------
@@ -109,7 +110,7 @@ class Receiving:
         """Take what is there of the preface (RFC 9113, 3.4)."""
         size = min(len(data), len(self._greeting))
         if data[:size] != self._greeting[:size]:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "no HTTP/2 preface")
+            raise ConnectionFault(frames.PROTOCOL_ERROR, "no HTTP/2 preface", FaultKind.NO_PREFACE)
         self._greeting = self._greeting[size:]
         return size
 
@@ -158,7 +159,7 @@ class Receiving:
 
     def _check(self, length: int, kind: int, stream_id: int) -> None:
         if length > self._max_bytes.get(kind, _MAX_CONTROL_BYTES):
-            if kind in (frames.HEADERS, frames.CONTINUATION):
+            if kind in (frames.HEADERS, frames.CONTINUATION) and length <= self._max_frame_bytes:
                 raise HeadersTooLarge(stream_id)
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "the frame is too large")
         if not self.greeted:
@@ -184,9 +185,7 @@ class Receiving:
         self.large_bodies = length >= _LARGE_BYTES
         self._padding_bytes = padding
         self._body_ends = ends
-        self._stream = self._events.data_comes(
-            stream_id, length, padding_bytes=around, empty=not self.body_bytes and not ends
-        )
+        self._stream = self._events.data_comes(stream_id, length, padding_bytes=around, ended=ends)
         if not self.body_bytes and not padding:
             self._data_is_whole()
         return taken
@@ -199,14 +198,15 @@ class Receiving:
             start += 5
         if not stream_id or start + padding > len(payload):
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS without a stream, or with more padding than payload")
+        itself = bool(flags & frames.HAS_PRIORITY) and frames.read_number(payload, start - 5) == stream_id
         block = payload[start : len(payload) - padding]
         ends = bool(flags & frames.END_STREAM)
         self._check_block(len(block), stream_id)
         if flags & frames.END_HEADERS:
-            self._events.headers_came(stream_id, block, ended=ends)
+            self._events.headers_came(stream_id, block, ended=ends, depends_on_itself=itself)
             return
         self._block += block
-        self._block_stream_id, self._block_ends = stream_id, ends
+        self._block_stream_id, self._block_ends, self._block_depends_on_itself = stream_id, ends, itself
 
     def _continue_block(self, flags: int, payload: bytes) -> None:
         self._block += payload
@@ -216,7 +216,9 @@ class Receiving:
             block, stream_id = bytes(self._block), self._block_stream_id
             self._block.clear()
             self._block_stream_id = self._continuation_count = 0
-            self._events.headers_came(stream_id, block, ended=self._block_ends)
+            self._events.headers_came(
+                stream_id, block, ended=self._block_ends, depends_on_itself=self._block_depends_on_itself
+            )
 
     def _check_block(self, length_bytes: int, stream_id: int) -> None:
         if length_bytes > self._max_block_bytes or self._continuation_count > _MAX_CONTINUATIONS:

@@ -13,6 +13,8 @@ _TURN_BYTES = 64 << 10
 # What is handed to the transport before it is asked whether it can take more.
 _BURST_BYTES = 1 << 20
 _MAX_UNREAD_BYTES = 64 << 10
+# The table that we refer to has no bytes (RFC 7541, 6.3).
+_NO_TABLE = b"\x20"
 
 
 class Sending:
@@ -21,7 +23,7 @@ class Sending:
     Owns the peer's windows and limits, and who waits for them. Touched on the event loop only.
     Invariants: no DATA frame is larger than the peer's windows or frames; a stream with something
     unsent waits in `_waiting`; while the transport is paused only control frames go, and
-    `check_read` bounds them.
+    `check_read` bounds them; a peer whose table of headers is smaller than usual hears first that we use none.
 
     Args:
         write: Takes buffers to be sent, in order.
@@ -45,6 +47,7 @@ class Sending:
         self._waiting: dict[Stream, None] = {}
         self._paused = False
         self.unread_bytes = 0  # of control frames, since the transport paused
+        self._table_untold = False
         self._out: list[Buffer] = []
         self._scheduled = False
 
@@ -83,14 +86,14 @@ class Sending:
     def headers(self, stream: Stream, block: bytes, *, last: bool = False) -> None:
         """Queue a header block; `pump` sends it."""
         flags = frames.END_STREAM if last else 0
-        if len(block) <= self.max_frame_bytes:
+        if len(block) + len(_NO_TABLE) <= self.max_frame_bytes:
             stream.unsent.append(frames.frame(frames.HEADERS, flags | frames.END_HEADERS, stream.id, block))
         else:
             stream.unsent.append(self._in_parts(stream.id, flags, block))
         stream.all_sent = last
 
     def _in_parts(self, stream_id: int, flags: int, block: bytes) -> bytes:
-        size = self.max_frame_bytes
+        size = self.max_frame_bytes - len(_NO_TABLE)
         parts = [block[at : at + size] for at in range(0, len(block), size)]
         kinds = [frames.HEADERS, *[frames.CONTINUATION] * (len(parts) - 1)]
         all_flags = [flags, *[0] * (len(parts) - 1)]
@@ -98,6 +101,18 @@ class Sending:
         return b"".join(
             frames.frame(kind, own, stream_id, part) for kind, own, part in zip(kinds, all_flags, parts, strict=True)
         )
+
+    def shrink_table(self) -> None:
+        """Say, at the beginning of the next block that is sent, that we use no table of headers (RFC 9113, 4.3.1)."""
+        self._table_untold = True
+
+    def _telling(self, part: bytes) -> bytes:
+        length_bytes, kind, flags, stream_id = frames.read_header(part, 0)
+        if kind != frames.HEADERS:
+            return part
+        self._table_untold = False
+        head = frames.head(kind, flags, stream_id, length_bytes + len(_NO_TABLE))
+        return head + _NO_TABLE + part[frames.HEADER_BYTES :]
 
     def body(self, stream: Stream, prefix: bytes, data: Buffer) -> None:
         """Queue a piece of the body; `pump` sends it as windows allow."""
@@ -137,7 +152,7 @@ class Sending:
                 continue
             unsent.popleft()
             if isinstance(part, bytes):
-                out.append(part)
+                out.append(self._telling(part) if self._table_untold else part)
             else:
                 part()
         if stream.all_sent:

@@ -63,13 +63,15 @@ class Stream:
     """The state of one stream.
 
     Owned by its connection, which alone changes it. `receivable_bytes` is what the peer may still
-    send, `wanted_bytes` how much of it is waited for, `sendable_bytes` what we may send. `unsent` holds in order
+    send, `wanted_bytes` how much of the body is waited for, `sendable_bytes` what we may send. `announced_bytes` is
+    what is still to come by the content-length that the peer gave, if it gave one. `unsent` holds in order
     frames (bytes), messages, and whom to tell that what was before has been written.
     Invariant: the stream is among its connection's exactly while it is not `closed`.
     """
 
     __slots__ = (
         "all_sent",
+        "announced_bytes",
         "closed",
         "id",
         "receivable_bytes",
@@ -84,6 +86,7 @@ class Stream:
         self.id = stream_id
         self.receivable_bytes = receivable_bytes
         self.wanted_bytes = 0
+        self.announced_bytes: int | None = None
         self.sendable_bytes = sendable_bytes
         self.remote_ended = remote_ended
         self.sink: Sink | None = None

@@ -2,16 +2,16 @@
 """The streams of one connection, and what client and server do alike with them. No I/O and no clock of its own."""
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
 from matting_gateway.http2.control_frames import ControlFrames
-from matting_gateway.http2.errors import ConnectionFault
+from matting_gateway.http2.errors import ConnectionFault, FaultKind, OnFault, kind_of
 from matting_gateway.http2.header_blocks import HeaderBlockReader
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.nuisance import Patience
+from matting_gateway.http2.receive_windows import ReceiveWindows
 from matting_gateway.http2.receiving import Receiving
 from matting_gateway.http2.sending import Sending
 from matting_gateway.http2.stream import Stream
@@ -30,6 +30,7 @@ class Streams(ABC):
         write: Takes buffers to be sent, in order.
         soon: Has something done in the loop's next turn.
         now: Tells the time, in seconds.
+        on_fault: Told of what the peer did wrong on a stream; what ends the connection is raised.
     """
 
     def __init__(
@@ -40,22 +41,28 @@ class Streams(ABC):
         write: Callable[[Sequence[Buffer]], None],
         soon: Callable[[Callable[[], None]], object],
         now: Callable[[], float],
+        on_fault: OnFault,
     ) -> None:
         self._limits = limits
+        self._on_fault = on_fault
         self._streams: dict[int, Stream] = {}
         self._closing = False
         self._patience = Patience(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=now)
         block_bytes = 2 * limits.max_header_bytes
         self._headers = HeaderBlockReader(block_bytes)
         self._sending = Sending(write=write, soon=soon, on_all_sent=self._all_sent)
-        self._receivable_bytes = frames.MAX_WINDOW_BYTES
-        # Of a new stream, as the peer knows it, and the changes that it has not acknowledged yet.
-        self._window_bytes = limits.window_bytes
-        self._resizes: deque[int] = deque((limits.window_bytes,))
+        self._windows = ReceiveWindows(
+            self._sending.control,
+            self._streams,
+            connection_bytes=limits.connection_window_bytes,
+            stream_bytes=limits.window_bytes,
+        )
         self.receiving = Receiving(
             self, max_frame_bytes=limits.max_frame_bytes, max_block_bytes=block_bytes, preface=preface
         )
-        self._control = ControlFrames(self._sending, self._patience, streams=self._streams, events=self)
+        self._control = ControlFrames(
+            self._sending, self._patience, streams=self._streams, events=self, max_enable_push=int(bool(preface))
+        )
 
     @property
     def stream_count(self) -> int:
@@ -85,8 +92,7 @@ class Streams(ABC):
             frames.MAX_FRAME_SIZE: self._limits.max_frame_bytes,
             frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
         }
-        more = frames.MAX_WINDOW_BYTES - frames.DEFAULT_WINDOW_BYTES
-        return frames.settings(settings) + frames.window_update(0, more)
+        return frames.settings(settings) + self._windows.greeting()
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -117,71 +123,59 @@ class Streams(ABC):
     def reset(self, stream: Stream, code: int) -> None:
         """End a stream at once; its sink hears nothing more."""
         if not stream.closed:
-            self._sending.control(frames.rst_stream(stream.id, code))
+            self._send_reset(stream.id, code, stream)
             self._close(stream)
 
     def resize_window(self, byte_count: int) -> None:
         """Let each stream send so many bytes before anybody reads them, as soon as the peer has taken note."""
-        self._resizes.append(byte_count)
-        self._sending.control(frames.settings({frames.INITIAL_WINDOW_SIZE: byte_count}))
+        self._windows.resize(byte_count)
 
     def settings_acknowledged(self) -> None:
-        """Apply what the peer has taken note of to the streams that are open (RFC 9113, 6.9.2)."""
-        if not self._resizes:
-            return
-        change = self._resizes[0] - self._window_bytes
-        self._window_bytes = self._resizes.popleft()
-        for stream in self._streams.values() if change else ():
-            stream.receivable_bytes += change
-            if stream.wanted_bytes > 0:
-                self.let_send(stream, stream.wanted_bytes)
+        """Apply what the peer has taken note of."""
+        self._windows.acknowledged()
+
+    @abstractmethod
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """Take note of the answer to a PING."""
 
     def let_send(self, stream: Stream, byte_count: int) -> None:
-        """Let the peer send at least so many bytes more on a stream, and then at least its first window."""
-        stream.wanted_bytes = byte_count
-        if byte_count > stream.receivable_bytes and not stream.closed and not stream.remote_ended:
-            window_bytes = min(max(byte_count, self._limits.window_bytes), frames.MAX_WINDOW_BYTES)
-            self._give(stream, window_bytes - stream.receivable_bytes)
-
-    def _give(self, stream: Stream, byte_count: int) -> None:
-        stream.receivable_bytes += byte_count
-        self._sending.control(frames.window_update(stream.id, byte_count))
+        """Let the peer send at least so many bytes more on a stream, step by step; then at least its first window."""
+        self._windows.let_send(stream, byte_count)
 
     # --- for the way in ---------------------------------------------------------------------
 
-    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, empty: bool) -> Stream | None:
-        """Count a DATA frame; return whose it is, or None where it is of a stream that has ended.
-
-        Padding counts in windows, but is nothing that anybody reads, so it is given back at once (RFC 9113, 6.9.1).
-        """
+    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, ended: bool) -> Stream | None:
+        """Count a DATA frame; return whose it is, or None where nobody takes it."""
         if self._sending.unread_bytes:
             self._sending.check_read()
-        self._receivable_bytes -= length_bytes
-        if self._receivable_bytes < frames.MAX_WINDOW_BYTES // 2:
-            more = frames.MAX_WINDOW_BYTES - self._receivable_bytes
-            self._receivable_bytes += more
-            self._sending.control(frames.window_update(0, more))
-        if empty:
+        self._windows.count(length_bytes)
+        if length_bytes == padding_bytes and not ended:
             self._patience.spend()
         stream = self._streams.get(stream_id)
         if stream is None:
             self._control.check_known(stream_id, "DATA")
+            self._late_data(stream_id, length_bytes)
             return None
         if stream.remote_ended:
-            raise ConnectionFault(frames.STREAM_CLOSED, "DATA after the end of its stream")
-        stream.receivable_bytes -= length_bytes
-        stream.wanted_bytes -= length_bytes
-        if stream.receivable_bytes < 0:
-            raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "more DATA than the stream's window allows")
-        if padding_bytes:
-            self._give(stream, padding_bytes)
+            self.stream_error(stream, frames.STREAM_CLOSED, "DATA after the end of its stream")
+            return None
+        if stream.announced_bytes is not None:
+            stream.announced_bytes -= length_bytes - padding_bytes
+            if stream.announced_bytes < 0 or (ended and stream.announced_bytes):
+                self.malformed(stream, "a body that is not as long as its content-length")
+                return None
+        self._windows.count_of(stream, length_bytes, padding_bytes=padding_bytes, ended=ended)
         return stream
 
     @abstractmethod
     def body_ended(self, stream: Stream) -> None: ...
 
     @abstractmethod
-    def headers_came(self, stream_id: int, block: bytes, *, ended: bool) -> None: ...
+    def headers_came(self, stream_id: int, block: bytes, *, ended: bool, depends_on_itself: bool) -> None: ...
+
+    @abstractmethod
+    def _late_data(self, stream_id: int, byte_count: int) -> None:
+        """Take note of DATA on a stream that is over."""
 
     def window_came(self, stream_id: int, byte_count: int) -> None:
         """Take a WINDOW_UPDATE."""
@@ -195,8 +189,21 @@ class Streams(ABC):
             self._sending.check_read()
         self._control.came(kind, flags, stream_id, payload)
 
+    def was_reset(self, stream_id: int, code: int) -> None:
+        """Take a RST_STREAM."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._control.check_known(stream_id, "RST_STREAM")
+            self._over(stream_id)
+        else:
+            self._reset_by_peer(stream, code)
+
     @abstractmethod
-    def was_reset(self, stream: Stream, code: int) -> None: ...
+    def _over(self, stream_id: int) -> None:
+        """Take note that nothing more will come on a stream that has ended."""
+
+    @abstractmethod
+    def _reset_by_peer(self, stream: Stream, code: int) -> None: ...
 
     @abstractmethod
     def settings_came(self) -> None:
@@ -210,6 +217,26 @@ class Streams(ABC):
 
     @abstractmethod
     def _all_sent(self, stream: Stream) -> None: ...
+
+    def stream_error(self, stream: Stream, code: int, text: str, kind: FaultKind | None = None) -> None:
+        """End a stream on which the peer did what it may not (RFC 9113, 5.4.2)."""
+        self._patience.spend()  # to have streams reset is as quick as to reset them
+        self._on_fault(kind or kind_of(code), text)
+        self._send_reset(stream.id, code, stream)
+        self._break(stream, code, text)
+
+    def malformed(self, stream: Stream, text: str) -> None:
+        """End a stream on which no message of HTTP's came (RFC 9113, 8.1.1)."""
+        self.stream_error(stream, frames.PROTOCOL_ERROR, text, FaultKind.MALFORMED_MESSAGE)
+
+    def _send_reset(self, stream_id: int, code: int, stream: Stream | None = None) -> None:
+        """Tell the peer that a stream is over, or never was."""
+        del stream
+        self._sending.control(frames.rst_stream(stream_id, code))
+
+    @abstractmethod
+    def _break(self, stream: Stream, code: int, text: str) -> None:
+        """End a stream, and tell whoever is behind it."""
 
     def lose(self, stream: Stream, text: str) -> None:
         """End a stream, and tell whoever is behind it."""

@@ -17,7 +17,7 @@ def test_the_client_learns_our_limits_and_its_settings_are_acknowledged() -> Non
     remote = pair.client.remote_settings
     assert (remote.max_concurrent_streams, remote.max_header_list_size, remote.max_frame_size) == (7, 5000, 100_000)
     assert len(pair.of(h2.events.SettingsAcknowledged)) == 1
-    assert pair.client.outbound_flow_control_window == frames.MAX_WINDOW_BYTES
+    assert pair.client.outbound_flow_control_window == Http2Limits().connection_window_bytes
 
 
 @pytest.mark.parametrize("in_place", [False, True])

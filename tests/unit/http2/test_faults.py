@@ -24,7 +24,6 @@ FAULTS = {
     "data on stream 0": (frame(frames.DATA, 0, 0, b"x"), PROTOCOL),
     "data on an idle stream": (frame(frames.DATA, 0, 3, b"x"), PROTOCOL),
     "data on an even stream": (frame(frames.DATA, 0, 2, b"x"), PROTOCOL),
-    "data after the end": (ENDED + frame(frames.DATA, 0, 1, b"x"), CLOSED),
     "data with nothing but padding announced": (OPEN + frame(frames.DATA, PADDED, 1, b"\x01"), PROTOCOL),
     "data with more padding than payload": (OPEN + frame(frames.DATA, PADDED, 1, b"\x05abcd"), PROTOCOL),
     "padded data without a pad length": (OPEN + frame(frames.DATA, PADDED, 1) + b"\0", PROTOCOL),
@@ -32,8 +31,8 @@ FAULTS = {
     "data larger than a frame may be": (OPEN + frames.head(frames.DATA, 0, 1, (4 << 20) + 1), SIZE),
     "headers on stream 0": (frame(frames.HEADERS, END_HEADERS, 0, BLOCK), PROTOCOL),
     "headers on an even stream": (frame(frames.HEADERS, END_HEADERS, 2, BLOCK), PROTOCOL),
-    "headers in the middle of a stream": (OPEN + OPEN, PROTOCOL),
-    "headers after the end": (ENDED + ENDED, CLOSED),
+    "headers on a stream that the peer has reset": (OPEN + frame(frames.RST_STREAM, 0, 1, bytes(4)) + ENDED, CLOSED),
+    "headers on a stream that was left out": (headers_frame(5) + headers_frame(3), PROTOCOL),
     "headers with more padding than payload": (frame(frames.HEADERS, END_HEADERS | PADDED, 1, b"\x09abc"), PROTOCOL),
     "padded headers without a pad length": (frame(frames.HEADERS, END_HEADERS | PADDED, 1), PROTOCOL),
     "headers with half a priority": (frame(frames.HEADERS, END_HEADERS | HAS_PRIORITY, 1, b"abc"), PROTOCOL),
@@ -73,7 +72,7 @@ FAULTS = {
     "ping of a wrong length": (frame(frames.PING, 0, 0, bytes(7)), SIZE),
     "goaway on a stream": (frame(frames.GOAWAY, 0, 1, bytes(8)), PROTOCOL),
     "goaway of a wrong length": (frame(frames.GOAWAY, 0, 0, bytes(7)), SIZE),
-    "a window update of nothing": (OPEN + frames.window_update(1, 0), PROTOCOL),
+    "a window update of the connection of nothing": (frames.window_update(0, 0), PROTOCOL),
     "a window update of a wrong length": (frame(frames.WINDOW_UPDATE, 0, 0, bytes(3)), SIZE),
     "a window update of an idle stream": (frames.window_update(1, 1), PROTOCOL),
     "a connection window that is too large": (frames.window_update(0, 2**31 - 1), FLOW),
@@ -95,6 +94,26 @@ def test_a_fault_ends_the_connection_with_its_code(data: bytes, code: int) -> No
     told = frames.NO_ERROR if isinstance(fault, HeadersTooLarge) else code
     assert (kind, int.from_bytes(payload[4:8], "big")) == (frames.GOAWAY, told)
     assert payload[8:].decode() == fault.text
+
+
+STREAM_ERRORS = {
+    "data after the end": (ENDED + frame(frames.DATA, 0, 1, b"x"), CLOSED),
+    "headers after the end": (ENDED + ENDED, CLOSED),
+    "headers in the middle of a stream": (OPEN + OPEN, PROTOCOL),
+    "a window update of nothing": (OPEN + frames.window_update(1, 0), PROTOCOL),
+    "a window that is too large": (OPEN + frames.window_update(1, 2**31 - 1), FLOW),
+    "a priority that depends on its own stream": (OPEN + frame(frames.PRIORITY, 0, 1, b"\0\0\0\1\0"), PROTOCOL),
+}
+
+
+@pytest.mark.parametrize(("data", "code"), STREAM_ERRORS.values(), ids=STREAM_ERRORS)
+def test_a_fault_on_a_stream_ends_that_alone_and_is_told(data: bytes, code: int) -> None:
+    server = ServerSide().greeted()
+    assert server.fault_of(data + headers_frame(3)) is None
+    assert (frames.RST_STREAM, 0, 1, code.to_bytes(4, "big")) in server.sent_frames()
+    assert len(server.sinks[1].lost_texts) == 1
+    assert set(server.connection._streams) == {3}
+    assert len(server.faults) == 1
 
 
 @pytest.mark.parametrize(

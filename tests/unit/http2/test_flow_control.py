@@ -288,10 +288,10 @@ def test_data_of_ended_streams_is_given_back_to_the_connection() -> None:
     connection.let_send(pair.server.streams[1], frames.MAX_WINDOW_BYTES)
     pair.exchange()
     connection.reset(pair.server.streams[1], frames.CANCEL)
-    connection._receivable_bytes = frames.MAX_WINDOW_BYTES // 2 + 10
-    pair.client.outbound_flow_control_window = frames.MAX_WINDOW_BYTES // 2 + 10
+    whole = pair.client.outbound_flow_control_window
+    connection._windows._receivable_bytes = pair.client.outbound_flow_control_window = whole // 2 + 10
     pair.server.receive(frames.frame(frames.DATA, 0, 1, bytes(11)))
     pair.client.outbound_flow_control_window -= 11
     pair.exchange()
-    assert pair.client.outbound_flow_control_window == frames.MAX_WINDOW_BYTES
+    assert pair.client.outbound_flow_control_window == whole
     assert pair.server.sinks[1].body == b""

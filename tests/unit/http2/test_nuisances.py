@@ -37,10 +37,15 @@ FLOODS = {
     "priorities": frame(frames.PRIORITY, 0, 1, bytes(5)) * (BURST + 1),
     "goaways": frames.goaway(0, 0) * (BURST + 1),
     "unknown frames": frame(0xFA, 0, 0) * (BURST + 1),
+    "data of streams that have ended": headers_frame(1)
+    + frame(frames.RST_STREAM, 0, 1, bytes(4))
+    + frame(frames.DATA, 0, 1, b"x") * (BURST + 1),
+    "malformed requests": b"".join(frame(frames.HEADERS, 5, i, b"\x82") for i in range(1, 2 * BURST + 3, 2)),
+    "windows of nothing": b"".join(headers_frame(i) + frames.window_update(i, 0) for i in range(1, 2 * BURST + 3, 2)),
     "empty data": headers_frame(1) + frame(frames.DATA, 0, 1) * (BURST + 1),
     "data of nothing but padding": headers_frame(1) + frame(frames.DATA, frames.PADDED, 1, b"\1\0") * (BURST + 1),
-    "trailers of ended streams": headers_frame(1)
-    + frame(frames.RST_STREAM, 0, 1, bytes(4))
+    "trailers of streams that we have ended": headers_frame(1)
+    + frames.window_update(1, 2**31 - 1)
     + headers_frame(1, ends=True) * BURST,
 }
 

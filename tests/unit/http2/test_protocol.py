@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from matting_gateway.http2 import frames
+from matting_gateway.http2.errors import FaultKind
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.protocol import SCRATCH_BYTES, Http2Protocol, Scratch
 from testkit.http2_pair import RecordingSink, headers_frame
@@ -53,6 +54,7 @@ class Side:
         self.scratch = Scratch()
         self.sinks: list[RecordingSink] = []
         self.opened = self.closed = 0
+        self.faults: list[FaultKind] = []
 
         def open_stream(*_: object) -> RecordingSink:
             self.sinks.append(RecordingSink(in_place=in_place))
@@ -64,12 +66,16 @@ class Side:
         def closed(_: Http2Protocol) -> None:
             self.closed += 1
 
+        def fault(_: Http2Protocol, kind: FaultKind, __: str) -> None:
+            self.faults.append(kind)
+
         self.protocol = Http2Protocol(
             limits or Http2Limits(),
             scratch=self.scratch,
             open_stream=lambda _: open_stream,
             on_opened=opened,
             on_closed=closed,
+            on_fault=fault,
         )
         self.transport = Transport()
         self.protocol.connection_made(self.transport)
