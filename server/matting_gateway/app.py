@@ -136,10 +136,13 @@ class Gateway:
     async def drain(self) -> None:
         """Take nothing new, and wait until what was accepted is answered, at most the drain time-out."""
         self._move_to(Lifecycle.DRAINING)
-        self._draining.set()
         self.doors.health.update(serving=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_timeout_s):
+                try:
+                    await self.doors.send_away()
+                finally:
+                    self._draining.set()
                 await self.doors.boundary.wait_idle()
                 await self.scheduler.drain()
 
@@ -209,7 +212,7 @@ class Gateway:
             close_reflection=settings.close_reflection,
             tensor_door=settings.tensor_door,
             client_shared_memory=settings.client_shared_memory,
-            lifecycle=lambda: self._lifecycle,
+            lifecycle=self._lifecycle_to_callers,
             draining=self._draining,
             policy=self._policy,
         )
@@ -219,6 +222,12 @@ class Gateway:
     def _backends_changed(self) -> None:
         self.scheduler.endpoints_changed()
         self._model_health.tell(serving=self._lifecycle is Lifecycle.SERVING)
+
+    def _lifecycle_to_callers(self) -> Lifecycle:
+        """Return what a call that comes now finds: what is sent before its caller can know that we drain is served."""
+        if self._lifecycle is Lifecycle.DRAINING and not self._draining.is_set():
+            return Lifecycle.SERVING
+        return self._lifecycle
 
     def _stand_in(self, key: BatchKey) -> BatchKey | None:
         """Return the key of the cheaper model that a model's configuration names, if it serves."""

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from matting_gateway.grpc_server.bare_call import BareCall
-from matting_gateway.grpc_server.server import GrpcServer
+from matting_gateway.grpc_server.server import GrpcServer, OnPeerFault, unheard
 from matting_gateway.http2.limits import Http2Limits
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -44,6 +44,7 @@ def make_server(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_small_bytes: int | None = None,
     bare: Mapping[str, Callable[[BareCall], None]] | None = None,
+    on_fault: OnPeerFault = unheard,
 ) -> GrpcServer:
     """Return a server of /test/NAME for each method: its kind, and what serves it; and of those that no task serves."""
     server = GrpcServer(
@@ -51,6 +52,7 @@ def make_server(
         max_message_bytes=max_message_bytes,
         limits=limits or Http2Limits(),
         max_small_bytes=max_small_bytes or max_message_bytes,
+        on_fault=on_fault,
     )
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))

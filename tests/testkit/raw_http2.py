@@ -37,6 +37,10 @@ class RawCaller:
         async with asyncio.timeout(_PATIENCE_S):
             await self._writer.drain()
 
+    @property
+    def local_port(self) -> int:
+        return int(self._writer.get_extra_info("sockname")[1])
+
     def half_close(self) -> None:
         self._writer.write_eof()
 

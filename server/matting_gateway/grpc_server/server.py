@@ -47,7 +47,7 @@ _EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Dead
 OnPeerFault = Callable[[FaultKind, str, str], None]
 
 
-def _untold(_kind: FaultKind, _text: str, _peer: str) -> None:
+def unheard(_kind: FaultKind, _text: str, _peer: str) -> None:
     """Stand for whoever would be told."""
 
 
@@ -67,7 +67,7 @@ class GrpcServer:
         max_small_bytes: int = 64 << 10,
         network_of: Callable[[str], str | None] = lambda _peer: None,
         refused: Callable[[int], object] = lambda _byte_count: None,
-        on_fault: OnPeerFault = _untold,
+        on_fault: OnPeerFault = unheard,
     ) -> None:
         """Make a server without methods and addresses.
 

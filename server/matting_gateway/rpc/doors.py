@@ -11,6 +11,7 @@ from matting_gateway.admission.tenants import Tenants
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
+from matting_gateway.http2.errors import FaultKind
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.privacy.statement import DataPolicy
 from matting_gateway.privacy.sweeper import Sweeper
@@ -28,6 +29,7 @@ from matting_gateway.rpc.small_messages import SmallMessages
 from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.telemetry.protocol_faults import ProtocolFaults
 from matting_gateway.triton.pool import Pool
 
 
@@ -93,12 +95,17 @@ class Doors:
             metrics=rooms.metrics,
             settings=settings,
         )
+        faults = ProtocolFaults(
+            (kind.value for kind in FaultKind), metrics=rooms.metrics, logs=rooms.logs, clock=rooms.clock
+        )
         self.server = make_server(
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,
             max_connection_streams=max_connection_streams,
             refused=rooms.metrics.refused_bytes.inc,
+            on_fault=lambda kind, text, peer: faults.note(kind.value, text, peer),
         )
+        rooms.metrics.connections.set_function(lambda: self.server.connection_count)
         self.server.add_generic_rpc_handlers((service.handlers(),))
         self.services = [SERVICE]
         self._tensors: OpenInference | None = None
@@ -140,6 +147,10 @@ class Doors:
     def _call_ended(self, end: CallEnd) -> None:
         self._log_end(end)
         self._sweeper.call_ended()
+
+    async def send_away(self) -> None:
+        """Have callers take their new calls elsewhere; returns once they know. What they begin before is served."""
+        await self.server.drain()
 
     async def close(self) -> None:
         """Refuse new connections and end what is still in progress."""

@@ -9,6 +9,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from matting_gateway.grpc_server.server import GrpcServer
+from matting_gateway.http2.errors import FaultKind
 from matting_gateway.http2.limits import Http2Limits
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -21,13 +22,23 @@ def make_server(
     max_message_bytes: int,
     max_connection_streams: int,
     refused: Callable[[int], object] = lambda _byte_count: None,
+    on_fault: Callable[[FaultKind, str, str], None],
 ) -> GrpcServer:
-    """Return a server without services and ports; `refused` is told of bytes of calls that were not let in."""
+    """Return a server without services and ports.
+
+    Args:
+        interceptors: Asked once for each method.
+        max_message_bytes: The most that a message may have.
+        max_connection_streams: How many calls one connection may have open.
+        refused: Told of bytes of calls that were not let in.
+        on_fault: Told of each fault of the protocol: its kind, what it was, and the peer as grpc names it.
+    """
     return GrpcServer(
         interceptors,
         max_message_bytes=max_message_bytes,
         limits=Http2Limits(max_streams=max_connection_streams),
         refused=refused,
+        on_fault=on_fault,
     )
 
 

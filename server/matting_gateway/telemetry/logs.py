@@ -64,6 +64,7 @@ class Event(Enum):
     FILES_RELOADED = "files_reloaded"
     FILES_REFUSED = "files_refused"
     TENANT_REFUSED = "tenant_refused"
+    PROTOCOL_FAULT = "protocol_fault"
     LIBRARY = "library"
     UNEXPECTED = "unexpected"
     LINES_LOST = "lines_lost"
@@ -71,8 +72,8 @@ class Event(Enum):
 
 EVENT_FIELDS = frozenset(
     {
-        *("address", "backend", "count", "detail", "error_type", "file", "level"),
-        *("logger", "model", "request_id", "seconds", "state", "where"),
+        *("address", "backend", "count", "detail", "error_type", "file", "kind", "level"),
+        *("logger", "peer", "model", "request_id", "seconds", "state", "where"),
     }
 )
 

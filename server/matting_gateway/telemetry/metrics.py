@@ -101,4 +101,8 @@ class Metrics:
             "matting_image_residency_seconds", "How long an image was held.", buckets=_SECONDS, registry=registry
         )
         self.residency_seconds = residency_seconds.labels()
+        self.connections = Gauge("matting_connections", "Callers' connections that are open.", registry=registry)
+        self.protocol_faults = Counter(
+            "matting_protocol_faults", "What callers did that HTTP/2 forbids, by kind.", ("kind",), registry=registry
+        )
         self.lifecycle = Gauge("matting_lifecycle", "1 for the state the gateway is in.", ("state",), registry=registry)

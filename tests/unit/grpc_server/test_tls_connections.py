@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from matting_gateway.grpc_server import listener
+from matting_gateway.http2 import frames
+from matting_gateway.http2.errors import FaultKind
 from testkit.certificates import Authority, Issued
 from testkit.grpc_loopback import CHANNEL_OPTIONS, Context, loopback
 
@@ -146,3 +148,25 @@ async def test_large_messages_go_there_and_back_encrypted(tmp_path: Path) -> Non
     context = context_of(tmp_path, authority.issue("server"))
     async with loopback(METHODS, tls=lambda: context) as served, secure(served.address, authority) as channel:
         assert await channel.unary_unary("/test/Echo")(BODY) == BODY
+
+
+@pytest.mark.parametrize("protocols", [[], ["http/1.1"]])
+async def test_who_does_not_agree_on_h2_by_alpn_is_turned_away_and_told_of(
+    tmp_path: Path, protocols: list[str]
+) -> None:
+    authority, faults = Authority(), list[FaultKind]()
+    context = context_of(tmp_path, authority.issue("server"))
+    mine = ssl.create_default_context(cadata=authority.certificate.decode())
+    if protocols:
+        mine.set_alpn_protocols(protocols)
+    async with loopback(
+        METHODS, tls=lambda: context, on_fault=lambda kind, _text, _peer: faults.append(kind)
+    ) as served:
+        host, _, port = served.address.rpartition(":")
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=mine, server_hostname="localhost")
+            writer.write(frames.PREFACE + frames.settings({}))
+            assert await reader.read() == b""
+        writer.close()
+        await ask(secure(served.address, authority))
+    assert faults == [FaultKind.NO_ALPN]
