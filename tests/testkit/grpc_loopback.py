@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from matting_gateway.grpc_server.bare_call import BareCall
+from matting_gateway.grpc_server.reading_time import ReadingTime
 from matting_gateway.grpc_server.server import GrpcServer, OnPeerFault, unheard
 from matting_gateway.http2.limits import Http2Limits
 
@@ -43,6 +44,7 @@ def make_server(
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_small_bytes: int | None = None,
+    reading: ReadingTime | None = None,
     bare: Mapping[str, Callable[[BareCall], None]] | None = None,
     on_fault: OnPeerFault = unheard,
 ) -> GrpcServer:
@@ -53,6 +55,7 @@ def make_server(
         limits=limits or Http2Limits(),
         max_small_bytes=max_small_bytes or max_message_bytes,
         on_fault=on_fault,
+        reading=reading,
     )
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))

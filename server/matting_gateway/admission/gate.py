@@ -2,6 +2,7 @@
 """Permits by count and by bytes: memory is bounded before a body is read."""
 
 import asyncio
+import functools
 import heapq
 import itertools
 import math
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Awaiting, Permit
-from matting_gateway.admission.silence import Silence
+from matting_gateway.admission.silence import Silence, good_time_s, pace_s
 from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Priority
@@ -71,7 +72,7 @@ class Gate:
         # Two heaps, so that callers who promise nothing cannot stand before those who do.
         self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
         self._sequence = itertools.count()
-        self._silence = Silence(clock=clock, waits=self._someone_waits)
+        self._silence = Silence(clock=clock, helpful=self._helpful)
         self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
@@ -161,7 +162,11 @@ class Gate:
         self._wake()
 
     def awaiting(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Awaiting:
-        return self._silence.begin(permit, message_bytes, give_way)
+        return self._silence.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
+
+    def unread(self, permit: Permit, taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> Awaiting:
+        before = taken_bytes()
+        return self._silence.begin(permit, lambda: pace_s(taken_bytes() - before), give_way)
 
     def settle(self, permit: Permit, byte_count: int) -> None:
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
@@ -225,6 +230,19 @@ class Gate:
                 waiter.future.set_result(self._grant(waiter.byte_count, promised=promised))
         self._silence.press()
 
-    def _someone_waits(self, promised: bool) -> bool:
+    def _helpful(self) -> tuple[bool, ...]:
+        """Return of which permits, by whether a size was promised, room would help those who wait."""
+        if not self._waiting[True] and not self._waiting[False]:
+            return ()
+        if self._first(promised=True) is not None:
+            return (False, True)
+        first = self._first(promised=False)
+        if first is None:
+            return ()
+        has_its_like_in_the_way = self._unpromised_bytes + first.byte_count > self._unpromised_limit
+        return (False,) if has_its_like_in_the_way else (False, True)
+
+    def _first(self, *, promised: bool) -> _Waiter | None:
+        """Return who is next to be granted; of a heap the first has left only for as long as it takes to say so."""
         heap = self._waiting[promised]
-        return bool(heap) and any(not waiter.future.done() for *_, waiter in heap)
+        return next((waiter for *_, waiter in heap if not waiter.future.done()), None)

@@ -19,9 +19,11 @@ class Ledger(Protocol):
 
     def awaiting(self, permit: "Permit", message_bytes: int, give_way: Callable[[], None]) -> "Awaiting": ...
 
+    def unread(self, permit: "Permit", taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> "Awaiting": ...
+
 
 class Awaiting(Protocol):
-    """The time in which a permit is held for a message that has not come yet, until it is ended."""
+    """The time in which a permit is held for its caller to send a message, or read an answer, until it is ended."""
 
     def end(self) -> None: ...
 
@@ -62,6 +64,20 @@ class Permit:
         if self._gate is None:
             raise RuntimeError("nothing is held for a message any more")
         return self._gate.awaiting(self, message_bytes, give_way)
+
+    def unread(self, taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> Awaiting:
+        """Hold on, until what is returned is ended, to an answer that is there and not read.
+
+        Args:
+            taken_bytes: Tells how much the caller has taken of it.
+            give_way: Called if that is too little and others wait for the memory; must lead to the permit's release.
+
+        Raises:
+            RuntimeError: The permit has been released.
+        """
+        if self._gate is None:
+            raise RuntimeError("nothing is held for an answer any more")
+        return self._gate.unread(self, taken_bytes, give_way)
 
     def settle(self, byte_count: int) -> None:
         """Hold just what is needed, now that it is known: less, as a rule.

@@ -1,65 +1,87 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callers who hold memory for a message that does not come: while others wait, they give way.
+"""Callers who hold memory and let it wait: for a message that does not come, for an answer that they do not read.
 
-Who has not sent all of a message in good time counts as silent, however much of it has come: a drip is as good at
-holding memory as silence is. Nobody is sent away for it as long as there is memory for everybody.
+While others wait for memory they give way, as soon as they are behind a least pace: a drip is as good at holding
+memory as silence is. Nobody is sent away for it as long as there is memory for everybody.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 
-# Good time: a moment, and what the message needs on a slow line; whatever was promised, no longer than this.
-_MOMENT_S = 1
+# Good time: a moment, a short one for who has not really begun, and what has come or gone takes at the least pace.
+# Where it is not known how much of a message has come, what it may have counts, up to the longest time.
+_MOMENT_S = 1.0
+_SHORT_MOMENT_S = 0.25
+_BEGUN_BYTES = 32 << 10
 _SLOW_BYTES_PER_S = 1 << 20
-_LONGEST_S = 5
+_LONGEST_S = 5.0
 # One at a time, so that a crowd that waits does not have all of its like sent away at once: then nobody's time would be
 # over for a while, and who comes next would have to wait for it.
 _PAUSE_S = 0.01
 
 
-def good_time_s(message_bytes: int) -> int:
-    """Return how long a message of so many bytes may take to come while others wait, in whole seconds."""
+def good_time_s(message_bytes: int) -> float:
+    """Return how long a message of at most so many bytes may take to come while others wait, in whole seconds."""
     return min(_LONGEST_S, _MOMENT_S + message_bytes // _SLOW_BYTES_PER_S)
 
 
-class Silence:
-    """The permits of callers whose message has not come yet.
+def pace_s(moved_bytes: int) -> float:
+    """Return how long who has sent, or taken, so many bytes may have needed for it while others wait."""
+    moment_s = _MOMENT_S if moved_bytes >= _BEGUN_BYTES else _SHORT_MOMENT_S
+    return moment_s + moved_bytes / _SLOW_BYTES_PER_S
 
-    Owns them, in the order in which their good time is over, and one timer; touched on the event
+
+@dataclass(slots=True, eq=False)
+class _Slow:
+    """One who holds memory, since when, and for how long it may: that can grow with what moves."""
+
+    since_s: float
+    good_s: Callable[[], float]
+    give_way: Callable[[], None]
+
+    def due_s(self) -> float:
+        return self.since_s + self.good_s()
+
+
+class Silence:
+    """The permits that wait for their callers.
+
+    Owns them, in the order in which they began to wait, and one timer; touched on the event
     loop only. Invariants: a permit is asked to give way at most once, only after its good time and
     only while somebody waits whom its memory could help, at most 100 a second; while somebody
-    waits, the timer is set for the next whose time will be over.
+    waits, the timer is set for no later than when the next one's time will be over.
 
     Args:
         clock: Tells the time.
-        waits: Whether anybody waits for memory: of those who promised their size, or of the others.
+        helpful: Of which holders, by whether they promised their size, memory would help those who wait; none: nobody
+            waits.
     """
 
-    def __init__(self, *, clock: Clock, waits: Callable[[bool], bool]) -> None:
+    def __init__(self, *, clock: Clock, helpful: Callable[[], Collection[bool]]) -> None:
         self._clock = clock
-        self._waits = waits
-        # By whether a size was promised (those who promised nothing have a bound of their own, so that only they can
-        # make room for their like), and by good time: within one of these the first to come is the first to be due.
-        self._silent: dict[bool, dict[int, dict[Permit, tuple[float, Callable[[], None]]]]] = {False: {}, True: {}}
+        self._helpful = helpful
+        # By whether a size was promised: those who promised nothing have a bound of their own.
+        self._slow: dict[bool, dict[Permit, _Slow]] = {False: {}, True: {}}
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at: Collection[bool] = ()  # for whom the timer is set
         self._not_before_s = float("-inf")
 
-    def begin(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> "Silent":
-        """Count a caller as silent until what is returned is ended.
+    def begin(self, permit: Permit, good_s: Callable[[], float], give_way: Callable[[], None]) -> "Silent":
+        """Count a caller as slow until what is returned is ended.
 
         Args:
             permit: What it holds.
-            message_bytes: The most that its message may have.
+            good_s: Tells how long it may wait in all, as things are; never less than before.
             give_way: Must lead to the permit's release, soon.
         """
-        good_s = good_time_s(message_bytes)
-        silent = self._silent[permit.promised].setdefault(good_s, {})
-        silent[permit] = (self._clock.now() + good_s, give_way)
+        slow = self._slow[permit.promised]
+        slow[permit] = _Slow(self._clock.now(), good_s, give_way)
         self.press()
-        return Silent(silent, permit)
+        return Silent(slow, permit)
 
     @property
     def pressing(self) -> bool:
@@ -67,43 +89,66 @@ class Silence:
         return self._timer is not None
 
     def press(self) -> None:
-        """Have one silent caller give way for those who wait, or look again when one will have had its time."""
+        """Have one slow caller give way for those who wait, or look again when one will have had its time."""
+        helpful = self._helpful()
         if self._timer is not None:
+            if helpful and set(helpful) <= set(self._looked_at):
+                return
             self._timer.cancel()
             self._timer = None
-        for promised in (True, False):
-            if self._waits(promised):
-                self._press((False, True) if promised else (False,))
+        if helpful:
+            self._press(helpful)
 
-    def _press(self, kinds: tuple[bool, ...]) -> None:
+    def _press(self, helpful: Collection[bool]) -> None:
         now_s = self._clock.now()
-        first = [next(iter(of_kind.items())) for kind in kinds for of_kind in self._silent[kind].values() if of_kind]
-        if not first:
+        found = self._slowest(helpful, now_s)
+        if found is None:
+            if any(self._slow[kind] for kind in helpful):
+                self._look_at(now_s + _SHORT_MOMENT_S, now_s, helpful)
             return
-        permit, (due_s, give_way) = min(first, key=lambda entry: entry[1][0])
-        at_s = max(due_s, self._not_before_s)
+        permit, slow = found
+        at_s = max(slow.due_s(), self._not_before_s)
         if at_s > now_s:
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self.press)
+            self._look_at(min(at_s, now_s + _SHORT_MOMENT_S), now_s, helpful)
             return
         self._not_before_s = now_s + _PAUSE_S
-        for kind in kinds:
-            for of_kind in self._silent[kind].values():
-                of_kind.pop(permit, None)
-        give_way()  # the release that follows tells whether that was enough
+        for kind in helpful:
+            self._slow[kind].pop(permit, None)
+        slow.give_way()  # the release that follows tells whether that was enough
+
+    def _slowest(self, helpful: Collection[bool], now_s: float) -> tuple[Permit, _Slow] | None:
+        """Return whose time is over first, of those whose time can be over by now."""
+        slowest: tuple[Permit, _Slow] | None = None
+        first_s = float("inf")
+        for kind in helpful:
+            for permit, slow in self._slow[kind].items():
+                if slow.since_s + _SHORT_MOMENT_S > now_s:
+                    break  # as are those that follow
+                due_s = slow.due_s()
+                if due_s < first_s:
+                    slowest, first_s = (permit, slow), due_s
+        return slowest
+
+    def _look_at(self, at_s: float, now_s: float, helpful: Collection[bool]) -> None:
+        self._looked_at = tuple(helpful)
+        self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self.press()
 
 
 class Silent:
-    """A caller whose message has not come yet, until it is ended or its block is left."""
+    """A caller who holds memory that waits, until it is ended or its block is left."""
 
-    __slots__ = ("_permit", "_silent")
+    __slots__ = ("_permit", "_slow")
 
-    def __init__(self, silent: dict[Permit, tuple[float, Callable[[], None]]], permit: Permit) -> None:
-        self._silent = silent
+    def __init__(self, slow: dict[Permit, _Slow], permit: Permit) -> None:
+        self._slow = slow
         self._permit = permit
 
     def end(self) -> None:
-        self._silent.pop(self._permit, None)
+        self._slow.pop(self._permit, None)
 
     def __enter__(self) -> None: ...
 

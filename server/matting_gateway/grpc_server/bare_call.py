@@ -17,11 +17,12 @@ from matting_gateway.grpc_server.facts import CallFacts, Peer
 from matting_gateway.grpc_server.inbox import Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules
 from matting_gateway.grpc_server.metadata import CallHead, status_block, trailers_only_block
+from matting_gateway.grpc_server.reading_time import ReadingTime
 from matting_gateway.grpc_server.unpacking import Unpack
 from matting_gateway.grpc_server.windows import Windows
 from matting_gateway.http2.connection import Connection
 from matting_gateway.http2.frames import CANCEL
-from matting_gateway.http2.stream import Body, Stream
+from matting_gateway.http2.stream import Body, Message, Stream
 
 # Of the state of a stream: what is over that counts as held by it.
 _USUAL_HEAD_BYTES = 2 << 10
@@ -33,6 +34,7 @@ class BareCall(CallFacts):
     Owns the call's state; touched on the event loop only. Invariants: the status is sent at most
     once; callbacks are called once, when the last of the answer has been written or the caller is
     gone, and whoever serves the call has let go of it. Once the call has ended nothing of its request is kept.
+    A caller who does not read what is there for it is gone once its time is over.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class BareCall(CallFacts):
         peer: Peer,
         max_message_bytes: int,
         max_small_bytes: int,
+        reading: ReadingTime,
         lend: Callable[[int], memoryview],
         windows: Windows,
         unpack: Unpack,
@@ -64,6 +67,8 @@ class BareCall(CallFacts):
             head_bytes=max(0, head.byte_count - _USUAL_HEAD_BYTES),
         )
         self._windows = windows
+        self._reading = reading
+        self._given_bytes = 0  # of answers, since the first that was not written at once
         self._stop: Callable[[], object] | None = None
         self._headers_sent = False
         self._ended = False
@@ -111,13 +116,38 @@ class BareCall(CallFacts):
         if self._gone:
             self._stop_serving()
         else:  # who has not taken the answer so far takes no status either, and would hold both for ever
-            self._connection.reset(self._stream, CANCEL)
-            self.lost("the deadline has passed")
+            self.cut_off()
 
     def _sent_too_much(self, fault: MessageFault) -> None:
         """End a call that cannot go on and whose handler does not look."""
-        self.refuse(fault.code, fault.text)
-        self._stop_serving()
+        if self._ended:
+            self.cut_off()
+        else:
+            self.refuse(fault.code, fault.text)
+            self._stop_serving()
+
+    def cut_off(self) -> None:
+        """End a call whose caller does not read what is there for it; without effect once all has been written."""
+        if not self._gone:
+            self._connection.reset(self._stream, CANCEL)
+            self.lost("the answer was not read in time")
+
+    @property
+    def written(self) -> bool:
+        """Whether the last of the answer has been written, or the caller is gone."""
+        return self._gone
+
+    @property
+    def taken_bytes(self) -> int:
+        """What the caller has taken of the answers that it did not take at once."""
+        return self._given_bytes - sum(len(part) for part in self._stream.unsent if isinstance(part, Message))
+
+    def _begin_reading(self, body: Body) -> asyncio.TimerHandle:
+        """Give the caller bounded time to take what is there for it."""
+        given_bytes = sum(len(prefix) + len(data) for prefix, data in body)
+        self._given_bytes += given_bytes
+        self.inbox.answer_waits(given_bytes)
+        return self._loop.call_at(self._reading.until_s(self._loop.time(), self._deadline_s), self.cut_off)
 
     def _stop_serving(self) -> None:
         stop, self._stop = self._stop, None
@@ -147,6 +177,10 @@ class BareCall(CallFacts):
         self._connection.send(
             self._stream, headers=headers, body=body, trailers=trailers, on_sent=self._written, borrowed=borrowed
         )
+        if not self._gone:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._begin_reading(body)
 
     def _unsent_headers(self) -> bytes:
         headers = b"" if self._headers_sent else self._initial_block
@@ -155,6 +189,7 @@ class BareCall(CallFacts):
 
     def _written(self) -> None:
         self._gone = True
+        self.inbox.answer_waits(0)
         self.inbox.forget_call()  # or else the two would keep each other
         if self._timer is not None:
             self._timer.cancel()

@@ -97,7 +97,7 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         raise asyncio.CancelledError
 
     async def write(self, message: Any) -> None:
-        """Send a message, and wait until it has been written.
+        """Send a message, and wait until it has been written; who does not read it in time is cut off.
 
         Raises:
             asyncio.InvalidStateError: The call has ended.
@@ -111,11 +111,16 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
                 sent.set_result(None)
 
         body = self._body(message)
-        self._writes.add(sent)
         self._connection.send(self._stream, headers=self._unsent_headers(), body=body, on_sent=note)
+        if sent.done():
+            return
+        self._writes.add(sent)
+        timer = self._begin_reading(body)
         try:
             await sent
         finally:
+            timer.cancel()
+            self.inbox.answer_waits(0)
             self._writes.discard(sent)
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:

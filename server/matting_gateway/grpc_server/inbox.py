@@ -39,6 +39,7 @@ class Inbox:
     """
 
     __slots__ = (
+        "_answer_bytes",
         "_closed",
         "_compressed",
         "_early",
@@ -92,7 +93,7 @@ class Inbox:
         self._early = bytearray()
         self._read_bytes = 0  # of the last message that was read without a permit: who reads it still has it
         self._permitted = self._heard = False
-        self._held_bytes = 0
+        self._held_bytes = self._answer_bytes = 0
         self._head_bytes = head_bytes
         self._message: memoryview | None = None
         self._room: memoryview | None = None  # of the message, what is still missing
@@ -207,6 +208,12 @@ class Inbox:
         self._let_send = _nobody
         self._tell_if_there()
 
+    def answer_waits(self, byte_count: int) -> None:
+        """Count what the caller does not read of an answer that no permit counts."""
+        if not self._permitted and byte_count != self._answer_bytes:
+            self._answer_bytes = byte_count
+            self._count()
+
     def give_up(self) -> None:
         """Be refused: of all that is held without a permit too much is this call's."""
         self._refuse(too_early(self._held_bytes))
@@ -228,7 +235,9 @@ class Inbox:
 
     def _count(self) -> None:
         """Have what is held without a permit counted."""
-        held_bytes = len(self._early) + self._read_bytes + (0 if self._permitted else self._head_bytes)
+        held_bytes = (
+            len(self._early) + self._read_bytes + self._answer_bytes + (0 if self._permitted else self._head_bytes)
+        )
         if held_bytes != self._held_bytes:
             self._held_bytes = held_bytes
             self._windows.holds(self, held_bytes)

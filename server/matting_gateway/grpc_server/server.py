@@ -26,6 +26,7 @@ from matting_gateway.grpc_server.metadata import (
 )
 from matting_gateway.grpc_server.not_a_call import Nobody, NotACall
 from matting_gateway.grpc_server.peer import peer_of
+from matting_gateway.grpc_server.reading_time import ReadingTime
 from matting_gateway.grpc_server.recycled import RecycledMemory
 from matting_gateway.grpc_server.unadmitted import Unadmitted
 from matting_gateway.grpc_server.unpacking import Unpacker
@@ -65,6 +66,7 @@ class GrpcServer:
         max_message_bytes: int,
         limits: Http2Limits,
         max_small_bytes: int = 64 << 10,
+        reading: ReadingTime | None = None,
         network_of: Callable[[str], str | None] = lambda _peer: None,
         refused: Callable[[int], object] = lambda _byte_count: None,
         on_fault: OnPeerFault = unheard,
@@ -76,6 +78,7 @@ class GrpcServer:
             max_message_bytes: The most that a message may have.
             limits: What a connection may cost.
             max_small_bytes: The most that one may have whose reader names no limit of its own: it has no permit.
+            reading: How long callers may take to read their answers.
             network_of: Tells whose calls a peer's count as; None: it stands for many.
             refused: Told of bytes that came of calls that were refused before anybody read them.
             on_fault: Told of every fault of the protocol that a peer makes.
@@ -83,6 +86,7 @@ class GrpcServer:
         self._on_fault = on_fault
         self._max_message_bytes = max_message_bytes
         self._max_small_bytes = max_small_bytes
+        self._reading = reading or ReadingTime()
         self._network_of = network_of
         too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
         self._limits = replace(limits, too_large_answer=too_large)
@@ -229,6 +233,7 @@ class GrpcServer:
                 peer=peers[0],
                 max_message_bytes=self._max_message_bytes,
                 max_small_bytes=self._max_small_bytes,
+                reading=self._reading,
                 lend=self._memory.lend,
                 windows=self._windows,
                 unpack=self._unpacker.begin,

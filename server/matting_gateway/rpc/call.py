@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of the call being served; set by the boundary, read by the handlers."""
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
 
 from matting.v1 import matting_service_pb2 as pb
 
@@ -91,10 +89,16 @@ class Hold:
 
     def end(self) -> None:
         """Release the permit, and record the time."""
+        if self._call is not None:
+            self.end_keeping()
+            self.permit.release()
+
+    def end_keeping(self) -> Permit:
+        """Record the time, and return the permit: the image is gone, but what came of it is still there."""
         call, self._call = self._call, None
         if call is not None:
-            self.permit.release()
             call.held(self.since_s)
+        return self.permit
 
     def __enter__(self) -> Permit:
         return self.permit
@@ -114,8 +118,3 @@ def enter_call(call: Call) -> None:
 def current_call() -> Call:
     """Return the call that the running task serves."""
     return _CURRENT.get()
-
-
-def when_sent(context: Any, act: Callable[[], None]) -> None:
-    """Run `act` once the answer of gRPC's call has left, or the call has ended otherwise."""
-    context.add_done_callback(lambda _context: act())

@@ -11,6 +11,7 @@ from matting_gateway.admission.tenants import Tenants
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Lifecycle
+from matting_gateway.grpc_server.reading_time import ReadingTime
 from matting_gateway.http2.errors import FaultKind
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.privacy.statement import DataPolicy
@@ -102,6 +103,10 @@ class Doors:
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,
             max_connection_streams=max_connection_streams,
+            reading=ReadingTime(
+                without_deadline_s=min(settings.default_deadline_s, settings.max_residency_s),
+                longest_s=settings.max_residency_s,
+            ),
             refused=rooms.metrics.refused_bytes.inc,
             on_fault=lambda kind, text, peer: faults.note(kind.value, text, peer),
         )

@@ -22,6 +22,7 @@ from matting_gateway.rpc.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.passed_on import own_words
 from matting_gateway.rpc.promise import DoorSettings, Promise, broken_promise, promise_of
 from matting_gateway.rpc.reception import Reception, gave_way
+from matting_gateway.rpc.unread import hold_until_read
 from matting_gateway.rpc.visit import Visit
 from matting_gateway.triton.failures import ModelFailedError
 
@@ -169,10 +170,13 @@ class InferCall:
     def _answer(self, pieces: list[Buffer]) -> None:
         if self._ended:
             return
-        arrived = self._arrived
+        arrived, hold = self._arrived, self._hold
+        permit = None if hold is None else hold.end_keeping()
         self._let_go()
         self._visit.seal()
         self._context.answer(pieces)
+        if permit is not None:
+            hold_until_read(self._context, permit)
         if arrived is not None:
             self._rooms.service.answered(arrived, self._call, self._deadline_s)
         self._visit.succeeded()

@@ -24,6 +24,8 @@ from matting_gateway.rpc.passed_on import affinity_of
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import unexpected
+from matting_gateway.rpc.timeouts import Timeouts
+from matting_gateway.rpc.unread import item_is_ready
 from matting_gateway.triton import wire
 from matting_gateway.triton.passage import Passage
 
@@ -49,6 +51,7 @@ class InferStream:
         most_bytes: int,
         charge: Callable[[], None],
         draining: asyncio.Event,
+        reading: Timeouts,
         on_bug: Callable[[Call, Exception], None],
         clock: Clock,
         settings: DoorSettings,
@@ -64,6 +67,7 @@ class InferStream:
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
+        self._reading = reading
         self._room = asyncio.Semaphore(settings.max_stream_item_count)
         self._writing = asyncio.Lock()
         self._sending = asyncio.Lock()
@@ -143,10 +147,11 @@ class InferStream:
             try:
                 with self._call.holding(permit):
                     answer = await self._answer(message)
-                    if before is not None:
-                        await before
-                    if answer is not None:
-                        await self._write(answer)
+                    with item_is_ready(self._context, permit, self._reading):
+                        if before is not None:
+                            await before
+                        if answer is not None:
+                            await self._write(answer)
             finally:
                 if not written.done():
                     written.set_result(None)

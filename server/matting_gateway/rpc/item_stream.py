@@ -23,6 +23,8 @@ from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import to_status, unexpected
+from matting_gateway.rpc.timeouts import Timeouts
+from matting_gateway.rpc.unread import item_is_ready
 
 MAX_ITEM_ID_LENGTH = 128
 
@@ -48,6 +50,7 @@ class ItemStream:
         serve: Serve,
         clock: Clock,
         draining: asyncio.Event,
+        reading: Timeouts,
         on_bug: Callable[[Call, Exception], None],
         max_item_count: int,
         default_ttl_s: float,
@@ -60,6 +63,7 @@ class ItemStream:
         self._serve = serve
         self._clock = clock
         self._on_bug = on_bug
+        self._reading = reading
         self._room = asyncio.Semaphore(max_item_count)
         self._reception = StreamReception(draining=draining, idle_timeout_s=idle_timeout_s)
         self._most_bytes = most_bytes
@@ -160,7 +164,8 @@ class ItemStream:
             finally:
                 self._items.pop(item_id, None)
                 self._given_up.discard(item_id)
-            await self._answer(item_id, **answer)
+            with item_is_ready(self._context, permit, self._reading):
+                await self._answer(item_id, **answer)
 
     def _deadline_s(self, message: pb.StreamRemoveBackgroundRequest) -> float:
         ttl_s = self._default_ttl_s

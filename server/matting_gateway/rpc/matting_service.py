@@ -17,12 +17,13 @@ from matting_gateway.domain import ModelContract
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
-from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call, when_sent
+from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
 from matting_gateway.rpc.requests import RequestParser
 from matting_gateway.rpc.timeouts import Timeouts
+from matting_gateway.rpc.unread import hold_until_read
 from matting_gateway.rpc.wire import answer_to, model_to, request_from
 from matting_gateway.telemetry.metrics import Metrics
 
@@ -70,6 +71,7 @@ class MattingService:
         self._residency = Timeouts(settings.max_residency_s)
         self._parse = RequestParser(pb.RemoveBackgroundRequest, settings.message_limits)
         self._parse_item = RequestParser(pb.StreamRemoveBackgroundRequest, settings.message_limits)
+        self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
         self._stream_count = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -115,8 +117,7 @@ class MattingService:
             response = await self._serve(call, message, request_bytes, call.deadline_s, permit, promise)
             answer = response.SerializeToString()
             permit.succeeded()
-            on_its_way = permit.hand_over(_COPIES_SENT * len(answer))
-            when_sent(context, on_its_way.release)
+            hold_until_read(context, permit.hand_over(_COPIES_SENT * len(answer)))
             return answer
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
@@ -137,6 +138,7 @@ class MattingService:
                 parse=self._parse_item,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
+                reading=self._reading,
                 clock=self._clock,
                 on_bug=self._on_bug,
                 default_ttl_s=self._settings.default_deadline_s,

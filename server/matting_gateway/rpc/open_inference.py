@@ -26,6 +26,7 @@ from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
+from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.visit import Visit
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
@@ -93,6 +94,7 @@ class OpenInference:
             settings=settings,
         )
         self._pool = pool
+        self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers of all methods but ModelInfer. Messages with tensors pass as bytes."""
@@ -126,6 +128,7 @@ class OpenInference:
             most_bytes=promise.request_bytes,
             charge=lambda: self._tenants.charge_request(call.tenant),
             draining=self._draining,
+            reading=self._reading,
             on_bug=self._on_bug,
             clock=self._clock,
             settings=self._settings,

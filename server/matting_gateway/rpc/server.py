@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from matting_gateway.grpc_server.reading_time import ReadingTime
 from matting_gateway.grpc_server.server import GrpcServer
 from matting_gateway.http2.errors import FaultKind
 from matting_gateway.http2.limits import Http2Limits
@@ -21,6 +22,7 @@ def make_server(
     *,
     max_message_bytes: int,
     max_connection_streams: int,
+    reading: ReadingTime | None = None,
     refused: Callable[[int], object] = lambda _byte_count: None,
     on_fault: Callable[[FaultKind, str, str], None],
 ) -> GrpcServer:
@@ -37,6 +39,7 @@ def make_server(
         interceptors,
         max_message_bytes=max_message_bytes,
         limits=Http2Limits(max_streams=max_connection_streams),
+        reading=reading,
         refused=refused,
         on_fault=on_fault,
     )

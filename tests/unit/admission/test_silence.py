@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 from matting_gateway.admission.gate import Gate, GateSettings
-from matting_gateway.admission.silence import good_time_s
+from matting_gateway.admission.silence import good_time_s, pace_s
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
@@ -102,3 +102,62 @@ async def test_who_promised_nothing_is_not_helped_by_the_memory_of_those_who_did
         loud.release()
         (await waiting).release()
     silent.release()
+
+
+@pytest.mark.parametrize(
+    ("moved_bytes", "seconds"), [(0, 0.25), (32_767, 0.28), (32_768, 1.03), (MIB, 2.0), (100 * MIB, 101.0)]
+)
+def test_who_moves_more_may_take_longer_and_who_has_not_begun_gets_a_short_moment_only(
+    moved_bytes: int, seconds: float
+) -> None:
+    assert pace_s(moved_bytes) == pytest.approx(seconds, abs=0.01)
+
+
+class Reader:
+    """One who reads an answer, or not."""
+
+    def __init__(self) -> None:
+        self.taken_bytes = 5 * MIB  # of answers before
+        self.cut_off = False
+
+    def give_way(self) -> None:
+        self.cut_off = True
+
+
+async def test_an_answer_that_nobody_reads_makes_room_for_those_who_wait() -> None:
+    clock, reader = ManualClock(0.0), Reader()
+    gate = gate_at(clock, budget_bytes=100)
+    permit = await gate.acquire(60, deadline_s=99)
+    reading = permit.unread(lambda: reader.taken_bytes, permit.release)
+    clock.advance(0.3)
+    async with asyncio.timeout(5):
+        (await gate.acquire(80, deadline_s=99)).release()
+    assert permit.released
+    reading.end()
+
+
+@pytest.mark.parametrize("promised", [True, False])
+async def test_an_answer_that_is_read_at_the_least_pace_is_left_alone(promised: bool) -> None:
+    clock, reader = ManualClock(0.0), Reader()
+    gate = gate_at(clock, budget_bytes=100)
+    with await gate.acquire(60, deadline_s=99) as permit, permit.unread(lambda: reader.taken_bytes, reader.give_way):
+        clock.advance(3)
+        reader.taken_bytes += 3 * MIB
+        waiting = asyncio.create_task(gate.acquire(50, deadline_s=99, promised=promised))
+        while not gate.statistics().waiting_count:  # noqa: ASYNC110 - gives way until the task has come so far
+            await asyncio.sleep(0)
+        assert not reader.cut_off
+        permit.release()
+        (await waiting).release()
+
+
+async def test_those_who_promised_nothing_are_helped_by_any_memory_where_all_of_it_is_short() -> None:
+    """As by answers that nobody reads, whose size is known."""
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100, unpromised_share=0.5)
+    permit = await gate.acquire(90, deadline_s=99)
+    with permit.unread(lambda: 0, permit.release):
+        clock.advance(0.3)
+        async with asyncio.timeout(5):
+            (await gate.acquire(40, deadline_s=99, promised=False)).release()
+    assert permit.released
