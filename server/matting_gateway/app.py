@@ -6,6 +6,7 @@ processes get immutable values, or an exclusive lease, and return values.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 
@@ -20,8 +21,9 @@ from matting_gateway.pipeline import Pipeline
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
+from matting_gateway.readiness import BackendView, Readiness, readiness
 from matting_gateway.rpc.doors import Doors, Rooms
-from matting_gateway.rpc.model_health import ModelHealth
+from matting_gateway.rpc.readiness_report import ReadinessReport
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import Settings
 from matting_gateway.telemetry.exposition import Exposition
@@ -46,8 +48,8 @@ class Gateway:
 
     Owns the lifecycle, which only moves STARTING -> SERVING -> DRAINING -> STOPPED, and every
     room. `own_backend` is the address of a Triton that is run for this gateway alone; it takes
-    the place of the settings' addresses. `start`, `drain` and `stop` are called once each, in
-    this order; `stop` at any time.
+    the place of the settings' addresses; `own_backend_starting` tells whether it is not
+    up yet. `start`, `drain` and `stop` are called once each, in this order; `stop` at any time.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Gateway:
         logs: Logs,
         hardening: Hardening,
         own_backend: str | None = None,
+        own_backend_starting: Callable[[], bool] | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -66,9 +69,10 @@ class Gateway:
         self._logs = logs
         self._hardening = hardening
         self._own_backend = own_backend
+        self._own_backend_starting = own_backend_starting
         self._draining = asyncio.Event()
         self._closing = AsyncExitStack()
-        self._move_to(Lifecycle.STARTING)
+        self._lifecycle = Lifecycle.STARTING
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics)
         self.tenants = self._make_tenants()
         self.imaging = Imaging(settings.imaging, clock=clock, metrics=metrics)
@@ -83,10 +87,15 @@ class Gateway:
             tenant_weight=self.tenants.share_of,
         )
         self.doors = self._make_doors()
-        self._model_health = ModelHealth(self.pool, self.doors, logs, default_model=settings.default_model)
-        self.exposition = Exposition(
-            metrics.registry, may_read=self._may_read_metrics if settings.close_metrics else None
+        self._report = ReadinessReport(
+            health=lambda: self.doors.health.update, logs=logs, metrics=metrics, default_model=settings.default_model
         )
+        self.exposition = Exposition(
+            metrics.registry,
+            ask=self.readiness,
+            may_read=self._may_read_metrics if settings.close_metrics else None,
+        )
+        self._tell()
 
     def statistics(self) -> GatewayStatistics:
         return GatewayStatistics(self._lifecycle, self.doors.boundary.call_count, self.doors.health.serving)
@@ -131,12 +140,10 @@ class Gateway:
             self.exposition.start(host.strip("[]"), int(metrics_port))
             self._logs.event(Event.LISTENING, state="metrics", address=f"{host}:{self.exposition.port}")
         self._move_to(Lifecycle.SERVING)
-        self._backends_changed()
 
     async def drain(self) -> None:
         """Take nothing new, and wait until what was accepted is answered, at most the drain time-out."""
         self._move_to(Lifecycle.DRAINING)
-        self.doors.health.update(serving=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_timeout_s):
                 try:
@@ -153,11 +160,22 @@ class Gateway:
 
     def _move_to(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
-        for state in Lifecycle:
-            self._metrics.lifecycle.labels(state.value).set(state is lifecycle)
-        if lifecycle is not Lifecycle.STARTING:
-            event = {Lifecycle.SERVING: Event.SERVING, Lifecycle.DRAINING: Event.DRAINING}
-            self._logs.event(event.get(lifecycle, Event.STOPPED))
+        self._tell()
+
+    # --- how it is ------------------------------------------------------------------------
+
+    def readiness(self) -> Readiness:
+        """Return whether the default model can be served now, and what is missing if not."""
+        return readiness(self._lifecycle, self._backends(), self.settings.default_model)
+
+    def _backends(self) -> tuple[BackendView, ...]:
+        views = self.pool.views()
+        if self._own_backend_starting is None or not self._own_backend_starting():
+            return views
+        return tuple(replace(view, starting=True) for view in views)
+
+    def _tell(self) -> None:
+        self._report.tell(self.readiness(), self._backends())
 
     # --- rooms ----------------------------------------------------------------------------
 
@@ -175,7 +193,7 @@ class Gateway:
         settings = self.settings
         addresses = settings.triton if self._own_backend is None else (self._own_backend,)
         scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
-        pool = replace(settings.pool, scrub=scrub, scrub_backends=scrub and ours)
+        pool = replace(settings.pool, wanted_model=settings.default_model, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
             channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
             pool = replace(
@@ -221,7 +239,7 @@ class Gateway:
 
     def _backends_changed(self) -> None:
         self.scheduler.endpoints_changed()
-        self._model_health.tell(serving=self._lifecycle is Lifecycle.SERVING)
+        self._tell()
 
     def _lifecycle_to_callers(self) -> Lifecycle:
         """Return what a call that comes now finds: what is sent before its caller can know that we drain is served."""

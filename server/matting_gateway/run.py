@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import uvloop
 from matting_triton.errors import LocalTritonError
 from matting_triton.install import ensure_runtime
+from matting_triton.logs import LogLine
 from matting_triton.supervisor import EventKind, SupervisorEvent, TritonSupervisor
 
 from matting_gateway.app import Gateway
@@ -21,8 +22,6 @@ from matting_gateway.telemetry.metrics import Metrics, process_registry
 from matting_gateway.watched_files import WatchedFileError
 
 _EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON_DIED}
-# Triton's lines begin with their level; those of level I are many and tell nothing that /metrics does not.
-_WORTH_TELLING = {"W": "warning", "E": "error", "F": "fatal"}
 
 
 def run(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -47,12 +46,12 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
         logs.event(Event.HARDENING, detail=problem)
     try:
         async with AsyncExitStack() as closing:
-            own_backend = None
+            own_backend, own_backend_starting = None, None
             if not settings.triton:
                 triton = await _local_triton(settings, logs, environ)
                 closing.push_async_callback(triton.stop)
                 await triton.start()
-                own_backend = triton.grpc_address
+                own_backend, own_backend_starting = triton.grpc_address, lambda: not triton.statistics().ready
             gateway = Gateway(
                 settings,
                 clock=clock,
@@ -60,6 +59,7 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
                 logs=logs,
                 hardening=hardening,
                 own_backend=own_backend,
+                own_backend_starting=own_backend_starting,
             )
             closing.push_async_callback(gateway.stop)
             await gateway.start()
@@ -77,15 +77,9 @@ async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, st
     scrub = scrub_environment(environ) if settings.hardening.scrub_memory else {"MATTING_SCRUB": "0"}
 
     def on_event(event: SupervisorEvent) -> None:
-        # What Triton itself said begins with a quote, and stays out: it could quote what a model choked on.
-        detail = event.detail.partition('"')[0]
-        logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, detail=detail)
+        logs.event(_EVENTS.get(event.kind, Event.TRITON_STATE), state=event.kind.value, cause=event.detail)
 
-    def on_line(line: str) -> None:
-        if line[:1] in _WORTH_TELLING:
-            # Without the words themselves, which could quote what a model choked on.
-            logs.event(
-                Event.TRITON_SAYS, level=_WORTH_TELLING[line[0]], where=line.partition("]")[0].rpartition(" ")[2]
-            )
+    def tell(line: LogLine) -> None:
+        logs.event(Event.TRITON_SAYS, level=line.severity.value, where=line.place, cause=line.words)
 
-    return TritonSupervisor(runtime, settings.repository, environment=scrub, on_event=on_event, log=on_line)
+    return TritonSupervisor(runtime, settings.repository, environment=scrub, on_event=on_event, tell=tell)

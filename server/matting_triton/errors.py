@@ -43,6 +43,7 @@ class TritonStartError(LocalTritonError):
     def __init__(self, message: str, *, log_tail: Sequence[str] = ()) -> None:
         shown = "".join(f"\n  {line}" for line in log_tail)
         super().__init__(f"{message} Its last words:{shown}" if shown else message)
+        self.what = message
         self.log_tail = tuple(log_tail)
 
 

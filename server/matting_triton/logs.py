@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what Triton says: passing it on, keeping its last words, and finding the models that did not load."""
+"""Reading what Triton says: passing it on, keeping its last words, and finding the models that did not load.
+
+What of it may be told elsewhere is decided here too. Until Triton opens its port nobody can have sent it a tensor, so
+that what it says until then holds none: it lists its options (tritonserver.cc, main) after it has loaded every model
+and before it opens any port. Afterwards a line could quote what a model choked on, and only its severity and place are
+passed on, but for lines that always read the same.
+"""
 
 import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
 
 LogCallable = Callable[[str], None]
+TellCallable = Callable[["LogLine"], None]
 
 _TAIL_LINES = 30
 # As model_lifecycle.cc and model_repository_manager.cc of Triton 2.51 word them. A configuration that cannot be parsed
@@ -15,6 +24,72 @@ _FAILED = re.compile(r"""failed to load '(?P<name>[^']+)' version -?\d+: (?P<rea
 _POLL_FAILED = re.compile(r"""Poll failed for model directory '(?P<name>[^']+)': (?P<reason>.*)""")
 _LOADED = re.compile(r"""successfully loaded '(?P<name>[^']+)'""")
 _PARSE_ERROR = re.compile(r"""Error parsing text-format inference\.ModelConfig: (?P<reason>.*)""")
+
+
+_LINE = re.compile(r"(?P<severity>[IWEF])\d{4} [\d:.]+ \d+ (?P<place>[\w.]+:\d+)\] ?(?P<words>.*)")
+_OPTIONS_PLACE = "tritonserver.cc:"
+_NO_GPU = "no GPU is used: "
+# Lines that always read the same, as Triton 2.51 words them, and what they are worth.
+KNOWN_WORDS = {
+    "CudaDriverHelper has not been initialized.": ("info", _NO_GPU),
+    "Unable to allocate pinned system memory, pinned memory pool will not be available: CUDA driver version is"
+    " insufficient for CUDA runtime version": ("info", _NO_GPU),
+    "Unable to allocate pinned system memory, pinned memory pool will not be available: no CUDA-capable device is"
+    " detected": ("info", _NO_GPU),
+    # Which ones, and why, is said of each of them.
+    "Internal: failed to load all models": ("warning", ""),
+}
+
+
+class Severity(Enum):
+    """How bad a line is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    FATAL = "fatal"
+
+
+_SEVERITIES = {"I": Severity.INFO, "W": Severity.WARNING, "E": Severity.ERROR, "F": Severity.FATAL}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that may be told: no tensor's content is in it. `words` are Triton's own, "" where they could hold any."""
+
+    severity: Severity
+    place: str
+    words: str
+
+    @property
+    def worth_telling(self) -> bool:
+        """Whether it says more than that all goes its way. Of lines of Triton's lowest severity there are many."""
+        return self.severity is not Severity.INFO or bool(self.words)
+
+
+class TellableLines:
+    """Turns the lines of one Triton process, from its first, into what may be told of them. No thread, no I/O.
+
+    Owns whether anybody can have sent it a tensor. Invariant: once that is so it stays so.
+    """
+
+    def __init__(self) -> None:
+        self.reachable = False
+
+    def take(self, line: str) -> LogLine | None:
+        """Return what may be told of a line, or None where it is no line of the log's own form."""
+        found = _LINE.match(line)
+        if found is None:
+            return None
+        severity, place = _SEVERITIES[found["severity"]], found["place"]
+        self.reachable = self.reachable or place.startswith(_OPTIONS_PLACE)
+        if severity is Severity.INFO:
+            return LogLine(severity, place, "")
+        words = found["words"].removeprefix('"').removesuffix('"')
+        known = KNOWN_WORDS.get(words)
+        if known is not None:
+            return LogLine(Severity(known[0]), place, known[1] + words)
+        return LogLine(severity, place, "" if self.reachable else _tidy(words))
 
 
 class LoadReports:
@@ -55,17 +130,27 @@ def _tidy(reason: str) -> str:
 class LogFollower:
     """Follows one Triton's output on a thread of its own until it ends.
 
-    Owns the tail of the output and the reports on models; both are changed by that thread only.
+    Owns the tail of the output, the reports on models and what may be told; all are changed by that thread only.
 
     Args:
         lines: The output; the end of it ends the thread.
         log: Gets each line. If it raises, it gets no more of them: Triton must not wait for a reader.
         on_end: Called on the thread when the output has ended.
+        tell: Gets what may be told of the lines that are worth it, as `log` gets all.
     """
 
-    def __init__(self, lines: Iterable[str], log: LogCallable | None, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lines: Iterable[str],
+        log: LogCallable | None,
+        on_end: Callable[[], None],
+        tell: TellCallable | None = None,
+    ) -> None:
         self._lines = lines
         self._log = log
+        self._tell = tell
+        self._tellable = TellableLines()
+        self._last_told = ""
         self._on_end = on_end
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._reports = LoadReports()
@@ -81,6 +166,13 @@ class LogFollower:
     def tail(self) -> tuple[str, ...]:
         """The last lines, oldest first."""
         return tuple(self._tail)
+
+    @property
+    def last_told(self) -> str:
+        """Its last words where they may be told, or how bad its last line was and where it came from."""
+        if not self._tellable.reachable:
+            return "\n".join(self._tail)
+        return self._last_told
 
     @property
     def failures(self) -> dict[str, str]:
@@ -99,6 +191,11 @@ class LogFollower:
     def _take(self, line: str) -> None:
         self._tail.append(line)
         self._reports.take(line)
+        told = self._tellable.take(line)
+        if told is not None:
+            self._last_told = f"{told.severity.value} at {told.place}"
+            if self._tell is not None and told.worth_telling:
+                self._tell(told)
         if self._log is not None:
             try:
                 self._log(line)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matting_triton import shepherd
 from matting_triton.errors import TritonStartError
-from matting_triton.logs import LogCallable, LogFollower
+from matting_triton.logs import LogCallable, LogFollower, TellCallable
 
 # How much longer than the command's own grace the shepherd may take.
 _SHEPHERD_GRACE_S = 5.0
@@ -29,6 +29,7 @@ class ShepherdedProcess:
         shm_prefix: What the names of its shared-memory segments begin with.
         grace_s: Seconds between SIGTERM and SIGKILL.
         log: Gets each line of its output, on a thread.
+        tell: Gets what may be told of it, on that thread.
         on_end: Called on that thread when it has ended by whatever cause.
 
     Raises:
@@ -44,6 +45,7 @@ class ShepherdedProcess:
         grace_s: float,
         log: LogCallable | None,
         on_end: Callable[[], None],
+        tell: TellCallable | None = None,
     ) -> None:
         self._grace_s = grace_s
         self._shm_prefix = shm_prefix
@@ -68,7 +70,7 @@ class ShepherdedProcess:
         except OSError as exc:
             self._control.close()
             raise TritonStartError(f"Triton's shepherd could not be started: {exc}.") from exc
-        self._output = LogFollower(self._process.stdout or (), log, self._ended_by_itself)
+        self._output = LogFollower(self._process.stdout or (), log, self._ended_by_itself, tell)
         self._output.start()
         with self._control.makefile("r") as reader:
             first = reader.readline()

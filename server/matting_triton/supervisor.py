@@ -12,7 +12,7 @@ from matting_triton.backoff import Backoff
 from matting_triton.command import ModelControl
 from matting_triton.errors import LocalTritonError, TritonStartError
 from matting_triton.local import LocalTriton
-from matting_triton.logs import LogCallable
+from matting_triton.logs import TellCallable
 from matting_triton.runtime import Runtime
 from matting_triton.stubs import StubWatch, children_of
 
@@ -31,7 +31,7 @@ class EventKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorEvent:
-    """One thing that happened; `detail` says more in words."""
+    """One thing that happened; `detail` says more in words, none of which can hold what somebody sent to Triton."""
 
     kind: EventKind
     detail: str
@@ -58,7 +58,7 @@ class TritonSupervisor:
         grpc_port: Port of 127.0.0.1; 0 for any free one, the same for all restarts.
         model_control: Who decides which models are loaded.
         environment: Added to Triton's own environment.
-        log: Gets each line that Triton writes, on a thread of its own.
+        tell: Gets, on a thread, what of Triton's lines may be told: see `LogLine`.
         on_event: Called on the loop with what happens.
         backoff: How long to wait before a restart.
         ready_timeout_s: A Triton that is not ready by then is killed and started again.
@@ -74,7 +74,7 @@ class TritonSupervisor:
         grpc_port: int = 0,
         model_control: ModelControl = ModelControl.EXPLICIT,
         environment: Mapping[str, str] | None = None,
-        log: LogCallable | None = None,
+        tell: TellCallable | None = None,
         on_event: Callable[[SupervisorEvent], None] | None = None,
         backoff: Backoff | None = None,
         ready_timeout_s: float = 900.0,
@@ -88,11 +88,11 @@ class TritonSupervisor:
             model_control=model_control,
             environment=environment,
             log=self._on_line,
+            tell=tell,
             on_end=self._on_end,
             grace_s=grace_s,
             extra_arguments=extra_arguments,
         )
-        self._log = log
         self._on_event = on_event
         self._backoff = backoff or Backoff()
         self._ready_timeout_s = ready_timeout_s
@@ -174,7 +174,8 @@ class TritonSupervisor:
                 return
             lived_well = not problem and loop.time() - ready_at >= self._backoff.reset_s
             deaths = 1 if lived_well else deaths + 1
-            self._tell(EventKind.DIED, problem or "; ".join(self._triton.log_tail[-1:]) or "without a word")
+            said = f"its last words: {self._triton.last_told}"
+            self._tell(EventKind.DIED, f"{problem} {said}" if problem else said)
             await self._restart_after(self._backoff.delay_s(deaths))
 
     async def _until_ready(self) -> str:
@@ -182,7 +183,7 @@ class TritonSupervisor:
         try:
             await asyncio.to_thread(self._triton.wait_ready, self._ready_timeout_s)
         except LocalTritonError as exc:
-            return str(exc)
+            return exc.what if isinstance(exc, TritonStartError) else str(exc)
         for name, reason in self._triton.failed_models.items():
             self._tell(EventKind.MODEL_FAILED, f"{name}: {reason}")
         with contextlib.suppress(TritonStartError):  # stopped in this moment
@@ -233,8 +234,6 @@ class TritonSupervisor:
         if self._loop is not None and "successfully loaded" in line:
             with contextlib.suppress(RuntimeError, TritonStartError):  # the loop is closed, Triton is stopped
                 self._loop.call_soon_threadsafe(self._watch_more_stubs, children_of(self._triton.pid))
-        if self._log is not None:
-            self._log(line)
 
     def _on_end(self) -> None:
         if self._loop is not None:

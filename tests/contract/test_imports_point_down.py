@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[2]
 # What each part of the gateway may import of the gateway. Everything may import the base.
 BASE = {"domain", "errors", "clock"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
-SHARED = {"telemetry", "watched_files"}
+SHARED = {"telemetry", "watched_files", "readiness"}
 MAY_IMPORT = {
     "domain": {"errors"},
     "errors": set(),
     "clock": set(),
-    "telemetry": BASE,
+    "readiness": BASE,
+    "telemetry": BASE | {"readiness"},
     "watched_files": BASE,
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "triton": BASE | SHARED | {"grpc_client", "rests"},

@@ -4,10 +4,12 @@
 import ipaddress
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matting_gateway.telemetry.logs import CALL_FIELDS, EVENT_FIELDS
+from matting_triton.logs import KNOWN_WORDS
 from prometheus_client.parser import text_string_to_metric_families
 from testkit.memory_scan import Canary, hits_in
 
@@ -52,10 +54,25 @@ def _logs(service: Service, canary: Canary) -> Iterator[Finding]:
         f"{len(events)} lines, other fields: {sorted(stray) or 'none'}",
         kept=not stray,
     )
+    yield _tritons_words(events)
     full = [event["peer"] for event in calls if not _shortened(event["peer"])]
     yield finding("callers' addresses shortened", f"{len(calls)} call lines, {len(full)} in full", kept=not full)
     hits = hits_in(service.output.text().encode("utf-8", "replace"), canary)
     yield finding("no content in the log", f"{len(service.output.text())} characters, {hits} pieces", kept=not hits)
+
+
+def _tritons_words(events: Sequence[Mapping[str, Any]]) -> Finding:
+    """What the own Triton says is told in its words only from before it opened its port, so that they hold no tensor.
+
+    It is known from Triton's own source (main.cc of 2.51): it loads every model, lists its options, and then opens its
+    ports. The gateway drops the words of all lines from the options on, but for those which always read the same.
+    """
+    served = next((number for number, event in enumerate(events) if event["event"] == "backend_up"), len(events))
+    late = [event for event in events[served:] if event["event"] == "triton_says" and event.get("cause")]
+    constant = {word for event in late for word in KNOWN_WORDS if event["cause"].endswith(word)}
+    stray = len([event for event in late if not any(event["cause"].endswith(word) for word in KNOWN_WORDS)])
+    measured = f"{len(late)} lines with words after that, {stray} of other words than the {len(constant)} constant ones"
+    return finding("the own Triton's words only from before it could be reached", measured, kept=not stray)
 
 
 def _shortened(peer: str) -> bool:

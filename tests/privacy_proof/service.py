@@ -147,7 +147,6 @@ def started_service(
     try:
         address = output.wait_for(lambda e: e.get("event") == "listening" and e["state"] == "grpc")["address"]
         metrics = output.wait_for(lambda e: e.get("event") == "listening" and e["state"] == "metrics")["address"]
-        output.wait_for(lambda e: e.get("event") == "serving")
         if credentials is not None:
             address = address.replace("127.0.0.1", "localhost")
         service = Service(address, f"http://{metrics}/metrics", _gateway_pid(process.pid), output, credentials)

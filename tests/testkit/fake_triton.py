@@ -55,6 +55,7 @@ class FakeModel:
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
     """The server. `models` may be changed while it runs; `requests` are those that reached a model.
 
+    `unready` has the state and the reason of models that are there and not ready.
     With `credentials` it speaks TLS; `callers` are the names in the certificates of those who sent requests.
     """
 
@@ -65,6 +66,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.requests: list[service_pb2.ModelInferRequest] = []
         self.arrived = asyncio.Condition()
         self.live = True
+        self.unready: dict[str, tuple[str, str]] = {}
         self.port = 0
         self.regions: list[str] = []
         self.callers: list[str] = []
@@ -113,13 +115,15 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         entry = service_pb2.RepositoryIndexResponse.ModelIndex
-        return service_pb2.RepositoryIndexResponse(
-            models=[
-                entry(name=name, version=version, state="READY")
-                for name, model in self.models.items()
-                for version in model.versions
-            ]
-        )
+        ready = [
+            entry(name=name, version=version, state="READY")
+            for name, model in self.models.items()
+            for version in model.versions
+        ]
+        unready = [
+            entry(name=name, version="1", state=state, reason=reason) for name, (state, reason) in self.unready.items()
+        ]
+        return service_pb2.RepositoryIndexResponse(models=ready if request.ready else ready + unready)
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         model = self.models.get(request.name)

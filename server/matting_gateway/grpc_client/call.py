@@ -7,7 +7,7 @@ from collections.abc import Callable
 import grpc
 
 from matting_gateway.grpc_body import PREFIX_BYTES
-from matting_gateway.grpc_client.status import Failure, answered_failure, reset_failure
+from matting_gateway.grpc_client.status import Failure, answered_failure, is_grpc, reset_failure
 from matting_gateway.http2.client_connection import ClientConnection
 from matting_gateway.http2.frames import CANCEL
 from matting_gateway.http2.header_blocks import Fields
@@ -132,7 +132,7 @@ class Call:
 
     def _answer_is_an_error(self) -> bool:
         """Whether the body is no message but the words of somebody on the way."""
-        return dict(self._headers or ()).get(b":status") != b"200"
+        return not is_grpc(dict(self._headers or ()))
 
     def ended(self) -> None:
         failure = answered_failure(self._headers or (), self._trailers)
@@ -141,7 +141,7 @@ class Call:
         self._end(failure)
 
     def lost(self, text: str) -> None:
-        self._end(Failure(grpc.StatusCode.UNAVAILABLE, text))
+        self._end(Failure(grpc.StatusCode.UNAVAILABLE, text, unreachable=True))
 
     def broken(self, code: int, text: str) -> None:
         self._end(reset_failure(code, text))

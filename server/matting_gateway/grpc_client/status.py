@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a call ended, in gRPC's words (grpc/doc/PROTOCOL-HTTP2.md, http-grpc-status-mapping.md)."""
 
+import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -9,6 +11,8 @@ import grpc
 from matting_gateway.http2 import frames
 from matting_gateway.http2.header_blocks import Fields
 
+_MAX_TYPE_LENGTH = 60
+_MIME_TYPE = re.compile(rb"[a-z]+/[a-z0-9.+-]{1,50}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OF_HTTP = {
     b"400": grpc.StatusCode.INTERNAL,
@@ -29,23 +33,29 @@ _OF_RESET = {
 
 
 class CallError(grpc.aio.AioRpcError):
-    """A call failed."""
+    """A call failed. `unreachable`: not by the word of a gRPC server, but on the way to one; see `Failure`."""
 
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+    def __init__(self, code: grpc.StatusCode, text: str, *, unreachable: bool = False) -> None:
         super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=text)
+        self.unreachable = unreachable
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a call failed. `answered`: it is the server's own word, with which it is done with the call."""
+    """Why a call failed.
+
+    `answered`: it is the server's own word, with which it is done with the call. `unreachable`: no gRPC server was
+    heard: there is no connection, it went wrong, or something else answered; the text is ours and says what.
+    """
 
     code: grpc.StatusCode
     text: str
     answered: bool = False
+    unreachable: bool = False
 
     def error(self) -> CallError:
         """Return it as what is raised: a new one each time, as tracebacks hold what their frames hold."""
-        return CallError(self.code, self.text)
+        return CallError(self.code, self.text, unreachable=self.unreachable)
 
 
 def reset_failure(code: int, text: str) -> Failure:
@@ -61,8 +71,9 @@ def answered_failure(headers: Fields, trailers: Fields) -> Failure | None:
     if status is None:
         return _without_status(first)
     if status == b"0":
-        if not first.get(b"content-type", b"").startswith(b"application/grpc"):
-            return Failure(grpc.StatusCode.UNKNOWN, "The answer is none of gRPC's.")
+        if not is_grpc(first):
+            text = f"the answer is {_content_type(first)} instead of gRPC"
+            return Failure(grpc.StatusCode.UNKNOWN, text, unreachable=True)
         return None
     code = _CODES.get(int(status), grpc.StatusCode.UNKNOWN) if status.isdigit() else grpc.StatusCode.UNKNOWN
     if code is grpc.StatusCode.OK:  # "00"
@@ -71,9 +82,28 @@ def answered_failure(headers: Fields, trailers: Fields) -> Failure | None:
     return Failure(code, text, answered=True)
 
 
-def _without_status(headers: dict[bytes, bytes]) -> Failure:
+def is_grpc(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether an answer's headers say that its body is made of gRPC's messages."""
+    return headers.get(b":status") == b"200" and headers.get(b"content-type", b"").startswith(b"application/grpc")
+
+
+def _without_status(headers: Mapping[bytes, bytes]) -> Failure:
     status = headers.get(b":status", b"")
     if status == b"200":
-        return Failure(grpc.StatusCode.UNKNOWN, "The answer has no status.")
+        if is_grpc(headers):
+            return Failure(grpc.StatusCode.UNKNOWN, "the answer ends without a status of gRPC", unreachable=True)
+        text = f"the answer is {_content_type(headers)} instead of gRPC"
+        return Failure(grpc.StatusCode.UNKNOWN, text, unreachable=True)
     code = _OF_HTTP.get(status, grpc.StatusCode.UNKNOWN)
-    return Failure(code, f"The answer is HTTP status {status.decode('ascii', 'replace')}.")
+    text = f"the answer is {_content_type(headers)} with HTTP status {_plain(status)} instead of gRPC"
+    return Failure(code, text, unreachable=True)
+
+
+def _content_type(headers: Mapping[bytes, bytes]) -> str:
+    """Return what a body says that it is, and nothing that could be content."""
+    named = headers.get(b"content-type", b"").partition(b";")[0].strip()
+    return _plain(named) if _MIME_TYPE.fullmatch(named) else "of an unknown type"
+
+
+def _plain(value: bytes) -> str:
+    return value[:_MAX_TYPE_LENGTH].decode("ascii", "replace")

@@ -47,15 +47,15 @@ class Target:
 
     async def connect(
         self, make_protocol: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None, server_name: str
-    ) -> None:
-        """Open a connection; with TLS the peer's certificate must name `server_name`.
+    ) -> asyncio.Transport:
+        """Open a connection and return it; with TLS the peer's certificate must name `server_name`.
 
         Raises:
             OSError: Nobody is there, or not who should be.
         """
         loop = asyncio.get_running_loop()
         name = server_name if tls is not None else None
-        transport: asyncio.BaseTransport
+        transport: asyncio.Transport
         if self.path:
             transport, _ = await loop.create_unix_connection(make_protocol, self.path, ssl=tls, server_hostname=name)
         else:
@@ -66,6 +66,7 @@ class Target:
         if tls is not None and transport.get_extra_info("ssl_object").selected_alpn_protocol() != _ALPN:
             transport.abort()
             raise ConnectionError("the server does not speak HTTP/2 over TLS")
+        return transport
 
 
 def _watch(sock: socket.socket) -> None:

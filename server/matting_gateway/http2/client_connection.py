@@ -21,7 +21,7 @@ _LAST_STREAM_ID = frames.MAX_STREAM_ID - (1 << 20)
 class AnswerSink(Sink, Protocol):
     """Who takes an answer: headers and trailers, or one block that is both, around the body.
 
-    `lost` tells that the connection is gone. Nothing is called after `ended`, `lost` or `broken`.
+    `lost` tells that the connection is gone, or went wrong. Nothing is called after `ended`, `lost` or `broken`.
     """
 
     def headers(self, fields: Fields) -> None: ...
@@ -93,7 +93,7 @@ class ClientConnection(Streams):
         self._sending.control(frames.goaway(0, fault.code, fault.text))
         self._closing = True
         for stream in self._all():
-            self._break(stream, fault.code, fault.text)
+            self.lose(stream, fault.text)
 
     def _all(self) -> tuple[Stream, ...]:
         return (*super()._all(), *self._waiting)

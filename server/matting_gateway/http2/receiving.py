@@ -5,6 +5,7 @@ from typing import Protocol
 
 from matting_gateway.http2 import frames
 from matting_gateway.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge
+from matting_gateway.http2.foreign import what_it_speaks
 from matting_gateway.http2.stream import Stream
 
 # A larger frame than that carries a body or headers, or is none of ours.
@@ -52,6 +53,7 @@ class Receiving:
         }
         self._max_block_bytes = max_block_bytes
         self._greeting = preface
+        self._begun_by_us = not preface
         self.greeted = False  # whether the peer has introduced itself as one that speaks HTTP/2
         self._rest = b""
         self._stream: Stream | None = None
@@ -139,6 +141,8 @@ class Receiving:
             return 0
         length, kind, flags, stream_id = frames.read_header(data, at)
         if length > _MAX_CONTROL_BYTES or not self.greeted or self._block_stream_id or kind == frames.CONTINUATION:
+            if self._begun_by_us and not self.greeted:
+                self._check_first(bytes(data[at : at + frames.HEADER_BYTES]), length, kind)
             self._check(length, kind, stream_id)
         if kind == frames.DATA:
             return self._begin_data(data, at, length, flags, stream_id)
@@ -156,6 +160,13 @@ class Receiving:
         else:
             self._events.control_came(kind, flags, stream_id, payload)
         return size
+
+    def _check_first(self, head: bytes, length: int, kind: int) -> None:
+        """Look whether a server's first frame is SETTINGS (RFC 9113, 3.4), and what it is if not."""
+        if kind != frames.SETTINGS and kind not in (frames.HEADERS, frames.CONTINUATION):
+            too_large = length > self._max_bytes.get(kind, _MAX_CONTROL_BYTES)
+            code = frames.FRAME_SIZE_ERROR if too_large else frames.PROTOCOL_ERROR
+            raise ConnectionFault(code, f"the peer speaks {what_it_speaks(head) or 'no HTTP/2'}")
 
     def _check(self, length: int, kind: int, stream_id: int) -> None:
         if length > self._max_bytes.get(kind, _MAX_CONTROL_BYTES):

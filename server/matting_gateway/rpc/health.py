@@ -33,11 +33,10 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         self._task = asyncio.create_task(self._follow(), name="health")
 
-    def update(self, *, serving: bool, models: Mapping[str, bool] | None = None) -> None:
-        """Tell of the default model, as which the gateway itself counts, and of each model; None: all alike."""
-        told = dict.fromkeys(self._models, serving) if models is None else dict(models)
+    def update(self, *, serving: bool, models: Mapping[str, bool]) -> None:
+        """Tell of the default model, as which the gateway itself counts, and of each model."""
         # A model that is gone stays known, and is not served.
-        told = dict.fromkeys(self._models, False) | told
+        told = dict.fromkeys(self._models, False) | dict(models)
         if (serving, told) != (self._serving, self._models):
             self._serving, self._models = serving, told
             self._changed.set()

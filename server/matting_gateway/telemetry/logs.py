@@ -38,6 +38,8 @@ __all__ = [
 # A reader of the stream that stands still may cost lines, never memory.
 _MAX_WAITING_COUNT = 10_000
 _MAX_TEXT_LENGTH = 400
+# Why a model or a Triton does not come up is told whole.
+_MAX_CAUSE_LENGTH = 8000
 _CLOSE_PATIENCE_S = 5.0
 # Lines are written in bunches: to wake a thread for each would cost more than the line.
 _BUNCH_S = 0.02
@@ -50,6 +52,7 @@ class Event(Enum):
     STARTED = "started"
     LISTENING = "listening"
     SERVING = "serving"
+    NOT_READY = "not_ready"
     DRAINING = "draining"
     STOPPED = "stopped"
     HARDENING = "hardening"
@@ -72,8 +75,8 @@ class Event(Enum):
 
 EVENT_FIELDS = frozenset(
     {
-        *("address", "backend", "count", "detail", "error_type", "file", "kind", "level"),
-        *("logger", "peer", "model", "request_id", "seconds", "state", "where"),
+        *("address", "advice", "backend", "cause", "count", "detail", "error_type", "file", "kind", "level"),
+        *("logger", "peer", "model", "reason", "request_id", "seconds", "state", "where"),
     }
 )
 
@@ -131,7 +134,7 @@ class Logs:
         unknown = values.keys() - EVENT_FIELDS
         if unknown:
             raise TypeError(f"No log line has the field {', '.join(sorted(unknown))}.")
-        self._put(event.value, {name: v[:_MAX_TEXT_LENGTH] if isinstance(v, str) else v for name, v in values.items()})
+        self._put(event.value, {name: _cut(name, value) for name, value in values.items()})
 
     def unexpected(self, exc: BaseException, request_id: str = "") -> None:
         """Log an exception that nobody foresaw: its type and place, not its text."""
@@ -214,6 +217,12 @@ class _LibraryHandler(logging.Handler):
 def log_to_stdout(clock: Clock) -> Logs:
     """Return a log on standard output, the only place that the gateway writes to."""
     return Logs(sys.stdout, clock=clock)
+
+
+def _cut(name: str, value: Value) -> Value:
+    if not isinstance(value, str):
+        return value
+    return value[: _MAX_CAUSE_LENGTH if name == "cause" else _MAX_TEXT_LENGTH]
 
 
 def _where(exc: BaseException) -> str:

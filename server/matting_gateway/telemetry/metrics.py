@@ -105,4 +105,6 @@ class Metrics:
         self.protocol_faults = Counter(
             "matting_protocol_faults", "What callers did that HTTP/2 forbids, by kind.", ("kind",), registry=registry
         )
-        self.lifecycle = Gauge("matting_lifecycle", "1 for the state the gateway is in.", ("state",), registry=registry)
+        self.lifecycle = Gauge(
+            "matting_lifecycle", "1 for the state the gateway is in; serving: ready.", ("state",), registry=registry
+        )

@@ -2,7 +2,7 @@
 """Asking one Triton whether it lives and what it serves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -13,6 +13,8 @@ from matting_gateway.triton.control import DESCRIBE, Described, control_request,
 from matting_gateway.triton.practice import Practice, read_practice
 
 _READY = "READY"
+# What Triton says of why a model did not load can hold the stack of a model in Python, from here on.
+_STACK = "\n\nAt:\n"
 # Ours goes by the name of the native one, so that one configuration serves both.
 _DESCRIBING_BACKEND = "onnxruntime"
 
@@ -23,21 +25,27 @@ class NotATritonError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What a Triton said: its version, protocol extensions, each model that is ready, what it does with tensors."""
+    """What a Triton said: its version, protocol extensions, each model that is ready, what it does with tensors.
+
+    `unready` has the models that it has and does not serve, with their state or the reason; asked for only where the
+    wanted model is not ready.
+    """
 
     server_version: str
     extensions: frozenset[str]
     models: Mapping[str, ModelContract]
     practice: Practice
+    unready: Mapping[str, str] = field(default_factory=dict)
 
 
 class Discoverer:
     """Asks one Triton. Owns nothing but the stub: what was learned is passed back in."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, backend: str, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, backend: str, timeout_s: float, wanted_model: str = "") -> None:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._backend = backend
         self._timeout_s = timeout_s
+        self._wanted_model = wanted_model
 
     async def look(self, known: Discovery | None, *, afresh: bool = False) -> Discovery:
         """Return what is served now; configurations of unchanged `known` versions are asked for again only if `afresh`.
@@ -54,6 +62,7 @@ class Discoverer:
                 (known.server_version, known.extensions) if known is not None and not afresh else await self._server()
             )
             ready = await self._ready_versions()
+            unready = {} if not self._wanted_model or self._wanted_model in ready else await self._unready_states()
         except grpc.aio.AioRpcError as exc:
             if exc.code() is grpc.StatusCode.UNIMPLEMENTED:
                 raise NotATritonError("the server does not speak the Open Inference Protocol") from exc
@@ -70,7 +79,7 @@ class Discoverer:
             practice = known.practice
         else:
             practice = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
-        return Discovery(version, extensions, models, practice)
+        return Discovery(version, extensions, models, practice, unready)
 
     async def _server(self) -> tuple[str, frozenset[str]]:
         metadata = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=self._timeout_s)
@@ -85,6 +94,18 @@ class Discoverer:
             if model.state == _READY:
                 ready.setdefault(model.name, set()).add(model.version)
         return ready
+
+    async def _unready_states(self) -> dict[str, str]:
+        """Return the models that are there and not ready: LOADING, UNLOADING, or why they are not loaded."""
+        index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=self._timeout_s)
+        states: dict[str, str] = {}
+        for model in index.models:
+            if model.state == _READY:
+                continue
+            moving = model.state in {"LOADING", "UNLOADING"}
+            reason = " ".join(model.reason.partition(_STACK)[0].split())
+            states[model.name] = model.state if moving else reason or model.state.lower() or "never loaded"
+        return states
 
     async def _contract(self, name: str, versions: set[str], known: ModelContract | None) -> ModelContract | None:
         """Read a model's configuration; None where it was unloaded since the index was read."""

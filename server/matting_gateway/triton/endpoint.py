@@ -2,7 +2,6 @@
 """One Triton: its health, what it serves, and the batches in flight there."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
@@ -11,11 +10,14 @@ import grpc
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchResult, ModelContract
 from matting_gateway.errors import BackendContractError, BackendUnavailableError
+from matting_gateway.readiness import BackendView
 from matting_gateway.telemetry.instance_series import InstanceSeries
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton import failures
 from matting_gateway.triton.addresses import Address
 from matting_gateway.triton.connection import Connection
+from matting_gateway.triton.contact import Finding
+from matting_gateway.triton.contract import gpu_unused
 from matting_gateway.triton.discovery import Discovery, NotATritonError
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.exchange import INFER_METHOD
@@ -25,7 +27,10 @@ from matting_gateway.triton.practice import Practice
 from matting_gateway.triton.scrubbing import Scrubber
 from matting_gateway.triton.settings import PoolSettings
 
-_logger = logging.getLogger(__name__)
+_UP = Finding("up", "")
+_HUNG = "look at its log and its load; it is asked again until it answers"
+_UNWELL = "look at its log; it is asked again until it answers"
+_NOT_A_TRITON = "name the gRPC port of a Triton, which is 8001 unless told otherwise"
 
 
 class Endpoint:
@@ -53,7 +58,7 @@ class Endpoint:
         self._metrics = metrics
         self._settings = settings
         self._on_change = on_change
-        self._state = "not reached yet"
+        self._seen = Finding("", "")  # nothing before the first look
         self._known: Discovery | None = None
         self._config_read_s = 0.0
         # Model -> time until which it is not used here.
@@ -74,6 +79,20 @@ class Endpoint:
         """Whether batches of `model` may be sent here now."""
         return self.healthy and model in self.models and self._suspects.get(model, 0.0) <= self._clock.now()
 
+    def view(self) -> BackendView:
+        """Return how it is, for whoever is to be told."""
+        models = self.models if self.healthy else {}
+        return BackendView(
+            self.address.label,
+            self.healthy,
+            seen=self._seen.seen,
+            advice=self._seen.advice,
+            models=frozenset(models),
+            unready=self._known.unready if self._known is not None and self.healthy else {},
+            suspects=frozenset(model for model in models if not self.serves(model)),
+            on_cpu_instead=frozenset(name for name, contract in models.items() if gpu_unused(contract)),
+        )
+
     def start(self) -> None:
         """Open the channel and begin to look after it."""
         self._up = self._metrics.backend_up.labels(self.address.label)
@@ -82,7 +101,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Stop looking after it, fail what is in flight, and take its series away."""
-        self._set_health(healthy=False, state="closed")
+        self._set_health(Finding("closed", ""))
         if self._scrubber is not None:
             await self._scrubber.close()
         await self._connection.close()
@@ -117,7 +136,7 @@ class Endpoint:
                 self._note_failure(exc)
                 raise failures.translate(exc, backend=self.address.label, model=batch.key.model) from exc
             except TimeoutError as exc:
-                self._set_health(healthy=False, state="a batch was not answered in time")
+                self._set_health(Finding("a batch was not answered in time", _HUNG))
                 self.look_again()
                 raise failures.BackendHungError(
                     f"Backend {self.address.label} did not answer in time; try again."
@@ -158,7 +177,7 @@ class Endpoint:
         return EndpointStatistics(
             backend=self.address.label,
             healthy=self.healthy,
-            state=self._state,
+            state=self._seen.seen or "not reached yet",
             server_version=self._known.server_version if self._known is not None else "",
             models=tuple(sorted(self.models)),
             suspects=tuple(sorted(model for model, until_s in self._suspects.items() if until_s > now_s)),
@@ -170,7 +189,7 @@ class Endpoint:
         )
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.address.label}: {self._state}, {self.in_flight} batches in flight>"
+        return f"<Endpoint {self.address.label}: {self._seen.seen}, {self.in_flight} batches in flight>"
 
     def _contract(self, model: str) -> ModelContract | None:
         return self.models.get(model)
@@ -194,7 +213,7 @@ class Endpoint:
     def _note_failure(self, error: grpc.aio.AioRpcError) -> None:
         self._failure_count += 1
         if failures.endpoint_failed(error):
-            self._set_health(healthy=False, state=failures.describe(error))
+            self._set_health(Finding(failures.describe(error), _UNWELL))
         elif error.code() is grpc.StatusCode.NOT_FOUND:
             self._config_read_s = float("-inf")
         self.look_again()
@@ -208,12 +227,13 @@ class Endpoint:
         self.look_again()
         self._on_change()
 
-    def _set_health(self, *, healthy: bool, state: str) -> None:
-        changed, told = healthy != self.healthy, state != self._state
-        self.healthy, self._state = healthy, state
+    def _set_health(self, finding: Finding | None) -> None:
+        """Take note of what is wrong with it, or that nothing is."""
+        healthy, seen = finding is None, finding or _UP
+        changed, told = healthy != self.healthy, seen != self._seen
+        self.healthy, self._seen = healthy, seen
         if changed:
             self._up.set(int(healthy))
-            _logger.info("backend %s: %s", self.address.label, state)
             if healthy:  # perhaps it was started anew, and knows nothing of the slabs
                 self._connection.link.exchange.memory.forget()
         if told:
@@ -222,18 +242,23 @@ class Endpoint:
     async def _look(self) -> bool:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
+        link = self._connection.link
         try:
-            seen = await self._connection.link.discoverer.look(self._known, afresh=stale)
-        except (grpc.aio.AioRpcError, NotATritonError) as exc:
-            self._set_health(healthy=False, state=failures.describe(exc))
+            seen = await link.discoverer.look(self._known, afresh=stale)
+        except NotATritonError as exc:
+            self._set_health(Finding(str(exc), _NOT_A_TRITON))
+            return False
+        except grpc.aio.AioRpcError as exc:
+            finding = await link.find_out(self._settings.probe_timeout_s)
+            self._set_health(finding or Finding(failures.describe(exc), _UNWELL))
             return False
         if stale:
             self._config_read_s = now_s
-        changed = self._known is None or seen.models != self._known.models
-        self._known = seen
+        known, self._known = self._known, seen
+        changed = known is None or (seen.models, seen.unready) != (known.models, known.unready)
         self._instance_series.tell(seen.models.values())
         if changed and self.healthy:
             self._on_change()
-        self._set_health(healthy=True, state="up")
-        await self._connection.link.exchange.memory.give_up_idle()
+        self._set_health(None)
+        await link.exchange.memory.give_up_idle()
         return True

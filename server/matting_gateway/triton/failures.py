@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import grpc
 
 from matting_gateway.errors import BackendUnavailableError, DeadlineExpiredError, GatewayError, InternalError
+from matting_gateway.grpc_client.status import CallError
 
 # Texts with which Triton itself says UNAVAILABLE about a model or a full queue, while the server is well.
 _MODEL_TEXTS = ("Request for unknown model", "Exceeds maximum queue size", "Request timeout expired")
@@ -15,6 +16,8 @@ _UNREACHABLE = frozenset(
 )
 
 
+# What a channel of gRPC's says of an answer that is none of gRPC's.
+_HTTP_STATUS = re.compile(r"Received http2 header with status: (\d{3})$")
 # A model in Python whose process died: Triton 2.51 answers so for ever after.
 _DEAD_STUB = re.compile(r"Stub process '.*' is not healthy")
 
@@ -47,6 +50,8 @@ class BackendHungError(BackendUnavailableError):
 
 def endpoint_failed(error: grpc.aio.AioRpcError) -> bool:
     """Whether the failure says that the backend as a whole is not to be used."""
+    if _not_grpc(error):
+        return True
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return True
     return error.code() in _UNREACHABLE and not (error.details() or "").startswith(_MODEL_TEXTS)
@@ -65,6 +70,8 @@ def memory_unknown(error: grpc.aio.AioRpcError) -> bool:
 def translate(error: grpc.aio.AioRpcError, *, backend: str, model: str) -> GatewayError:
     """Return the gateway's error for a failed call about `model` to `backend`."""
     code, text = error.code(), error.details() or ""
+    if seen := _not_grpc(error):
+        return BackendUnavailableError(f"Backend {backend} cannot be reached: {seen}; try again.")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return BackendHungError(f"Backend {backend} did not answer in time; try again.")
     if code is grpc.StatusCode.NOT_FOUND or text.startswith(_MODEL_TEXTS) or _DEAD_STUB.search(text):
@@ -79,13 +86,23 @@ def translate_forwarded(error: grpc.aio.AioRpcError, *, backend: str) -> Gateway
     code, text = error.code(), error.details() or ""
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExpiredError("The model did not answer within the call's deadline; allow more time.")
+    if seen := _not_grpc(error):
+        return BackendUnavailableError(f"Backend {backend} cannot be reached: {seen}; try again.")
     if endpoint_failed(error):
         return BackendUnavailableError(f"Backend {backend} went away; try again.")
     return ModelFailedError("The backend refused the call.", backend_code=code.name, backend_text=text)
 
 
 def describe(error: Exception) -> str:
-    """Return one line on why a backend is not used."""
+    """Return one line on why a backend is not used, without any words of its own: they could quote what it was sent."""
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {(error.details() or 'no details')[:200]}"
+        return _not_grpc(error) or f"calls fail with {error.code().name}"
     return str(error)
+
+
+def _not_grpc(error: grpc.aio.AioRpcError) -> str:
+    """Return what was met where no gRPC server was, in words that hold nothing of a call; "" where one was."""
+    if isinstance(error, CallError):
+        return (error.details() or "") if error.unreachable else ""
+    status = _HTTP_STATUS.match(error.details() or "")
+    return f"the answer is HTTP status {status[1]} instead of gRPC" if status else ""

@@ -4,11 +4,13 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import grpc
 
 from matting_gateway.grpc_client.caller import UnaryCaller
 from matting_gateway.triton.addresses import Address
+from matting_gateway.triton.contact import Finding, find_out
 from matting_gateway.triton.discovery import Discoverer
 from matting_gateway.triton.exchange import INFER_METHOD, Exchange
 from matting_gateway.triton.settings import PoolSettings, channel_options
@@ -34,10 +36,20 @@ class Link:
             server_name=address.server_name,
         )
         self.exchange = Exchange(self._caller, self.channel, settings=settings)
-        self.discoverer = Discoverer(self.channel, backend=address.label, timeout_s=settings.probe_timeout_s)
+        self.discoverer = Discoverer(
+            self.channel,
+            backend=address.label,
+            timeout_s=settings.probe_timeout_s,
+            wanted_model=settings.wanted_model,
+        )
+        self._find_out = partial(find_out, address.target, settings.tls(), address.server_name)
         self._call_count = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    async def find_out(self, timeout_s: float) -> Finding | None:
+        """Return what is at the address where no Triton answers, by a connection of its own."""
+        return await self._find_out(timeout_s)
 
     @contextmanager
     def in_use(self) -> Iterator["Link"]:

@@ -2,16 +2,16 @@
 """All Tritons behind the gateway as one: who is there, who serves what, and the way of a batch to one of them."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, ModelContract
 from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
+from matting_gateway.readiness import BackendView
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.addresses import Address, ConfiguredAddress
-from matting_gateway.triton.contract import accepts, gpu_unused, instance_count, merge, newest_first
+from matting_gateway.triton.contract import accepts, instance_count, merge, newest_first
 from matting_gateway.triton.endpoint import Endpoint
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.executions import Executions
@@ -20,7 +20,6 @@ from matting_gateway.triton.practice import Practice, together
 from matting_gateway.triton.settings import PoolSettings
 from matting_gateway.triton.shared_memory import remove_left_segments
 
-_logger = logging.getLogger(__name__)
 _MAX_CACHED_KEYS = 4096
 
 
@@ -60,6 +59,7 @@ class Pool:
         self._on_change = on_change
         self.executions = Executions()
         self.passage = Passage(lambda: tuple(self._endpoints.values()))
+        self._unknown: dict[ConfiguredAddress, str] = {}
         self._places: dict[ConfiguredAddress, tuple[Address, ...]] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._states: dict[BatchKey, tuple[EndpointState, ...]] = {}
@@ -161,15 +161,14 @@ class Pool:
             for configured in self._configured
         }
 
-    def on_cpu_instead(self) -> dict[str, str]:
-        """Return the models that ask for a GPU and are served on a CPU, and a backend that does so."""
-        return {
-            model: endpoint.address.label
-            for endpoint in self._endpoints.values()
-            if endpoint.healthy
-            for model, contract in endpoint.models.items()
-            if gpu_unused(contract)
-        }
+    def views(self) -> tuple[BackendView, ...]:
+        """Return how each backend is, and each name that stands for none."""
+        unknown = (
+            BackendView(configured.text, healthy=False, seen=seen, advice="check the name, and the name server")
+            for configured, seen in self._unknown.items()
+            if not self._places.get(configured)
+        )
+        return (*(endpoint.view() for endpoint in self._endpoints.values()), *unknown)
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(tuple(endpoint.statistics() for endpoint in self._endpoints.values()))
@@ -213,8 +212,13 @@ class Pool:
         try:
             places = await configured.resolve()
         except OSError as exc:
-            _logger.warning("backend address %s cannot be looked up: %s", configured.text, exc.strerror)
+            seen = f"the name cannot be looked up: {exc.strerror}"
+            if self._unknown.get(configured) != seen:
+                self._unknown[configured] = seen
+                self._changed()
             return
+        if self._unknown.pop(configured, None) is not None:
+            self._changed()
         if places != self._places.get(configured):
             self._places[configured] = places
             self._follow_places()

@@ -41,6 +41,7 @@ class PoolSettings:
     """Settings of the pool.
 
     Attributes:
+        wanted_model: The one that is looked for among the models that are not ready, where it is not ready.
         channel_factory: Opens channels; the place for TLS.
         tls: What connections for batches are opened with, as channels opened now would be; None: in the clear.
         channel_generation: Goes up when a channel opened now has other credentials than one opened before.
@@ -60,6 +61,7 @@ class PoolSettings:
             rests; for those that serve nobody else.
     """
 
+    wanted_model: str = ""
     channel_factory: ChannelFactory = plaintext_channel
     tls: Callable[[], ssl.SSLContext | None] = no_tls
     channel_generation: Callable[[], int] = one_generation

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What answers mean that are not what gRPC's servers send: statuses of HTTP, resets, damage."""
 
+import asyncio
+
 import grpc
 import pytest
-from matting_gateway.grpc_client.status import answered_failure
+from matting_gateway.grpc_client.status import CallError, answered_failure
 from matting_gateway.http2 import frames
 from matting_gateway.http2.frames import frame
 from matting_gateway.http2.header_blocks import Fields
@@ -57,8 +59,8 @@ ANSWERS = {
     "ENHANCE_YOUR_CALM": (frames.rst_stream(1, frames.ENHANCE_YOUR_CALM), Code.RESOURCE_EXHAUSTED),
     "INADEQUATE_SECURITY": (frames.rst_stream(1, frames.INADEQUATE_SECURITY), Code.PERMISSION_DENIED),
     "GOAWAY": (frames.goaway(0, frames.NO_ERROR), Code.UNAVAILABLE),
-    "no HTTP/2": (b"HTTP/1.1 400 Bad Request\r\n\r\n", Code.INTERNAL),
-    "a damaged block": (frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff" * 9), Code.INTERNAL),
+    "no HTTP/2": (b"HTTP/1.1 400 Bad Request\r\n\r\n", Code.UNAVAILABLE),
+    "a damaged block": (frame(frames.HEADERS, frames.END_HEADERS, 1, b"\xff" * 9), Code.UNAVAILABLE),
 }
 
 
@@ -69,6 +71,53 @@ async def test_an_answer_that_is_no_success_is_an_error_with_the_code_that_it_me
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await caller.call(b"x", 20)
     assert caught.value.code() is code
+
+
+def page(status: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    """Return an answer that is a page of HTML."""
+    return block_frame(1, ((b":status", status), *more)) + frame(
+        frames.DATA, frames.END_STREAM, 1, b"<!DOCTYPE html><p>" + b"secret" * 9
+    )
+
+
+HTML = (b"content-type", b"text/html; charset=utf-8")
+FOUND = {
+    "a page": (page(b"200", HTML), "the answer is text/html instead of gRPC"),
+    "a page with an error": (page(b"403", HTML), "the answer is text/html with HTTP status 403 instead of gRPC"),
+    "a page of no type": (page(b"200"), "the answer is of an unknown type instead of gRPC"),
+    "a type that is none": (
+        page(b"200", (b"content-type", b"secret words")),
+        "the answer is of an unknown type instead of gRPC",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "told"), FOUND.values(), ids=FOUND)
+async def test_what_is_found_instead_of_grpc_is_told_without_any_of_its_content(answer: bytes, told: str) -> None:
+    raw = RawServer(answer)
+    async with raw.listening() as target, caller_of(target) as caller:
+        with pytest.raises(CallError) as caught:
+            await caller.call(b"x", 20)
+    assert caught.value.details() == told
+    assert caught.value.unreachable
+
+
+@pytest.mark.parametrize(
+    ("first", "spoken"), [(b"HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1"), (b"\x15\x03\x03\x00\x02\x02\x46\r\n", "TLS")]
+)
+async def test_a_server_that_speaks_something_else_from_the_start_is_unreachable(first: bytes, spoken: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, caller_of(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as caller:
+        with pytest.raises(CallError) as caught:
+            await caller.call(b"x", 20)
+    assert caught.value.code() is Code.UNAVAILABLE
+    assert caught.value.details() == f"the peer speaks {spoken}"
+    assert caught.value.unreachable
 
 
 async def test_an_answer_padded_and_after_an_interim_one_is_a_success() -> None:

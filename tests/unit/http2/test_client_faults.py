@@ -32,10 +32,27 @@ def test_a_fault_ends_the_connection_and_every_request(data: bytes, code: int) -
     fault = client.fault_of(data)
     assert fault is not None
     assert fault.code == code
-    assert [sink.codes for sink in sinks] == [[code], [code]]
+    assert [sink.lost_texts for sink in sinks] == [[fault.text], [fault.text]]
+    assert [sink.codes for sink in sinks] == [[], []]
     assert not client.connection.usable
     assert frames.GOAWAY in [kind for kind, *_ in client.sent_frames()]
     client.connection.end("the connection is gone")
+
+
+FOREIGN = {
+    "HTTP/1.1": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n",
+    "HTML": b"\r\n<!DOCTYPE html><html></html>",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x46\x00\x00",
+    "no HTTP/2": b"220 mail.example ESMTP ready\r\n",
+}
+
+
+@pytest.mark.parametrize(("name", "data"), FOREIGN.items(), ids=FOREIGN)
+def test_what_a_peer_speaks_instead_is_told_by_its_first_bytes(name: str, data: bytes) -> None:
+    fault = ClientSide().fault_of(data)
+    assert fault is not None
+    assert fault.text == f"the peer speaks {name}"
 
 
 BROKEN = {

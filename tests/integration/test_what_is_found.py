@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is at a Triton's address where no Triton is, told in words that hold nothing of what it says."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from matting_gateway.clock import SystemClock
+from matting_gateway.errors import BackendUnavailableError
+from matting_gateway.grpc_client.status import Failure
+from matting_gateway.readiness import BackendView
+from matting_gateway.triton import failures
+from matting_gateway.triton.credentials import TritonTlsSettings
+from matting_gateway.triton.tls_channels import TlsChannels
+from testkit.certificates import Authority
+from testkit.certificates import replace as replace_file
+from testkit.fake_triton import FakeModel, FakeTriton, echo_config
+from testkit.pools import QUICK, running_pool
+
+
+@asynccontextmanager
+async def server_of(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """Yield the address of a server of that; every connection is closed once its callers have gone."""
+    handled: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handled.add(asyncio.create_task(handle(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with asyncio.timeout(10):
+        await asyncio.gather(*handled)
+
+
+async def _http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(24)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/html\r\n\r\n<html>secret</html>")
+    await reader.read()
+
+
+async def _tls_alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(24)
+    writer.write(b"\x15\x03\x03\x00\x02\x02\x46\x15\x03\x03\x00\x02\x02\x46")
+    await reader.read()
+
+
+async def _closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(24)
+
+
+async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def found(address: str, tls: TlsChannels | None = None) -> BackendView:
+    """Return what a pool sees of its one backend, once it has looked."""
+    settings = QUICK
+    if tls is not None:
+        settings = replace(settings, channel_factory=tls.open, tls=tls.context, channel_generation=tls.generation)
+    async with running_pool(address, settings=settings) as pool:
+        await pool.wait_until(lambda: bool(pool.views()[0].seen))
+        return pool.views()[0]
+
+
+@pytest.mark.parametrize(
+    ("serve", "seen", "advice"),
+    [
+        (_http1, "it speaks HTTP/1.1 instead of gRPC", "8001"),
+        (_tls_alert, "it speaks TLS instead of gRPC", "--triton-tls-ca"),
+        (_closes, "the connection is closed at once", "--triton-tls-ca"),
+        (_silent, "nothing answers within 0.5 s", "start Triton there"),
+    ],
+)
+async def test_something_else_at_a_tritons_address_is_told_as_what_it_is(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], seen: str, advice: str
+) -> None:
+    async with server_of(serve) as address:
+        view = await found(address)
+    assert (view.healthy, view.seen) == (False, seen)
+    assert advice in view.advice
+
+
+async def test_nobody_at_the_address_is_told_as_a_refused_connection() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen
+        view = await found(f"127.0.0.1:{held.getsockname()[1]}")
+    assert view.seen == "connection refused"
+
+
+async def test_a_grpc_server_that_is_no_triton_is_told_as_such() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        view = await found(f"127.0.0.1:{port}")
+    finally:
+        await server.stop(None)
+    assert view.seen == "the server does not speak the Open Inference Protocol"
+
+
+async def test_a_name_that_nobody_knows_is_told() -> None:
+    view = await found("no-such-host.invalid:8001")
+    assert view.address == "no-such-host.invalid:8001"
+    assert view.seen.startswith("the name cannot be looked up: ")
+
+
+async def test_tls_towards_a_triton_in_the_clear_is_told(tmp_path: Path) -> None:
+    ca_file = replace_file(tmp_path / "ca.crt", Authority().certificate)
+    tls = TlsChannels(TritonTlsSettings(ca_file=ca_file), clock=SystemClock())
+    async with FakeTriton(FakeModel(echo_config())) as triton:
+        view = await found(triton.address, tls)
+    assert view.seen.startswith("it does not speak TLS as it should")
+    assert "--triton-tls-ca" in view.advice
+
+
+def test_a_batch_that_meets_no_grpc_server_is_unavailable_with_what_was_found() -> None:
+    error = Failure(grpc.StatusCode.INTERNAL, "the peer speaks HTTP/1.1", unreachable=True).error()
+    told = failures.translate(error, backend="a:1", model="m")
+    assert isinstance(told, BackendUnavailableError)
+    assert told.message == "Backend a:1 cannot be reached: the peer speaks HTTP/1.1; try again."
+    assert failures.endpoint_failed(error)
+    assert failures.describe(error) == "the peer speaks HTTP/1.1"
+
+
+def test_a_request_passed_on_that_meets_a_page_is_unavailable_with_what_was_found() -> None:
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="Received http2 header with status: 400",
+    )
+    told = failures.translate_forwarded(error, backend="a:1")
+    assert isinstance(told, BackendUnavailableError)
+    assert "HTTP status 400 instead of gRPC" in told.message
+
+
+def test_what_a_triton_says_of_a_request_is_in_no_description() -> None:
+    error = Failure(grpc.StatusCode.UNAVAILABLE, "secret words", answered=True).error()
+    assert failures.describe(error) == "calls fail with UNAVAILABLE"
