@@ -104,7 +104,8 @@ def _decode_jpeg(content: Buffer, plan: DecodePlan, canvas: Canvas) -> Decoded:
 
 def _decode_with_opencv(content: Buffer, plan: DecodePlan, canvas: Canvas) -> Decoded:
     header = plan.header
-    pixels = _imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION, header)
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = _imdecode(_without_animation(content, header), flags, header)
     if pixels.shape[:2] != _stored_size(plan):
         raise _size_differs(header)
     if pixels.ndim == 2:
@@ -143,6 +144,16 @@ def _gray(gray: Pixels, transparent: int | None, canvas: Canvas) -> Decoded:
     return Decoded(color, alpha)
 
 
+def _without_animation(content: Buffer, header: FileHeader) -> Buffer:
+    """Return a still picture's file without what calls it an animation."""
+    if not header.animation_spans:
+        return content
+    view = memoryview(content)
+    starts = (0, *(end for _, end in header.animation_spans))
+    ends = (*(start for start, _ in header.animation_spans), len(view))
+    return b"".join(view[start:end] for start, end in zip(starts, ends, strict=True))
+
+
 def _imdecode(content: Buffer, flags: int, header: FileHeader) -> Pixels:
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
@@ -157,7 +168,8 @@ def _decode_with_pillow(content: Buffer, plan: DecodePlan, canvas: Canvas) -> De
     header = plan.header
     stored_profile = extract_profile(content, header, plan.max_profile_bytes)
     try:
-        with Image.open(io.BytesIO(content), formats=(header.format.pillow_name,)) as image:
+        still = _without_animation(content, header)
+        with Image.open(io.BytesIO(still), formats=(header.format.pillow_name,)) as image:
             if image.size != (header.width_px, header.height_px):
                 raise _damaged(header)
             image.load()

@@ -16,6 +16,9 @@ _DECODABLE_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _PROGRESSIVE = 0xC2
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _ICC = b"ICC_PROFILE\x00"
+# A marker is found behind whatever is no marker, as by libjpeg; an honest file has little of that.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_MAX_JUNK_BYTES = 64 << 10
 # Inside scans a 0xFF is followed by 0x00 or by a marker, so this finds every scan.
 _SCAN = re.compile(rb"\xff\xda")
 
@@ -28,6 +31,7 @@ class _Facts:
     orientation: int = 1
     metadata_chunks: int = 0
     metadata_bytes: int = 0
+    junk_left_bytes: int = _MAX_JUNK_BYTES
     profile: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -42,7 +46,7 @@ def read_jpeg_header(content: Buffer) -> FileHeader:
     facts = _Facts()
     at = 2
     while True:
-        marker, at = _next_marker(reader, at)
+        marker, at = _next_marker(reader, facts, at)
         if marker == _EOI:
             raise reader.damaged("it ends before any picture data")
         length = reader.be16(at)
@@ -70,16 +74,17 @@ def _note(facts: _Facts, reader: Reader, marker: int, body: int, end: int) -> No
             facts.profile[reader.u8(body + 12)] = (body + 14, end)
 
 
-def _next_marker(reader: Reader, at: int) -> tuple[int, int]:
+def _next_marker(reader: Reader, facts: _Facts, at: int) -> tuple[int, int]:
     """Return the next marker with a body (or end of image), and where its body starts."""
     while True:
         reader.count_part()
-        if reader.u8(at) != 0xFF:
+        found = _MARKER.search(reader.content, at, at + facts.junk_left_bytes + 2)
+        if found is None and at + facts.junk_left_bytes + 2 < reader.size:
             raise reader.damaged("a marker is missing where one must be")
-        while (marker := reader.u8(at)) == 0xFF:
-            reader.count_part()
-            at += 1
-        at += 1
+        if found is None:
+            raise reader.truncated()
+        facts.junk_left_bytes -= found.start() - at
+        marker, at = reader.u8(found.start() + 1), found.end()
         if marker not in _STANDALONE:
             return marker, at
 

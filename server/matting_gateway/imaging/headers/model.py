@@ -34,6 +34,7 @@ class FileHeader:
     metadata_chunks: int = 0
     metadata_bytes: int = 0
     profile_spans: tuple[tuple[int, int], ...] = ()
+    animation_spans: tuple[tuple[int, int], ...] = ()
     transparent_gray: int | None = None
     file_bytes: int = 0
 

@@ -8,6 +8,7 @@ from matting_gateway.imaging.headers.model import FileHeader, Reader
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_ANIMATION_CHUNKS = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL", b"fdAT"})
 # Deflate never packs better than 1,032 to 1: more pixels than that are promised, not there.
 _MAX_PACKING = 1_032
@@ -43,6 +44,7 @@ def read_png_header(content: Buffer) -> FileHeader:
         has_alpha=color in (4, 6) or facts.transparency is not None,
         orientation=facts.orientation,
         frame_count=facts.frame_count,
+        animation_spans=tuple(facts.animation_spans) if facts.frame_count == 1 else (),
         metadata_chunks=facts.metadata_chunks,
         metadata_bytes=facts.metadata_bytes,
         profile_spans=facts.profile_spans,
@@ -58,6 +60,7 @@ class _Facts:
         self.transparency: int | None = None
         self.orientation = 1
         self.frame_count = 1
+        self.animation_spans: list[tuple[int, int]] = []
         self.metadata_chunks = 0
         self.metadata_bytes = 0
         self.profile_spans: tuple[tuple[int, int], ...] = ()
@@ -84,6 +87,8 @@ def _walk(reader: Reader) -> _Facts:
 
 
 def _note(facts: _Facts, reader: Reader, kind: bytes, body: int, end: int) -> None:
+    if kind in _ANIMATION_CHUNKS:
+        facts.animation_spans.append((body - 8, end + 4))
     if kind == b"tRNS":
         facts.transparency = body
     elif kind == b"acTL" and end - body == 8:
