@@ -6,6 +6,7 @@ processes get immutable values, or an exclusive lease, and return values.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from dataclasses import dataclass, replace
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
 from matting_gateway.batching.scheduler import Scheduler
+from matting_gateway.certificate_dates import first_expiry_s
 from matting_gateway.clock import Clock
+from matting_gateway.configuration import certificate_files
 from matting_gateway.domain import BatchKey, Lifecycle
 from matting_gateway.errors import GatewayError
 from matting_gateway.imaging.room import Imaging
@@ -72,8 +75,11 @@ class Gateway:
         self._own_backend_starting = own_backend_starting
         self._draining = asyncio.Event()
         self._closing = AsyncExitStack()
+        self._reloads: list[Callable[[], None]] = []
         self._lifecycle = Lifecycle.STARTING
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics)
+        metrics.memory_budget.set(settings.gate.budget_bytes)
+        metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
         self.tenants = self._make_tenants()
         self.imaging = Imaging(settings.imaging, clock=clock, metrics=metrics)
         self.pool = self._make_pool()
@@ -129,17 +135,41 @@ class Gateway:
         self._closing.push_async_callback(self.doors.close)
         tls = None
         if settings.tls is not None:
-            tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload).context
+            door_tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload)
+            self._reloads.append(door_tls.reload)
+            tls = door_tls.context
             tls()  # files that cannot be used stop the start, not the first caller
-        await self.doors.open(settings.listen, tls)
+        await self._listen(tls)
         for address, port in self.doors.ports.items():
             self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
         if settings.metrics_listen:
-            host, _, metrics_port = settings.metrics_listen.rpartition(":")
-            self._closing.callback(self.exposition.close)
-            self.exposition.start(host.strip("[]"), int(metrics_port))
-            self._logs.event(Event.LISTENING, state="metrics", address=f"{host}:{self.exposition.port}")
+            address = _with_port(settings.metrics_listen, self.exposition.port)
+            self._logs.event(Event.LISTENING, state="metrics", address=address)
+        self._tell_expiry()
         self._move_to(Lifecycle.SERVING)
+
+    async def _listen(self, tls: Callable[[], ssl.SSLContext] | None) -> None:
+        """Listen on every address, and name all on which that cannot be."""
+        problems: list[str] = []
+        try:
+            await self.doors.open(self.settings.listen, tls)
+        except OSError as exc:
+            problems.append(str(exc))
+        if self.settings.metrics_listen:
+            host, _, port = self.settings.metrics_listen.rpartition(":")
+            self._closing.callback(self.exposition.close)
+            try:
+                self.exposition.start(host.strip("[]"), int(port))
+            except OSError as exc:
+                problems.append(f"--metrics-listen: {exc}")
+        if problems:
+            raise OSError("\n".join(problems))
+
+    def reload(self) -> None:
+        """Read the files of certificates and tenants again now; one that cannot be used changes nothing."""
+        self._logs.event(Event.RELOAD, count=len(self._reloads))
+        for reload in self._reloads:
+            reload()
 
     async def drain(self) -> None:
         """Take nothing new, and wait until what was accepted is answered, at most the drain time-out."""
@@ -187,6 +217,7 @@ class Gateway:
             path, clock=self._clock, on_reload=self._log_reload, on_problem=self._log_tenant_problem
         )
         file.value()  # a file that cannot be used stops the start, not the first call
+        self._reloads.append(file.reload)
         return Tenants(file, clock=self._clock)
 
     def _make_pool(self) -> Pool:
@@ -196,6 +227,7 @@ class Gateway:
         pool = replace(settings.pool, wanted_model=settings.default_model, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
             channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
+            self._reloads.append(channels.reload)
             pool = replace(
                 pool, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
             )
@@ -230,6 +262,8 @@ class Gateway:
             close_reflection=settings.close_reflection,
             tensor_door=settings.tensor_door,
             client_shared_memory=settings.client_shared_memory,
+            reuse_port=settings.reuse_port,
+            log_health_checks=settings.log_health_checks,
             lifecycle=self._lifecycle_to_callers,
             draining=self._draining,
             policy=self._policy,
@@ -271,6 +305,14 @@ class Gateway:
         event = Event.FILES_RELOADED if report.accepted else Event.FILES_REFUSED
         for path in report.paths:
             self._logs.event(event, file=path.name, detail=report.problem)
+        if report.accepted:
+            self._tell_expiry()
+
+    def _tell_expiry(self) -> None:
+        """Tell until when the certificates in use are valid."""
+        for path in certificate_files(self.settings):
+            with suppress(OSError, ValueError):  # it is just being replaced, and told of when that is done
+                self._metrics.certificate_expiry.labels(path.name).set(first_expiry_s(path.read_text("ascii")))
 
     def _log_tenant_problem(self, problem: str) -> None:
         self._logs.event(Event.TENANT_REFUSED, detail=problem)

@@ -10,8 +10,12 @@ from typing import Any, cast
 
 import click
 
+from matting_gateway.clock import SystemClock
+from matting_gateway.configuration import configuration, deeper_problems
+from matting_gateway.health_check import Probe
+from matting_gateway.health_check import check as ask
 from matting_gateway.privacy.hardening import reexec_if_needed
-from matting_gateway.settings import OPTIONS, Option, Settings, SettingsError, build_settings
+from matting_gateway.settings import ENVIRONMENT_PREFIX, OPTIONS, Option, Settings
 
 # Commands of other packages, imported only when they are run: (module, attribute, extra, help).
 _OTHERS = {
@@ -23,6 +27,9 @@ _OTHERS = {
     ),
     "triton": ("matting_triton.cli", "triton", "server", "Run the local Triton alone, in the foreground."),
 }
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Program(click.Group):
@@ -43,26 +50,33 @@ class Program(click.Group):
             ) from exc
 
 
-@click.group(cls=Program)
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=Program, context_settings=_HELP)
 @click.version_option(package_name="matting-gateway")
 def main() -> None:
     """Cuts the subject out of photos, as a gRPC service in front of Triton."""
 
 
 def _click_option(option: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the click option of a setting; it is None (or empty) unless given, so that defaults live in one place."""
+    """Return the click option of a setting; it is None (or empty) unless given, so that defaults live in one place.
+
+    Values are taken as texts, and variables not at all: what they mean is for `configuration` to say, of all at once.
+    """
     default = option.default()
     shown = ", ".join(default) if isinstance(default, tuple) else default
-    text = option.help if shown in (None, "") else f"{option.help} [default: {shown}]"
+    notes = f"env var: {option.variable}" + ("" if shown in (None, "") else f"; default: {shown}")
     names = f"{option.flag}/--no-{option.flag[2:]}" if option.type is bool else option.flag
-    kwargs: dict[str, Any] = {"help": text, "envvar": option.variable, "show_envvar": True, "default": None}
+    kwargs: dict[str, Any] = {"help": f"{option.help} [{notes}]", "default": None}
+    if option.multiple:
+        kwargs = {"help": kwargs["help"], "multiple": True}
     if option.type is not bool:
-        kwargs |= {"type": str if option.multiple else option.type, "multiple": option.multiple}
-        if option.multiple:
-            del kwargs["default"]
-        if option.type is Path:
-            kwargs["type"] = click.Path(path_type=Path)
+        kwargs |= {"type": str, "metavar": _METAVARS.get(option.type, "TEXT")}
     return click.option(names, option.name, **kwargs)
+
+
+_METAVARS: dict[type, str] = {int: "INTEGER", float: "FLOAT", Path: "PATH"}
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,14 +85,33 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@main.command(context_settings={"max_content_width": 110})
+@main.command(context_settings=_HELP)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar=f"{ENVIRONMENT_PREFIX}_CONFIG",
+    show_envvar=True,
+    help="A configuration file (TOML): a key for each option below, without the dashes. Flags and variables go first.",
+)
+@click.option(
+    "--check", is_flag=True, help="Say what is wrong with the configuration and its files, and start nothing."
+)
 @_with_options
-def serve(**values: Any) -> None:
-    """Serve until SIGTERM or Ctrl-C; then finish what was accepted, and stop."""
-    try:
-        settings = build_settings(values)
-    except SettingsError as exc:
-        raise click.ClickException("these settings cannot be started with:\n  " + "\n  ".join(exc.problems)) from exc
+def serve(config: Path | None, check: bool, **values: Any) -> None:
+    """Serve until SIGTERM or Ctrl-C; then finish what was accepted, and stop.
+
+    SIGHUP: read certificates and tenants again.
+    """
+    clock = SystemClock()
+    configured = configuration(values, os.environ, config, clock=clock)
+    settings, problems = configured.settings, configured.problems
+    if check:
+        problems += deeper_problems(settings, clock=clock)
+    if problems:
+        raise click.ClickException("these settings cannot be started with:\n  " + "\n  ".join(problems))
+    if check:
+        click.echo(f"the configuration is good; it would listen on {', '.join(settings.listen)}")
+        return
     if not settings.triton:
         _install_triton(settings)
     sockets = [Path(a.removeprefix("unix:")).absolute().parent for a in settings.listen if a.startswith("unix:")]
@@ -86,6 +119,48 @@ def serve(**values: Any) -> None:
     reexec_if_needed(settings.hardening, os.environ, socket_folders=sockets)
     runner = importlib.import_module("matting_gateway.run")  # with gRPC, which reads the environment when it is loaded
     sys.exit(runner.run(settings, os.environ))
+
+
+@main.command(context_settings=_HELP)
+@click.option("--address", help="HOST:PORT or unix:PATH  [default: the first of MATTING_LISTEN, or 127.0.0.1:50051]")
+@click.option("--service", default="", help="Another service than the gateway itself, such as model/u2net.")
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="How long it may take.",
+)
+@click.option("--tls-ca", type=_FILE, help="Speak TLS, by this CA (PEM).")
+@click.option("--tls-certificate", type=_FILE, help="Client certificate, where the gateway asks for one (PEM).")
+@click.option("--tls-key", type=_FILE, help="Its private key (PEM).")
+@click.option("--server-name", default="", help="What the gateway's certificate names, if not the address's host.")
+def health(
+    address: str | None,
+    service: str,
+    timeout_s: float,
+    tls_ca: Path | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    server_name: str,
+) -> None:
+    """Ask a running gateway whether it serves. Exit code 0: it does; 1: it does not; 2: wrong use."""
+    listed = os.environ.get(f"{ENVIRONMENT_PREFIX}_LISTEN", "").split() or Settings().listen
+    probe = Probe(
+        address or listed[0],
+        service=service,
+        timeout_s=timeout_s,
+        ca_file=tls_ca,
+        certificate_file=tls_certificate,
+        key_file=tls_key,
+        server_name=server_name,
+    )
+    try:
+        verdict = ask(probe)
+    except (ValueError, OSError) as exc:
+        raise click.UsageError(str(exc)) from exc
+    click.echo(verdict.text, err=not verdict.serving)
+    sys.exit(0 if verdict.serving else 1)
 
 
 def _install_triton(settings: Settings) -> None:

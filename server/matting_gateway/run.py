@@ -2,6 +2,10 @@
 """One run of the service: process, loop, signals, and a Triton of our own where none is named."""
 
 import asyncio
+import errno
+import importlib.metadata
+import os
+import platform
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +21,7 @@ from matting_gateway.app import Gateway
 from matting_gateway.clock import Clock, SystemClock
 from matting_gateway.privacy.hardening import apply, scrub_environment
 from matting_gateway.settings import Settings
+from matting_gateway.telemetry.log_lines import LogFormat
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics, process_registry
 from matting_gateway.watched_files import WatchedFileError
@@ -27,11 +32,12 @@ _EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON
 def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit code. The process is hardened from here on."""
     clock = SystemClock()
-    logs = Logs(sys.stdout, clock=clock)
+    text = {LogFormat.TEXT: True, LogFormat.JSON: False}.get(settings.log_format, sys.stdout.isatty())
+    logs = Logs(sys.stdout, clock=clock, as_text=text)
     logs.start()
     try:
         with logs.capture_libraries(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            logs.event(Event.STARTED)
+            logs.event(Event.STARTED, detail=f"matting-gateway {_version()}")
             return runner.run(_serve(settings, clock, logs, environ))
     finally:
         logs.close()
@@ -39,8 +45,12 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
 
 async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[str, str]) -> int:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # nothing has been read yet that could be read again
+    metrics = Metrics(process_registry())
+    metrics.build_info.labels(_version(), platform.python_version()).set(1)
     hardening = apply(settings.hardening)
     for problem in hardening.problems:
         logs.event(Event.HARDENING, detail=problem)
@@ -55,7 +65,7 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
             gateway = Gateway(
                 settings,
                 clock=clock,
-                metrics=Metrics(process_registry()),
+                metrics=metrics,
                 logs=logs,
                 hardening=hardening,
                 own_backend=own_backend,
@@ -63,12 +73,32 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
             )
             closing.push_async_callback(gateway.stop)
             await gateway.start()
+            loop.add_signal_handler(signal.SIGHUP, _on_hangup, gateway, stop)
             await stop.wait()
             await gateway.drain()
     except (OSError, WatchedFileError, LocalTritonError) as exc:
-        sys.stderr.write(f"matting-gateway: {exc}\n")
+        for line in str(exc).splitlines():
+            sys.stderr.write(f"matting-gateway: {line}\n")
         return 1
     return 0
+
+
+def _on_hangup(gateway: Gateway, stop: asyncio.Event) -> None:
+    """Read files again, as services do; of a terminal that was closed it is the end."""
+    try:
+        os.tcgetpgrp(sys.stdout.fileno())
+    except OSError as exc:
+        if exc.errno == errno.EIO:
+            stop.set()
+            return
+    gateway.reload()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("matting-gateway")
+    except importlib.metadata.PackageNotFoundError:  # run from its source, never installed
+        return "unknown"
 
 
 async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, str]) -> TritonSupervisor:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All settings: each a flag, a variable `MATTING_*`, and a field of the room that it belongs to."""
+"""All settings: each a flag, a variable `MATTING_*`, a key of the configuration file, and a field of its room."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from matting_gateway.admission.gate import GateSettings
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.option_values import address_problem, one_of, read_value, read_values
 from matting_gateway.privacy.hardening import HardeningSettings
 from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_listen
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.tls import TlsSettings
+from matting_gateway.telemetry.log_lines import LogFormat
 from matting_gateway.triton.credentials import TritonTlsSettings
 from matting_gateway.triton.settings import PoolSettings, SharedMemoryUse
 
@@ -48,6 +51,9 @@ class Settings:
     close_reflection: bool = False
     tensor_door: bool = True
     client_shared_memory: bool = False
+    reuse_port: bool = False
+    log_format: LogFormat = LogFormat.AUTO
+    log_health_checks: bool = False
     gate: GateSettings = field(default_factory=GateSettings)
     door: DoorSettings = field(default_factory=DoorSettings)
     imaging: ImagingSettings = field(default_factory=ImagingSettings)
@@ -77,6 +83,11 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
     @property
+    def key(self) -> str:
+        """What it is called in a configuration file."""
+        return self.flag.removeprefix("--")
+
+    @property
     def variable(self) -> str:
         return f"{ENVIRONMENT_PREFIX}_{self.name.upper()}"
 
@@ -86,9 +97,17 @@ class Option:
             value = getattr(value, part, None)
         if isinstance(value, frozenset):
             return ",".join(sorted(v.name.lower() for v in value))
-        if isinstance(value, SharedMemoryUse):
+        if isinstance(value, Enum):
             return value.value
         return value // self.unit if self.unit > 1 else value
+
+    def read(self, given: Any) -> Any:
+        """Return a given value, a text or what a configuration file has, in the user's own unit.
+
+        Raises:
+            ValueError: It is of another kind.
+        """
+        return read_values(given) if self.multiple else read_value(self.type, given)
 
 
 def _formats(text: str) -> frozenset[ImageFormat]:
@@ -132,9 +151,18 @@ OPTIONS = (
         "pool.shared_memory",
         str,
         "auto: batches go to a Triton on this host through shared memory; off.",
-        convert=SharedMemoryUse,
+        convert=one_of(SharedMemoryUse),
     ),
     Option("--tensor-door", "tensor_door", bool, "Serve inference.GRPCInferenceService too."),
+    Option("--reuse-port", "reuse_port", bool, "Share the ports of --listen with other gateways that do."),
+    Option(
+        "--log-format",
+        "log_format",
+        str,
+        "json, text, or auto: text where standard output is a terminal, else JSON.",
+        convert=one_of(LogFormat),
+    ),
+    Option("--log-health-checks", "log_health_checks", bool, "A log line for each call of the health service too."),
     Option("--client-shared-memory", "client_shared_memory", bool, "Let callers register shared memory."),
     Option("--tls-certificate", "tls.certificate_file", Path, "Certificate chain of the doors (PEM)."),
     Option("--tls-key", "tls.key_file", Path, "Its private key (PEM)."),
@@ -151,6 +179,14 @@ OPTIONS = (
     Option("--confine-files", "hardening.confine_files", bool, "Give up the right to write files (Landlock)."),
 )
 
+# Options that mean nothing at 0 or below.
+_ABOVE_ZERO = frozenset(
+    {"default_deadline_s", "drain_timeout_s", "receive_timeout_s", "max_residency_s", "stream_idle_timeout_s"}
+    | {"memory_budget_mib", "max_message_mib", "max_calls", "max_streams", "max_stream_items"}
+    | {"max_message_fields", "max_list_entries"}
+)
+_GRPC_LIMIT_MIB = 2048
+
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
 _OPTIONAL_GROUPS = {
     "tls": (TlsSettings, ("certificate_file", "key_file")),
@@ -158,36 +194,93 @@ _OPTIONAL_GROUPS = {
 }
 
 
-def build_settings(values: Mapping[str, Any]) -> Settings:
-    """Return the settings that the given values (by option name; None for not given) make.
+def build_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that the given values make.
+
+    Args:
+        values: By option name, as text or of the option's own type; None or () for not given.
+        origins: Where each was given, by option name, to be named with what is wrong with it.
 
     Raises:
         SettingsError: With every problem found, not only the first.
     """
+    settings, problems = settings_and_problems(values, origins)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def settings_and_problems(
+    values: Mapping[str, Any], origins: Mapping[str, str] | None = None
+) -> tuple[Settings, list[str]]:
+    """Return the settings that those of the given values make that can be used, and what is wrong with the others."""
+    origins = origins or {}
+    given: dict[str, _Given] = {}
     problems: list[str] = []
-    changes: dict[str, dict[str, Any]] = {}
     for option in OPTIONS:
         value = values.get(option.name)
         if value is None or value == ():
             continue
+        where = origins.get(option.name) or f"{option.flag} ({option.variable})"
         try:
-            value = option.convert(value) if option.convert else value * option.unit if option.unit > 1 else value
+            value = _checked(option, option.read(value))
         except ValueError as exc:
-            problems.append(f"{option.flag} ({option.variable}): {exc}")
+            problems.append(f"{where}: {exc}")
             continue
-        group, _, name = option.path.rpartition(".")
-        changes.setdefault(group, {})[name] = value
+        given[option.path] = _Given(where, value)
+    groups: dict[str, dict[str, _Given]] = {}
+    for path, one in given.items():
+        group, _, name = path.rpartition(".")
+        groups.setdefault(group, {})[name] = one
     settings = Settings()
     # Innermost groups first, so that `imaging.limits` is in place before `imaging` is rebuilt.
-    for group in sorted(changes, key=lambda g: -g.count(".") if g else 1):
-        try:
-            settings = _with(settings, group, changes[group])
-        except ValueError as exc:
-            problems.append(f"{group}: {exc}" if group else str(exc))
-    problems += _problems_of(settings)
-    if problems:
-        raise SettingsError(problems)
-    return replace(settings, door=replace(settings.door, max_pixels=settings.imaging.limits.max_pixels))
+    for group in sorted(groups, key=lambda g: -g.count(".") if g else 1):
+        settings, found = _with_group(settings, group, groups[group])
+        problems += found
+    problems += _problems_of(settings, lambda path, flag: given[path].where if path in given else flag)
+    door = replace(settings.door, max_pixels=settings.imaging.limits.max_pixels)
+    return replace(settings, door=door), problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value, in the unit of its field, and where it was given."""
+
+    where: str
+    value: Any
+
+
+def _checked(option: Option, value: Any) -> Any:
+    """Return a value in the unit of its field.
+
+    Raises:
+        ValueError: It is out of range.
+    """
+    if option.name in _ABOVE_ZERO and not value > 0:
+        raise ValueError(f"must be above 0, not {value}")
+    if option.name == "max_message_mib" and value >= _GRPC_LIMIT_MIB:
+        raise ValueError(f"must be below {_GRPC_LIMIT_MIB}, gRPC's own limit, not {value}")
+    if option.convert is not None:
+        return option.convert(value)
+    return value * option.unit if option.unit > 1 else value
+
+
+def _with_group(settings: Settings, group: str, given: Mapping[str, _Given]) -> tuple[Settings, list[str]]:
+    """Return the settings with a group's values, and what is wrong with each, or with them together."""
+    problems: list[str] = []
+    good = dict(given)
+    if group and group not in _OPTIONAL_GROUPS:
+        for name, one in given.items():
+            try:
+                _with(settings, group, {name: one.value})
+            except ValueError as exc:
+                problems.append(f"{one.where}: {exc}")
+                del good[name]
+    try:
+        settings = _with(settings, group, {name: one.value for name, one in good.items()}) if good else settings
+    except ValueError as exc:
+        problems.append(f"{', '.join(one.where for one in good.values())}: {exc}")
+    return settings, problems
 
 
 def _with(settings: Settings, group: str, fields: Mapping[str, Any]) -> Settings:
@@ -207,42 +300,45 @@ def _with(settings: Settings, group: str, fields: Mapping[str, Any]) -> Settings
     return replace(settings, **{outer: part})
 
 
-def _problems_of(settings: Settings) -> list[str]:
+def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[str]:
+    """Return what is wrong with values that are good by themselves; `where(path, flag)` says where one was given."""
     problems = []
-    for name, value in (
-        ("--default-deadline-s", settings.door.default_deadline_s),
-        ("--drain-timeout-s", settings.drain_timeout_s),
-        ("--receive-timeout-s", settings.door.receive_timeout_s),
-        ("--max-residency-s", settings.door.max_residency_s),
-        ("--stream-idle-timeout-s", settings.door.stream_idle_timeout_s),
-        ("--memory-budget-mib", settings.gate.budget_bytes),
-        ("--max-message-mib", settings.door.max_message_bytes),
-        ("--max-message-fields", settings.door.message_limits.max_fields),
-        ("--max-list-entries", settings.door.message_limits.max_entries),
-        ("--max-calls", settings.gate.max_permit_count),
-        ("--max-streams", settings.door.max_stream_count),
-        ("--max-stream-items", settings.door.max_stream_item_count),
-    ):
-        if not value > 0:
-            problems.append(f"{name} must be above 0, not {value}")
-    if settings.door.max_message_bytes >= 1 << 31:
-        problems.append("--max-message-mib must be below 2048, gRPC's own limit")
+    listen = where("listen", "--listen")
     for address in settings.listen:
-        problems += _refusal(check_listen, address, tls=settings.tls is not None, allowed=settings.allow_plaintext)
+        problems += _refusal(
+            check_listen, address, listen, least_port=0, tls=settings.tls is not None, allowed=settings.allow_plaintext
+        )
     for address in settings.triton:
         problems += _refusal(
-            check_backend, address, tls=settings.triton_tls is not None, allowed=settings.allow_plaintext
+            check_backend,
+            address,
+            where("triton", "--triton"),
+            least_port=1,
+            tls=settings.triton_tls is not None,
+            allowed=settings.allow_plaintext,
         )
+    metrics = settings.metrics_listen
+    if metrics and (problem := address_problem(metrics, least_port=0, unix=False)):
+        problems.append(f"{where('metrics_listen', '--metrics-listen')}: {problem}")
+    for address in sorted({*settings.listen, metrics}):
+        if not address.endswith(":0") and [*settings.listen, metrics].count(address) > 1:
+            problems.append(f"{listen}: {address} is listened on twice")
+    if not settings.listen:
+        problems.append(f"{listen}: there is no address to listen on")
     if not settings.triton and not settings.repository.is_dir():
-        problems.append(f"--repository {settings.repository} is no folder; run `make setup`, or name a --triton")
+        repository = where("repository", "--repository")
+        problems.append(f"{repository}: {settings.repository} is no folder; run `make setup`, or name a --triton")
     return problems
 
 
-def _refusal(check: Callable[..., object], address: str, *, tls: bool, allowed: Sequence[str]) -> list[str]:
+def _refusal(
+    check: Callable[..., object], address: str, where: str, *, least_port: int, tls: bool, allowed: Sequence[str]
+) -> list[str]:
+    problem = address_problem(address, least_port=least_port)
+    if problem:
+        return [f"{where}: {problem}"]
     try:
         check(address, tls=tls, plaintext_allowed=allowed)
     except PlaintextRefusedError as exc:
-        return [str(exc)]
-    except ValueError as exc:
-        return [f"{address}: {exc}"]
+        return [f"{where}: {exc}"]
     return []

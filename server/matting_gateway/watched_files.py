@@ -99,6 +99,17 @@ class WatchedFiles(Generic[T]):
             raise WatchedFileError(self._last_problem)
         return value
 
+    def reload(self) -> None:
+        """Read the files again now, changed or not. Reported as any change; what cannot be read changes nothing.
+
+        Raises:
+            WatchedFileError: They could never be read.
+        """
+        with self._lock:
+            self._seen = ()
+            self._next_look_s = float("-inf")
+        self.value()
+
     @property
     def version(self) -> int:
         """The number of the value that `value()` last returned; 0 before the first."""

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "triton": BASE | SHARED | {"grpc_client", "rests"},
     "pipeline": BASE | SHARED | ROOMS,
-    "settings": BASE | SHARED | ROOMS | {"rpc"},
+    "settings": BASE | SHARED | ROOMS | {"rpc", "option_values"},
     "http2": {"domain"},
     "rests": set(),
     "message_limits": {"domain"},
@@ -30,10 +30,17 @@ MAY_IMPORT = {
     "grpc_server": {"domain", "http2", "grpc_body", "rests"},
     "grpc_client": {"domain", "http2", "grpc_body"},
     "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2", "message_limits"},
+    "option_values": set(),
+    "certificate_dates": set(),
+    "configuration": BASE | SHARED | ROOMS | {"settings", "rpc", "certificate_dates"},
+    "health_check": SHARED | {"grpc_client"},
     "policy_facts": BASE | ROOMS | {"settings"},
-    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts"},
+    "app": BASE
+    | SHARED
+    | ROOMS
+    | {"pipeline", "rpc", "settings", "policy_facts", "configuration", "certificate_dates"},
     "run": BASE | SHARED | ROOMS | {"settings", "app"},
-    "cli": {"settings", "privacy", "run"},
+    "cli": {"clock", "settings", "configuration", "health_check", "privacy", "run"},
     "__main__": {"cli"},
 }
 

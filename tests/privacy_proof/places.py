@@ -21,7 +21,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 # Names of the configuration, of the code, or of closed sets; nothing of a photo fits in.
 _LABELS = frozenset(
     {"model", "outcome", "tenant", "stage", "backend", "reason", "state", "le", "generation"}
-    | {"engine", "device", "precision"}
+    | {"engine", "device", "precision", "file", "python", "kind"}
     | {"grpc_type", "grpc_service", "grpc_method", "grpc_code"}
     | {"implementation", "major", "minor", "patchlevel", "version"}
 )

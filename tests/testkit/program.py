@@ -68,12 +68,15 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    *arguments: str, serving: bool = True, environment: dict[str, str] | None = None
+    *arguments: str, serving: bool = True, environment: dict[str, str] | None = None, listen: bool = True
 ) -> AsyncIterator[Service]:
-    """Run the program until the end of the block; waits until it serves unless told otherwise."""
+    """Run the program until the end of the block; waits until it serves unless told otherwise.
+
+    On a free port, or with `listen` off on that which the arguments name.
+    """
+    address = ("--listen", "127.0.0.1:0") if listen else ()
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--cache", str(ROOT / ".cache"),
-        *arguments,
+        PROGRAM, "serve", *address, "--metrics-listen", "127.0.0.1:0", "--cache", str(ROOT / ".cache"), *arguments,
         stdout=asyncio.subprocess.PIPE, env=environment,
     )  # fmt: skip
     addresses: dict[str, str] = {}

@@ -147,6 +147,27 @@ def test_a_writer_that_never_rests_does_not_hold_the_reader(tmp_path: Path) -> N
         WatchedFiles([path], load, clock=ManualClock()).value()
 
 
+def test_a_reload_reads_at_once_and_what_did_not_change_too(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.write("one")
+    watched.files.value()
+    watched.write("two")
+    watched.files.reload()
+    watched.files.reload()
+    assert watched.files.value() == "two"
+    assert (watched.files.version, [report.accepted for report in watched.reports]) == (3, [True, True])
+
+
+def test_a_reload_of_what_cannot_be_read_keeps_the_old_value(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.write("one")
+    watched.files.value()
+    watched.write("bad")
+    watched.files.reload()
+    assert watched.files.value() == "one"
+    assert [report.problem for report in watched.reports] == ["bad content"]
+
+
 def test_its_repr_names_files_and_never_content(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.write("secret")

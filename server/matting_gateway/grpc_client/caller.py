@@ -3,6 +3,7 @@
 
 import asyncio
 import math
+import os
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -150,8 +151,11 @@ class UnaryCaller:
             opened = True
         except TimeoutError:
             text += " in time"
+        except ssl.SSLError as exc:
+            text += f" by TLS: {getattr(exc, 'verify_message', '') or exc.reason or exc}"
         except (OSError, ValueError) as exc:  # ValueError: a name that TLS cannot ask for
-            text += f": {exc}"
+            number = getattr(exc, "errno", None)
+            text += f": {os.strerror(number).lower() if number and number > 0 else exc}"
         finally:
             if not opened:
                 protocol.give_up(text)

@@ -92,8 +92,10 @@ class Listener:
             )
 
 
-def bind(address: str) -> tuple[list[socket.socket], int]:
+def bind(address: str, *, reuse_port: bool = False) -> tuple[list[socket.socket], int]:
     """Return sockets bound to HOST:PORT, all addresses of the host, or to unix:PATH, and the port (1 for a path).
+
+    With `reuse_port` other processes that say so too share the port; the system deals out connections among them.
 
     Raises:
         OSError: The address cannot be bound.
@@ -102,12 +104,12 @@ def bind(address: str) -> tuple[list[socket.socket], int]:
         if address.startswith(_UNIX):
             return [_bind_path(address.removeprefix(_UNIX))], 1
         host, _, port = address.rpartition(":")
-        return _bind_host(host.strip("[]"), int(port))
+        return _bind_host(host.strip("[]"), int(port), reuse_port=reuse_port)
     except (OSError, ValueError, OverflowError) as exc:
         raise OSError(f"Cannot listen on {address}: the port is taken, or the address is not of this machine.") from exc
 
 
-def _bind_host(host: str, port: int) -> tuple[list[socket.socket], int]:
+def _bind_host(host: str, port: int, *, reuse_port: bool) -> tuple[list[socket.socket], int]:
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     families = {(family, target[0], *target[2:]): None for family, _, _, _, target in found}
     sockets: list[socket.socket] = []
@@ -116,7 +118,7 @@ def _bind_host(host: str, port: int) -> tuple[list[socket.socket], int]:
         for family, *target in families:
             try:
                 # [::] alone takes IPv4 too; beside 0.0.0.0 it must not.
-                sock = _bound(family, (target[0], port, *target[1:]), only_own=len(families) > 1)
+                sock = _bound(family, (target[0], port, *target[1:]), only_own=len(families) > 1, reuse_port=reuse_port)
             except OSError as exc:
                 if exc.errno not in _NOT_HERE:
                     raise
@@ -133,10 +135,12 @@ def _bind_host(host: str, port: int) -> tuple[list[socket.socket], int]:
     return sockets, port
 
 
-def _bound(family: socket.AddressFamily, target: tuple[Any, ...], *, only_own: bool) -> socket.socket:
+def _bound(family: socket.AddressFamily, target: tuple[Any, ...], *, only_own: bool, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_own)
         return _listening(sock, target)

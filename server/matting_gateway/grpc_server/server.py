@@ -130,17 +130,18 @@ class GrpcServer:
         """
         self._methods[method] = serve
 
-    def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None) -> int:
+    def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None, *, reuse_port: bool = False) -> int:
         """Listen on HOST:PORT or unix:PATH, and return the port (1 for a socket). Serves from `start` on.
 
         Args:
             address: Port 0 takes a free one.
             tls: Asked at each new connection.
+            reuse_port: Share it with other processes that do.
 
         Raises:
             OSError: The address cannot be listened on.
         """
-        sockets, port = bind(address)
+        sockets, port = bind(address, reuse_port=reuse_port)
         self._listeners.append(Listener(sockets, self._make_protocol, tls, timeout_s=self._limits.greeting_timeout_s))
         return port
 

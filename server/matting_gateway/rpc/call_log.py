@@ -7,12 +7,16 @@ from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import CallRecord, Logs, pixel_bucket, short_peer
 
+_HEALTH = "/grpc.health.v1.Health/"
 
-def log_end(logs: Logs) -> Callable[[CallEnd], None]:
-    """Return what writes the line of a call that ended."""
+
+def log_end(logs: Logs, *, health_checks: bool) -> Callable[[CallEnd], None]:
+    """Return what writes the line of a call that ended; of calls of the health service only where that is wanted."""
 
     def write(end: CallEnd) -> None:
         call = end.call
+        if not health_checks and call.method.startswith(_HEALTH):
+            return
         logs.call(
             CallRecord(
                 method=call.method,

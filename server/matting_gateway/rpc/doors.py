@@ -61,14 +61,17 @@ class Doors:
         close_reflection: bool,
         tensor_door: bool,
         client_shared_memory: bool,
+        reuse_port: bool,
+        log_health_checks: bool,
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
         policy: Callable[[], DataPolicy],
     ) -> None:
-        self._log_end = log_end(rooms.logs)
+        self._log_end = log_end(rooms.logs, health_checks=log_health_checks)
         self._sweeper = Sweeper(now=rooms.clock.now)
         keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
+        self._reuse_port = reuse_port
         self.boundary = CallBoundary(
             clock=rooms.clock,
             metrics=rooms.metrics,
@@ -138,14 +141,23 @@ class Doors:
         """Listen and serve.
 
         Raises:
-            OSError: An address cannot be listened on.
+            OSError: Addresses cannot be listened on; all of them are named.
         """
         self.health = Health(self.services)
         await self.health.start(self.server)
         if self._with_reflection:
             add_reflection(self.server, self.services)
+        problems: list[str] = []
         for address in addresses:
-            self.ports[address] = self.server.listen(address, None if address.startswith("unix:") else tls)
+            unix = address.startswith("unix:")
+            try:
+                self.ports[address] = self.server.listen(
+                    address, None if unix else tls, reuse_port=self._reuse_port and not unix
+                )
+            except OSError as exc:
+                problems.append(f"--listen: {exc}")
+        if problems:
+            raise OSError("\n".join(problems))
         self._sweeper.start()
         await self.server.start()
 

@@ -53,6 +53,10 @@ class ServerTls:
         """
         return self._files.value()
 
+    def reload(self) -> None:
+        """Read the files again now."""
+        self._files.reload()
+
     def statistics(self) -> WatchedFilesStatistics:
         return self._files.statistics()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log lines: JSON on one stream, of fields that are listed here and no others.
+"""Log lines: JSON, or text for people, on one stream, of fields that are listed here and no others.
 
 Nothing of a photo can reach a line: a call's line is made from `CallRecord`, whose fields are
 names, codes, buckets and durations; an event's fields are checked against `EVENT_FIELDS`; other
@@ -20,7 +20,7 @@ from typing import TextIO
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.anonymous import clean_request_id, pixel_bucket, short_peer
-from matting_gateway.telemetry.log_lines import CALL_FIELDS, CallRecord, Value, line_of
+from matting_gateway.telemetry.log_lines import CALL_FIELDS, CallRecord, Value, line_of, text_line_of
 
 __all__ = [
     "CALL_FIELDS",
@@ -64,6 +64,7 @@ class Event(Enum):
     TRITON_DIED = "triton_died"
     TRITON_STATE = "triton_state"
     TRITON_SAYS = "triton_says"
+    RELOAD = "reload"
     FILES_RELOADED = "files_reloaded"
     FILES_REFUSED = "files_refused"
     TENANT_REFUSED = "tenant_refused"
@@ -95,10 +96,11 @@ class Logs:
     Owns the lines that wait and the thread that renders and writes them, so that a stream whose
     reader stands still never holds up the event loop. Invariant: no more than 10,000 lines wait;
     what is over that is counted and told of once the stream moves again. Any thread may log; a
-    line is written within some 20 ms.
+    line is written within some 20 ms. With `as_text` lines are for people instead of machines.
     """
 
-    def __init__(self, stream: TextIO, *, clock: Clock) -> None:
+    def __init__(self, stream: TextIO, *, clock: Clock, as_text: bool = False) -> None:
+        self._line_of = text_line_of if as_text else line_of
         self._clock = clock
         self._stream = stream
         self._waiting: deque[tuple[float, str, Mapping[str, Value] | CallRecord]] = deque()
@@ -184,7 +186,7 @@ class Logs:
             lost, self._lost_untold_count = self._lost_untold_count, 0
         if lost:
             taken.append((taken[-1][0], Event.LINES_LOST.value, {"count": lost}))
-        return [line_of(*entry) for entry in taken]
+        return [self._line_of(*entry) for entry in taken]
 
     def _write_all(self) -> None:
         while lines := self._take():

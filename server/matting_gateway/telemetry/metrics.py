@@ -105,6 +105,17 @@ class Metrics:
         self.protocol_faults = Counter(
             "matting_protocol_faults", "What callers did that HTTP/2 forbids, by kind.", ("kind",), registry=registry
         )
+        self.memory_budget = Gauge("matting_memory_budget_bytes", "Memory for all calls together.", registry=registry)
+        self.memory_available = Gauge(
+            "matting_memory_available_bytes", "What of the memory for calls is not reserved now.", registry=registry
+        )
+        self.certificate_expiry = Gauge(
+            "matting_certificate_expiry_timestamp_seconds",
+            "When the first of a file's certificates expires, in seconds since 1970.",
+            ("file",),
+            registry=registry,
+        )
+        self.build_info = Gauge("matting_build_info", "1, by what runs.", ("version", "python"), registry=registry)
         self.lifecycle = Gauge(
             "matting_lifecycle", "1 for the state the gateway is in; serving: ready.", ("state",), registry=registry
         )

@@ -67,6 +67,10 @@ class TritonTls:
         credentials, context = self._files.value()
         return ChannelIdentity(self._files.version, credentials, context)
 
+    def reload(self) -> None:
+        """Read the files again now."""
+        self._files.reload()
+
     def statistics(self) -> WatchedFilesStatistics:
         return self._files.statistics()
 

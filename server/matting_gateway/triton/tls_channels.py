@@ -34,6 +34,10 @@ class TlsChannels:
         """Return what connections that are no channel's are opened with."""
         return self._tls.current().context
 
+    def reload(self) -> None:
+        """Read the files again now; channels follow when they are next looked at."""
+        self._tls.reload()
+
     def generation(self) -> int:
         """Return which version of the files a channel would be opened with now."""
         return self._tls.current().version

@@ -73,6 +73,46 @@ def test_an_event_takes_no_field_that_is_not_listed(log: Log) -> None:
         log.logs.event(Event.STARTED, content="x")
 
 
+@pytest.mark.parametrize(
+    ("code", "level"),
+    [
+        ("OK", "info"),
+        ("CANCELLED", "info"),
+        ("INVALID_ARGUMENT", "info"),
+        ("RESOURCE_EXHAUSTED", "warning"),
+        ("UNAVAILABLE", "warning"),
+        ("DEADLINE_EXCEEDED", "warning"),
+        ("INTERNAL", "error"),
+        ("UNKNOWN", "error"),
+    ],
+)
+def test_a_call_has_the_level_of_how_it_ended(log: Log, code: str, level: str) -> None:
+    log.logs.call(RECORD._replace(code=code))
+    assert log.lines()[0]["level"] == level
+
+
+def test_as_text_a_line_is_for_people_and_can_do_nothing_to_a_terminal() -> None:
+    stream = io.StringIO()
+    logs = Logs(stream, clock=ManualClock(), as_text=True)
+    logs.start()
+    logs.call(RECORD)
+    logs.event(Event.NOT_READY, level="warning", backend="a:1", cause='two words\n\x1b[31m "x"', model="")
+    logs.close()
+    call, event = stream.getvalue().splitlines()
+    assert call == (
+        "2023-11-14T22:13:20.000+00:00 info    call method=/matting.v1.MattingService/RemoveBackground code=OK"
+        " tenant=shop model=u2net size_bucket=2-4MP peer=192.0.2.0/24 request_id=abc duration_s=0.1235"
+    )
+    assert event == (
+        '2023-11-14T22:13:20.000+00:00 warning not_ready backend=a:1 cause="two words\\n\\u001b[31m \\"x\\""'
+    )
+
+
+def test_the_cause_of_what_does_not_come_up_is_whole(log: Log) -> None:
+    log.logs.event(Event.NOT_READY, cause="x" * 5000)
+    assert len(log.lines()[0]["cause"]) == 5000
+
+
 def test_long_text_is_cut(log: Log) -> None:
     log.logs.event(Event.STARTED, detail="x" * 10_000)
     assert len(log.lines()[0]["detail"]) == 400
