@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 
 # So long a request that is none of gRPC's may take to end before it is answered all the same.
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.0
 
 
 class Nobody:

@@ -4,6 +4,7 @@
 import pytest
 from matting_gateway.http2 import frames
 from matting_gateway.http2.frames import frame
+from matting_gateway.http2.header_blocks import write_fields
 from testkit.http2_client import HEADERS, TRAILERS, ClientSide, answer_frames, block_frame
 from testkit.http2_pair import ServerSide
 
@@ -17,6 +18,7 @@ FAULTS = {
     "a ping on a stream": (frames.settings({}) + frame(frames.PING, 0, 1, bytes(8)), frames.PROTOCOL_ERROR),
     "a window that overflows": (frames.settings({}) + frames.window_update(0, 2**31 - 1), frames.FLOW_CONTROL_ERROR),
     "a short goaway": (frames.settings({}) + frame(frames.GOAWAY, 0, 0, bytes(7)), frames.FRAME_SIZE_ERROR),
+    "a server that wants pushes": (frames.settings({frames.ENABLE_PUSH: 1}), frames.PROTOCOL_ERROR),
     "too large headers": (
         frames.settings({}) + block_frame(1, (*HEADERS, (b"x", bytes(33_000)))),
         frames.ENHANCE_YOUR_CALM,
@@ -61,6 +63,24 @@ BROKEN = {
     "no status": block_frame(1, TRAILERS),
     "an interim answer that is the last": block_frame(1, ((b":status", b"103"),), ends=True),
     "headers in the middle": block_frame(1, HEADERS) + block_frame(1, TRAILERS),
+    "a status that is no number": block_frame(1, ((b":status", b"ok"),)),
+    "two statuses": block_frame(1, ((b":status", b"200"), (b":status", b"200"))),
+    "a pseudo-header of requests": block_frame(1, ((b":status", b"200"), (b":path", b"/"))),
+    "a pseudo-header after other fields": block_frame(1, ((b"x-a", b"1"), (b":status", b"200"))),
+    "an upper-case name": block_frame(1, (*HEADERS, (b"X-A", b"1"))),
+    "a value with a line's end": block_frame(1, (*HEADERS, (b"x-a", b"1\r\n2"))),
+    "a connection's own field": block_frame(1, (*HEADERS, (b"connection", b"close"))),
+    "a pseudo-header in trailers": block_frame(1, HEADERS) + block_frame(1, HEADERS, ends=True),
+    "a body longer than content-length": block_frame(1, (*HEADERS, (b"content-length", b"1")))
+    + frame(frames.DATA, 0, 1, b"ab"),
+    "a body shorter than content-length": block_frame(1, (*HEADERS, (b"content-length", b"3")))
+    + frame(frames.DATA, 0, 1, b"ab")
+    + block_frame(1, TRAILERS, ends=True),
+    "no body but a content-length": block_frame(1, (*HEADERS, (b"content-length", b"3")), ends=True),
+    "headers that depend on themselves": frame(
+        frames.HEADERS, frames.END_HEADERS | frames.HAS_PRIORITY, 1, b"\0\0\0\1\0" + write_fields(HEADERS)
+    ),
+    "a window of nothing": frames.window_update(1, 0),
 }
 
 
@@ -71,6 +91,7 @@ def test_an_answer_that_is_none_ends_its_stream_alone(data: bytes) -> None:
     client.receive(data + frame(frames.DATA, 0, 1, b"more") + block_frame(1, TRAILERS, ends=True))
     client.receive(answer_frames(3, b"fine"))
     assert broken.codes == [frames.PROTOCOL_ERROR]
+    assert len(client.faults) == 1
     assert (other.body, other.has_ended) == (b"fine", True)
     resets = [frame for frame in client.sent_frames() if frame[0] == frames.RST_STREAM]
     assert resets == [(frames.RST_STREAM, 0, 1, frames.PROTOCOL_ERROR.to_bytes(4, "big"))]
@@ -117,3 +138,32 @@ def test_our_own_server_takes_the_request_and_its_answer_comes_back() -> None:
     client.receive(server.sent())
     assert (answer.body, answer.has_ended) == (b"answer", True)
     assert (server.connection.stream_count, client.connection.stream_count) == (0, 0)
+
+
+def test_an_answers_content_length_that_is_right_is_fine_and_so_are_interim_answers() -> None:
+    client = ClientSide().greeted()
+    answer = client.ask(b"x")
+    client.receive(block_frame(1, ((b":status", b"103"), (b"content-length", b"9"))))
+    client.receive(block_frame(1, (*HEADERS, (b"content-length", b"4"))) + frame(frames.DATA, 0, 1, b"fine"))
+    client.receive(block_frame(1, TRAILERS, ends=True))
+    assert (answer.body, answer.has_ended, client.faults) == (b"fine", True, [])
+
+
+def test_what_comes_late_on_a_stream_that_we_gave_up_is_left_alone() -> None:
+    client = ClientSide().greeted()
+    client.ask(b"x")
+    client.connection.reset(client.streams[0], frames.CANCEL)
+    client.receive(answer_frames(1, b"late") + frame(frames.RST_STREAM, 0, 1, bytes(4)) + frames.window_update(1, 5))
+    other = client.ask(b"y")
+    client.receive(answer_frames(3, b"fine"))
+    assert (other.body, client.faults) == (b"fine", [])
+
+
+def test_a_servers_goaway_in_two_steps_loses_no_request() -> None:
+    client = ClientSide().greeted()
+    first, second = client.ask(b"x"), client.ask(b"y")
+    client.receive(frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + frame(frames.PING, 0, 0, b"draining"))
+    assert (frames.PING, frames.ACK, 0, b"draining") in client.sent_frames()
+    assert not client.connection.usable
+    client.receive(frames.goaway(3, frames.NO_ERROR) + answer_frames(1, b"one") + answer_frames(3, b"two"))
+    assert (first.body, second.body, client.drained_count) == (b"one", b"two", 1)

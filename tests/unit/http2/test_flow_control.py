@@ -268,6 +268,29 @@ def test_leave_for_less_than_is_left_costs_no_frame() -> None:
     assert pair.server.sent() == b""
 
 
+def test_of_a_large_body_a_mebibyte_is_let_come_at_a_time_and_all_of_it_in_the_end() -> None:
+    pair = Pair()
+    sink = pair.open(1)
+    total = 10 << 20
+    pair.server.connection.let_send(pair.server.streams[1], total)
+    pair.exchange()
+    while len(sink.body) < total:
+        window = pair.client.local_flow_control_window(1)
+        assert 0 < window <= 1 << 20
+        pair.client.send_data(1, bytes(min(window, 16_384)))
+        pair.exchange()
+    opened = [event for event in pair.of(h2.events.WindowUpdated) if event.stream_id == 1]
+    assert len(opened) <= 2 * total // (1 << 20) + 1
+
+
+def test_more_than_the_connections_window_ends_the_connection() -> None:
+    server = ServerSide().greeted(headers_frame(1))
+    server.connection._windows._receivable_bytes = 10
+    fault = server.fault_of(data_frame(1, 11))
+    assert fault is not None
+    assert fault.code == frames.FLOW_CONTROL_ERROR
+
+
 @pytest.mark.parametrize("padding", [0, 1, 255])
 def test_padding_is_given_back_so_that_a_padded_body_comes_to_its_end(padding: int) -> None:
     pair = Pair()
