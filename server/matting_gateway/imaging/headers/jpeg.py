@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """JPEG headers (ITU-T T.81, annex B)."""
 
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -19,8 +20,11 @@ _ICC = b"ICC_PROFILE\x00"
 # A marker is found behind whatever is no marker, as by libjpeg; an honest file has little of that.
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MAX_JUNK_BYTES = 64 << 10
-# Inside scans a 0xFF is followed by 0x00 or by a marker, so this finds every scan.
+# Inside scans a 0xFF is followed by 0x00 or by a marker, so this finds every scan; so many no file has.
 _SCAN = re.compile(rb"\xff\xda")
+_MANY_SCANS = 4096
+# Looked through at once: other threads have their turn in between.
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -89,6 +93,16 @@ def _next_marker(reader: Reader, facts: _Facts, at: int) -> tuple[int, int]:
             return marker, at
 
 
+def _count_scans(content: memoryview) -> int:
+    count = 0
+    for start in range(0, len(content), _PIECE_BYTES):
+        found = _SCAN.finditer(content, start, start + _PIECE_BYTES + 1)
+        count += sum(1 for _ in itertools.islice(found, _MANY_SCANS))
+        if count >= _MANY_SCANS:
+            break
+    return count
+
+
 def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHeader:
     if facts.frame is None:
         raise reader.damaged("it has no frame header")
@@ -109,7 +123,7 @@ def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHea
     scan_count, coefficient_bytes = 1, 0
     # A decoder reads on past the first scan, and holds coefficients until then, in these cases only.
     if marker == _PROGRESSIVE or scanned_components < component_count:
-        scan_count = sum(1 for _ in _SCAN.finditer(reader.content))
+        scan_count = _count_scans(reader.content)
         coefficient_bytes = 2 * (width + 32) * (height + 32) * mcu_blocks // widest
     return FileHeader(
         format=ImageFormat.JPEG,
