@@ -68,9 +68,9 @@ class MessageLimits:
             type `bytes` hold is limited by the message's size alone, as are packed values of tensors.
     """
 
-    max_fields: int = 4096
+    max_fields: int = 2048
     max_entries: int = 256
-    max_text_bytes: int = 1 << 20
+    max_text_bytes: int = 256 << 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,32 +124,35 @@ def shape_of(descriptor: Descriptor, *, bulk: frozenset[str] = frozenset(), path
     return shape
 
 
-def check(message: Buffer, shape: MessageShape, limits: MessageLimits) -> None:
-    """Return where a message is within its limits.
+def check(message: Buffer, shape: MessageShape, limits: MessageLimits) -> bool:
+    """Return where a message is within its limits, and then whether anything in it is `bulk`.
 
     Raises:
         MessageLimitError: It is not.
         MalformedMessageError: It is no such message. What is wrong within strings and numbers is left to protobuf.
     """
+    once = _Pass(message, limits)
     try:
-        _Pass(message, limits).message(0, len(message), shape, {}, _MAX_DEPTH)
+        once.message(0, len(message), shape, {}, _MAX_DEPTH)
     except IndexError as exc:
         raise MalformedMessageError("a field beyond the message's end") from exc
+    return once.has_bulk
 
 
 class _Pass:
-    """One pass over a message. Owns what is left of its limits.
+    """One pass over a message. Owns what is left of its limits, and whether anything in it is `bulk`.
 
     Whatever goes on after the end of where it is, is found there before anything else is made of it.
     """
 
-    __slots__ = ("_data", "_fields_left", "_limits", "_text_left")
+    __slots__ = ("_data", "_fields_left", "_limits", "_text_left", "has_bulk")
 
     def __init__(self, message: Buffer, limits: MessageLimits) -> None:
         self._data = message
         self._limits = limits
         self._fields_left = limits.max_fields
         self._text_left = limits.max_text_bytes
+        self.has_bulk = False
 
     def message(  # noqa: C901 - in one piece: a call for each field would cost more than all the rest
         self, at: int, end: int, shape: MessageShape, counts: dict[str, int], depth: int
@@ -172,7 +175,7 @@ class _Pass:
                     self._fields_left = left
                     at = self._skip(at, end, tag, depth)
                     left = self._fields_left
-                if known is not None and known.repeated:
+                if known is not None and (known.repeated or known.bulk):
                     self._count(1, known, counts)
                 continue
             length = data[at]
@@ -188,7 +191,7 @@ class _Pass:
                 continue
             if known.packed_bytes:
                 self._count_packed(start, at, known, counts)
-            elif known.repeated:
+            elif known.repeated or known.bulk:
                 self._count(1, known, counts)
             if known.nested is not None:
                 if not depth:
@@ -239,6 +242,9 @@ class _Pass:
         return MessageLimitError("", self._limits.max_fields, "fields in all")
 
     def _count(self, count: int, known: FieldShape, counts: dict[str, int]) -> None:
+        if known.bulk:
+            self.has_bulk = True
+            return
         total = counts[known.path] = counts.get(known.path, 0) + count
         if total > self._limits.max_entries:
             raise MessageLimitError(known.path, self._limits.max_entries, "entries")
@@ -254,6 +260,7 @@ class _Pass:
         if (end - start) % size:
             raise MalformedMessageError("a list that ends within a number")
         if known.bulk:
+            self.has_bulk = True
             return
         left = self._limits.max_entries - counts.get(known.path, 0)
         if end - start > left * (size if size > 1 else _MAX_VARINT_BYTES):

@@ -129,7 +129,7 @@ def test_one_entry_too_many_is_named(message: bytes, path: str) -> None:
 
 def test_lists_of_messages_that_protobuf_merges_are_counted_together() -> None:
     one = pb.StreamRemoveBackgroundRequest(request=pb.RemoveBackgroundRequest(outputs=[pb.OutputSpec()] * 2))
-    assert check(one.SerializeToString(), ITEM, TIGHT) is None
+    assert not check(one.SerializeToString(), ITEM, TIGHT)
     with pytest.raises(MessageLimitError, match=r"request\.outputs"):
         check(one.SerializeToString() * 2, ITEM, TIGHT)
 
@@ -156,7 +156,7 @@ def test_what_no_list_holds_is_counted_too(message: bytes, what: str) -> None:
 def test_packed_values_of_a_tensor_and_contents_may_be_as_long_as_the_message() -> None:
     message = service_pb2.ModelInferRequest(raw_input_contents=[bytes(100_000)])
     message.inputs.add().contents.int64_contents.extend([1] * 100_000)
-    check(message.SerializeToString(), INFER, TIGHT)
+    assert check(message.SerializeToString(), INFER, TIGHT)
 
 
 @pytest.mark.parametrize("unit", [b"\x2a\x00", b"\x32\x00", b"\x3a\x00", b"\x22\x00", b"\xf8\x3f\x01", b"\x43\x44"])

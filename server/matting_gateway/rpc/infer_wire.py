@@ -121,8 +121,8 @@ class RequestReader:
         known = self._repeated.get(size)
         if known is not None and view[: len(known.prefix)] == known.prefix:
             return InferRequest(known.header, (view[len(known.prefix) :],))
-        self._parser.check(message)
-        cut = wire.cut(message, RAW_INPUT_FIELD, _TYPED)
+        has_typed = self._parser.check(message)
+        cut = wire.cut(message, RAW_INPUT_FIELD, _TYPED if has_typed else None)
         if cut is None:
             raise self._parser.unreadable()
         try:
@@ -176,34 +176,37 @@ def _parse_header(data: bytes) -> InferHeader:
 
 
 def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
-    inputs = tuple(
-        InputHeader(
-            tensor.name,
-            tensor.datatype,
-            tuple(tensor.shape),
-            _place_of(tensor.parameters),
-            "",
-        )
-        for tensor in message.inputs
-    )
-    outputs = tuple(OutputHeader(tensor.name, _place_of(tensor.parameters)) for tensor in message.outputs)
+    inputs, outputs, extra = [], [], False
+    for tensor in message.inputs:
+        place, others = _place_of(tensor.parameters)
+        inputs.append(InputHeader(tensor.name, tensor.datatype, tuple(tensor.shape), place, ""))
+        extra = extra or others
+    for output in message.outputs:
+        place, others = _place_of(output.parameters)
+        outputs.append(OutputHeader(output.name, place))
+        extra = extra or others
     return InferHeader(
         model=message.model_name,
         version=message.model_version,
         id=message.id,
         parameters={key: _value_of(value) for key, value in message.parameters.items()},
-        inputs=inputs,
-        outputs=outputs,
-        extra=any(set(t.parameters) - _PLACE_PARAMETERS for t in (*message.inputs, *message.outputs)),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        extra=extra,
     )
 
 
-def _place_of(parameters: Mapping[str, service_pb2.InferParameter]) -> Place | None:
-    if REGION not in parameters:
-        return None
-    offset = parameters[OFFSET].int64_param if OFFSET in parameters else 0
-    length = parameters[BYTE_SIZE].int64_param if BYTE_SIZE in parameters else 0
-    return Place(parameters[REGION].string_param, offset, length)
+def _place_of(parameters: Mapping[str, service_pb2.InferParameter]) -> tuple[Place | None, bool]:
+    """Return where a tensor lies, if its parameters say so, and whether they say anything else."""
+    if not parameters:
+        return None, False
+    told = dict(parameters.items())
+    others = not told.keys() <= _PLACE_PARAMETERS
+    if REGION not in told:
+        return None, others
+    offset = told[OFFSET].int64_param if OFFSET in told else 0
+    length = told[BYTE_SIZE].int64_param if BYTE_SIZE in told else 0
+    return Place(told[REGION].string_param, offset, length), others
 
 
 def _value_of(parameter: service_pb2.InferParameter) -> Parameter:

@@ -50,14 +50,14 @@ class RequestParser(Generic[_M]):
         except DecodeError as exc:
             raise self.unreadable() from exc
 
-    def check(self, data: Buffer) -> None:
-        """Return where a message has no more than it may, and can be followed.
+    def check(self, data: Buffer) -> bool:
+        """Return where a message has no more than it may, and can be followed; tell whether it has tensor contents.
 
         Raises:
             OptionInvalidError, TensorInvalidError: It has, or cannot.
         """
         try:
-            check(data, self._shape, self._limits)
+            return check(data, self._shape, self._limits)
         except MessageLimitError as exc:
             where = f"`{exc.path}` of the request" if exc.path else "The request"
             text = f"{where} has more than {exc.limit} {exc.what}; that is the most taken in one message: send fewer."
