@@ -5,7 +5,7 @@ from collections import Counter
 
 from matting_gateway.batching.core import SchedulerCore
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.outcomes import Drop, Fail, Refusal, Send
+from matting_gateway.batching.outcomes import Drop, Fail, Reason, Refusal, Send
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
@@ -17,6 +17,9 @@ STATES = {
     "b": (EndpointState("x", True, 2, 2, 1),),
     "small": (EndpointState("y", True, 2, 1, 8),),
 }
+# What a caller in a hurry allows, and what a batch takes when all is well.
+HURRY_S = 0.04
+QUICK_S = 0.01
 
 
 class SchedulerPlay:
@@ -43,10 +46,17 @@ class SchedulerPlay:
     # --- events ---------------------------------------------------------------------------
 
     def arrive(self, key: BatchKey, rows: int, allowed_s: float, priority: Priority, tenant: str) -> Entry | None:
-        job = Job(key, (), rows, self.now_s + allowed_s, priority, tenant)
-        outcome = self.core.arrive(job, None, self.now_s)
+        """Ask for a job and then submit it, as the pipeline does, which decodes a photo in between."""
+        deadline_s = self.now_s + allowed_s
+        asked = self.core.check(key, rows, deadline_s, priority, tenant, self.now_s)
+        before = self._decision_state()
+        assert self.core.check(key, rows, deadline_s, priority, tenant, self.now_s) == asked
+        assert self._decision_state() == before
+        outcome = self.core.arrive(Job(key, (), rows, deadline_s, priority, tenant), None, self.now_s)
         if isinstance(outcome, Refusal):
             assert outcome.retry_after_s >= 0.0
+            # What it asks for itself may be more than its share; nothing else has happened since it was let in.
+            assert asked is not None or outcome.reason is Reason.OVERLOADED
             return None
         self.accepted.append(outcome)
         return outcome
@@ -102,6 +112,19 @@ class SchedulerPlay:
 
     # --- promises -------------------------------------------------------------------------
 
+    def _decision_state(self) -> list[object]:
+        """Return what decisions are made from, as values that can be compared."""
+        return [
+            (
+                name,
+                [(lane.key, lane.rows) for lane in group.lanes.values()],
+                [(server.endpoint, server.probed_s, list(server.ends)) for server in group.fleet.servers.values()],
+                [(flow.key, flow.rows, flow._tokens, flow.guaranteed_rate) for flow in group.shares.flows.values()],
+                group.shares._refreshed_s,
+            )
+            for name, group in self.core._groups.items()
+        ]
+
     def _check_batch(self, flight: Flight, newest: int) -> None:
         entries = flight.entries
         assert flight.server.endpoint in self.healthy
@@ -113,6 +136,10 @@ class SchedulerPlay:
         # Who waits on in the same lane, and could have gone there, comes later; one given up elsewhere
         # may have come to this lane, as to its stand-in, after the batch was formed.
         lane = self.core._groups[(flight.key.model, flight.key.version)].lanes[flight.key]
+        if flight.probe:  # which goes before others, to a server that would have stood idle
+            assert len(entries) == 1
+            assert flight.patience_s > 0
+            return
         first = next((e for e in lane if e.avoid is None and e.rows == 1 and e.seq <= newest), None)
         assert first is None or (first.priority, first.due_s) >= order[0]
         assert flight.patience_s > 0
@@ -146,3 +173,19 @@ class SchedulerPlay:
             assert all(flow.rows == 0 for flow in group.shares.flows.values())
             assert all(not server.inflight_count for server in group.fleet.servers.values())
             assert group.fleet._free == [0.0] * group.fleet.instance_count
+        self._recover()
+
+    def _recover(self) -> None:
+        """However slow everything was: once it is quick, a caller in a hurry is let in for good after 20 calls."""
+        self.healthy = {"x", "y"}
+        self.core.endpoints_changed(self.now_s)
+        for key in KEYS:
+            for _ in range(20):
+                self.now_s += 0.1
+                if self.arrive(key, 1, HURRY_S, Priority.NORMAL, "") is None:
+                    continue
+                for flight in self.pump():
+                    self.complete(flight, QUICK_S)
+            assert self.core.check(key, 1, self.now_s + HURRY_S, Priority.NORMAL, "", self.now_s) is None
+            group = self.core._groups[(key.model, key.version)]
+            assert self.now_s + group.fleet.common_table(key).predict_high(1) < self.now_s + HURRY_S

@@ -45,6 +45,8 @@ class SchedulerCore:
         self._groups: dict[tuple[str, str], Group] = {}
         self._seq = 0
         self._displaced: list[Action] = []
+        # Jobs that are to be tried, and where, from their arrival to the next pump.
+        self._probes: list[tuple[Entry, Server]] = []
         self.waiting_count = 0
         self.flights: set[Flight] = set()
 
@@ -53,13 +55,22 @@ class SchedulerCore:
     def check(
         self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, tenant: str, now_s: float
     ) -> Refusal | None:
-        """Return why a job would be refused now, or None."""
+        """Return why a job would be refused now, or None. It changes nothing, however often it is asked.
+
+        What is written down on the way (the pool's view of a model that nobody asked for before, tables that have
+        seen nothing) holds nothing of who asks, and is the same whoever asks first.
+        """
         wish = Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
         verdict = self._judge(wish, now_s)
         if isinstance(verdict, Admission) or self._stand_in_for(wish, now_s) is not None:
             return None
-        self._note_demand(wish, now_s)
         return verdict
+
+    def turned_away(
+        self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, tenant: str, now_s: float
+    ) -> None:
+        """Count to the demand what was refused by `check` and so will not arrive."""
+        self._note_demand(Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant), now_s)
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
@@ -71,12 +82,15 @@ class SchedulerCore:
             other = self._stand_in_for(wish, now_s)
             if other is None:
                 return verdict
-            key, verdict, flow = other, Admission(wish.due_s), None
+            key, verdict, flow = other, Admission(), None
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
-        entry = Entry(job, key, verdict.due_s, now_s, token)
+        entry = Entry(job, key, wish.due_s, now_s, token)
         entry.entitled = verdict.entitled
-        self._wait(entry, now_s, flow if verdict.due_s == wish.due_s else None)
+        self._wait(entry, now_s, flow)
+        if verdict.probe is not None:
+            verdict.probe.probed_s = float("inf")
+            self._probes.append((entry, verdict.probe))
         return entry
 
     def _judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
@@ -94,16 +108,12 @@ class SchedulerCore:
         if other is None:
             return None
         verdict = self._judge(wish._replace(key=other), now_s, may_displace=False)
-        return other if isinstance(verdict, Admission) else None
+        return other if isinstance(verdict, Admission) and verdict.probe is None else None
 
     def _note_demand(self, wish: Wish, now_s: float) -> Flow | None:
         """Count what is asked for, granted or not; return the flow that the newcomer is of, if its model is known."""
         group = self._groups.get((wish.key.model, wish.key.version))
-        if group is None:
-            return None
-        flow = group.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
-        group.shares.note_demand(flow, wish.rows, now_s)
-        return flow
+        return None if group is None else group.note_demand(wish, now_s)
 
     def _group(self, key: BatchKey, now_s: float) -> Group | None:
         name = (key.model, key.version)
@@ -179,6 +189,7 @@ class SchedulerCore:
     def pump(self, now_s: float) -> list[Action]:
         """Return what is to be sent and who is to be given up now."""
         actions, self._displaced = self._displaced, []
+        self._send_probes(now_s, actions)
         # A job given up may move to its stand-in's group, which may be new.
         for group in list(self._groups.values()):
             self._expire(group, now_s, actions)
@@ -204,10 +215,23 @@ class SchedulerCore:
             self._settle(entry, Reason.EXPIRED, now_s, actions)
         if not plan.batch:
             return False
-        flight = group.fleet.send(server, lane.key, table, plan.batch, now_s)
+        flight = group.fleet.send(server, lane.key, plan.batch, now_s)
         self.flights.add(flight)
         actions.append(Send(flight))
         return True
+
+    def _send_probes(self, now_s: float, actions: list[Action]) -> None:
+        """Send each job that is to be tried; one whose server has no room any more is given up like any other."""
+        probes, self._probes = self._probes, []
+        for entry, server in probes:
+            server.probed_s = float("-inf")  # nothing is spent by a job that is not sent
+            if entry.waiting and entry.due_s > now_s and server.healthy and server.has_free_slot:
+                self.cancel(entry)
+                flight = self._groups[(entry.key.model, entry.key.version)].fleet.send(
+                    server, entry.key, (entry,), now_s, probe=True
+                )
+                self.flights.add(flight)
+                actions.append(Send(flight))
 
     def _expire(self, group: Group, now_s: float, actions: list[Action]) -> None:
         while (entry := group.first_due()) is not None and group.hopeless_at(entry) <= now_s:

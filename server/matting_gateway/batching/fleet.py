@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.probing import server_to_probe
 from matting_gateway.batching.server import IDLE, Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain import BatchKey, EndpointState
@@ -118,7 +119,7 @@ class Fleet:
 
     def _offer(self, server: Server, now_s: float) -> None:
         server.version += 1
-        if server.healthy and server.inflight_count < server.slot_count:
+        if server.healthy and server.has_free_slot:
             item = (self._ready_at(server, now_s), server.quickest_s, next(self._serial), server.version, server)
             heapq.heappush(self._ready, item)
 
@@ -140,11 +141,18 @@ class Fleet:
 
     # --- flights --------------------------------------------------------------------------
 
+    def server_to_probe(self, key: BatchKey, rows: int, now_s: float) -> Server | None:
+        """Return where a job is to be tried that would be refused by what is believed, if anywhere."""
+        return server_to_probe(self.servers.values(), key, rows, now_s, self._settings.probe_interval_s)
+
     def send(
-        self, server: Server, key: BatchKey, table: LatencyTable, entries: tuple[Entry, ...], now_s: float
+        self, server: Server, key: BatchKey, entries: tuple[Entry, ...], now_s: float, *, probe: bool = False
     ) -> Flight:
-        """Put a batch on a server that was taken; `table` is the server's for the key."""
-        flight = Flight(server, key, entries, now_s)
+        """Put a batch on a server that was taken, or a probe on one with a free slot."""
+        table = self.table(server, key)
+        flight = Flight(server, key, entries, now_s, probe=probe)
+        if probe:
+            server.probed_s = float("inf")
         flight.expected_s = table.predict(flight.rows) or _COLD_GUESS_S
         wait_s = server.free_at(now_s) - now_s
         settings = self._settings
@@ -163,11 +171,17 @@ class Fleet:
         """Take a batch back, and learn from it if it succeeded."""
         server = flight.server
         before = server.ends
+        if not flight.probe:
+            server.seen_s[flight.key] = now_s
+        elif succeeded and any(entry.due_s >= now_s for entry in flight.entries):
+            server.probed_s = float("-inf")  # refusing it would have been wrong: the next may follow at once
+        else:
+            server.probed_s = now_s
         # One that overtook those before it says nothing of how long it was computed.
         if server.remove(flight, now_s) and succeeded:
-            self.table(server, flight.key).observe(flight.rows, now_s - flight.started_s)
+            self.table(server, flight.key).observe(flight.rows, now_s - flight.started_s, probe=flight.probe)
             server.quickest_s = min(table.predict(1) for table in server.tables.values())
-            self.common_table(flight.key).observe(flight.rows, now_s - flight.started_s)
+            self.common_table(flight.key).observe(flight.rows, now_s - flight.started_s, probe=flight.probe)
         self._update(server, before)
         self._offer(server, now_s)
 
@@ -189,6 +203,7 @@ class Fleet:
         self._common.pop(key, None)
         for server in self.servers.values():
             server.tables.pop(key, None)
+            server.seen_s.pop(key, None)
 
     def __repr__(self) -> str:
         busy = sum(server.inflight_count for server in self.servers.values())

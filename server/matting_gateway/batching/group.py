@@ -38,7 +38,6 @@ class Group:
     """
 
     def __init__(self, example: BatchKey, settings: BatchingSettings, weight: Callable[[str], float]) -> None:
-        self._settings = settings
         self.fleet = Fleet(settings)
         self.lanes: dict[BatchKey, Lane] = {}
         self.shares = Shares(weight, settings.demand_window_s)
@@ -49,7 +48,6 @@ class Group:
         self._heads: list[tuple[int, float, int, Lane]] = []
         self._dues: list[tuple[float, int, Lane, Entry]] = []
         self._profiles = [DeadlineProfile() for _ in Priority]
-        self._probed_s = float("-inf")
 
     # --- the waiting jobs -----------------------------------------------------------------
 
@@ -61,7 +59,7 @@ class Group:
         self._note_head(lane, entry.priority)
         entry.bucket = self._profiles[entry.priority].add(entry.due_s, now_s, entry.rows)
         entry.flow = flow
-        flow.join(entry)
+        self.shares.join(flow, entry, now_s)
 
     def leave(self, lane: Lane, entries: Sequence[Entry]) -> None:
         """Take waiting entries of one lane out, given in their order, from wherever they stand."""
@@ -130,8 +128,16 @@ class Group:
 
     # --- who is let in --------------------------------------------------------------------
 
+    def note_demand(self, wish: Wish, now_s: float) -> Flow:
+        """Count what is asked for, granted or not; return the flow that it is of."""
+        flow = self.shares.flow(wish.priority, wish.tenant, wish.due_s - now_s)
+        self.shares.note_demand(flow, wish.rows, now_s)
+        if self.shares.are_stale(now_s) and self.fleet.common_table(wish.key).warm:
+            self.shares.refresh(self.fleet.rate(wish.key), now_s)
+        return flow
+
     def judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
-        """Decide on a newcomer, changing nothing but the notes on demand's division."""
+        """Decide on a newcomer. Nothing is changed by asking: what a verdict takes is taken when the job joins."""
         fleet = self.fleet
         if not fleet.instance_count:
             return Refusal(Reason.UNAVAILABLE, retry_after_s=1.0)
@@ -141,12 +147,10 @@ class Group:
             return Refusal(Reason.UNREACHABLE)
         table = fleet.common_table(wish.key)
         if not table.warm:
-            return Admission(wish.due_s)
+            return Admission()
         if now_s + table.predict_high(wish.rows) > wish.due_s:
-            if now_s - self._probed_s < self._settings.probe_interval_s:
-                return Refusal(Reason.UNREACHABLE)
-            self._probed_s = now_s
-            return Admission(now_s + 2.0 * table.predict_high(fleet.max_rows) + 1e-3)
+            probe = fleet.server_to_probe(wish.key, wish.rows, now_s)
+            return Refusal(Reason.UNREACHABLE) if probe is None else Admission(probe=probe)
         return self._judge_by_queue(wish, table, now_s, may_displace=may_displace)
 
     def _judge_by_queue(self, wish: Wish, table: LatencyTable, now_s: float, *, may_displace: bool) -> Verdict:
@@ -155,8 +159,6 @@ class Group:
             rows_ahead += profile.total_rows
         end_s = policy.predicted_end(self.fleet, table, rows_ahead, wish.rows, now_s)
         fits = end_s <= wish.due_s
-        if self.shares.are_stale(now_s):
-            self.shares.refresh(self.fleet.rate(wish.key), now_s)
         entitled = True
         if len(self.shares.flows) > 1:
             flow = self.shares.peek(wish.priority, wish.tenant, wish.due_s - now_s)
@@ -168,9 +170,9 @@ class Group:
             elif not fits and entitled and may_displace:
                 displaced = self._displaceable(wish, flow, table, rows_ahead, now_s)
                 if displaced:
-                    return Admission(wish.due_s, displaced=displaced)
+                    return Admission(displaced=displaced)
         if fits:
-            return Admission(wish.due_s, entitled=entitled)
+            return Admission(entitled=entitled)
         return Refusal(Reason.OVERLOADED, retry_after_s=min(max(end_s - wish.due_s, 0.001), 60.0))
 
     def _displaceable(

@@ -62,11 +62,12 @@ class LatencyTable:
         """Return seconds that 95 of 100 batches stay under."""
         return self.predict(row_count) * (1.0 + self.margin_share)
 
-    def observe(self, row_count: int, seconds: float) -> None:
+    def observe(self, row_count: int, seconds: float, *, probe: bool = False) -> None:
         """Learn from one completed batch that had the instance for itself for `seconds`.
 
         A single accident teaches the margin, not the table; a few alike in a row are a change,
-        which is taken over at once.
+        which is taken over at once. A size that has faded tells nothing of the others, unless it is
+        that of a `probe`, which is sent to find out about all of them.
         """
         rows = min(max(row_count, 1), self.max_rows)
         seconds = max(seconds, 1e-6)
@@ -77,7 +78,7 @@ class LatencyTable:
         else:
             ratio = seconds / self._curve[rows]
             self._remember_miss(ratio - 1.0)
-            known = self._weights[rows] >= _MIN_WEIGHT
+            known = probe or self._weights[rows] >= _MIN_WEIGHT
             settled = known and self.observation_count > _WINDOW
             if known and not 1.0 / _ACCIDENT <= ratio <= _ACCIDENT:
                 if not self._is_change(ratio):

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.server import Flight
+from matting_gateway.batching.server import Flight, Server
 
 
 class Reason(Enum):
@@ -31,14 +31,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A job that may wait until `due_s`, once the `displaced` have given way to it.
+    """A job that may wait, once the `displaced` have given way to it.
 
     `entitled` says that it is within its flow's share, and gives way only to those below theirs.
+    `probe` names the server that it is to be tried at, since it would be refused by what is believed of it.
     """
 
-    due_s: float
     entitled: bool = True
     displaced: tuple[Entry, ...] = ()
+    probe: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)

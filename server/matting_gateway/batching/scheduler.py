@@ -111,8 +111,10 @@ class Scheduler:
     def check(self, key: BatchKey, row_count: int, deadline_s: float, priority: Priority, tenant: str = "") -> None:
         """Raise what `submit` would raise for such a job now."""
         self._running_loop()
-        refusal = self._core.check(key, row_count, deadline_s, priority, tenant, self._clock.now())
+        now_s = self._clock.now()
+        refusal = self._core.check(key, row_count, deadline_s, priority, tenant, now_s)
         if refusal is not None:
+            self._core.turned_away(key, row_count, deadline_s, priority, tenant, now_s)
             self._count_refusal(refusal)
             raise refusal_error(refusal)
 

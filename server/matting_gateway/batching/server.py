@@ -14,10 +14,14 @@ IDLE = 0.0
 class Flight:
     """A batch that was sent and is not yet back."""
 
-    __slots__ = ("entries", "expected_s", "key", "patience_s", "rows", "sent_s", "server", "started_s")
+    __slots__ = ("entries", "expected_s", "key", "patience_s", "probe", "rows", "sent_s", "server", "started_s")
 
-    def __init__(self, server: "Server", key: BatchKey, entries: tuple[Entry, ...], sent_s: float) -> None:
+    def __init__(
+        self, server: "Server", key: BatchKey, entries: tuple[Entry, ...], sent_s: float, *, probe: bool = False
+    ) -> None:
         self.server = server
+        # Whether it is sent to find out how long it takes, against what is believed.
+        self.probe = probe
         self.key = key
         self.entries = entries
         self.rows = sum([entry.rows for entry in entries])
@@ -36,7 +40,8 @@ class Server:
     Modelled as what Triton is: one queue, first come first served, before `instance_count`
     instances. `quickest_s` is what its quickest single call is thought to take. Invariants:
     `running` has at most `instance_count` flights, `queued` is empty while it has fewer; `ends`
-    has one predicted end for each instance, sorted, 0.0 for an idle one.
+    has one predicted end for each instance, sorted, 0.0 for an idle one. `probed_s` is when the last probe
+    came back, infinity while one is on its way; `seen_s` when others last came back, by key.
     """
 
     __slots__ = (
@@ -45,9 +50,11 @@ class Server:
         "healthy",
         "instance_count",
         "max_rows",
+        "probed_s",
         "queued",
         "quickest_s",
         "running",
+        "seen_s",
         "slot_count",
         "tables",
         "version",
@@ -65,6 +72,8 @@ class Server:
         self.version = 0
         self.tables: dict[BatchKey, LatencyTable] = {}
         self.quickest_s = 0.0
+        self.probed_s = float("-inf")
+        self.seen_s: dict[BatchKey, float] = {}
 
     def matches(self, state: EndpointState) -> bool:
         described = (state.slot_count, max(1, state.instance_count), max(1, state.max_batch_size))
@@ -73,6 +82,10 @@ class Server:
     @property
     def inflight_count(self) -> int:
         return len(self.running) + len(self.queued)
+
+    @property
+    def has_free_slot(self) -> bool:
+        return self.inflight_count < self.slot_count
 
     def is_better_left(self, rows: int) -> bool:
         """Whether it should rather end what it has than be sent so few rows more, which may grow to a batch meanwhile.

@@ -24,8 +24,9 @@ class BatchingSettings:
         max_waiting_count: Jobs that may wait in all; a bound on bookkeeping, since images are
             bounded by bytes before they get here.
         demand_window_s: Time constant over which the demand of tenants and deadline classes is measured.
-        probe_interval_s: Once in so many seconds a job that seems hopeless only because the
-            model is thought too slow is tried all the same, so that a wrong belief heals.
+        probe_interval_s: So long after the last such try a job that seems hopeless only because the
+            model is thought too slow is tried all the same, so that a wrong belief heals. One that came
+            back in time is followed by the next at once.
         gather_gap_s: While bodies of jobs are coming in, a free slot waits for more jobs than it could
             send so long after the last one came. With nothing coming in it never waits.
         gather_most_s: And so long at most in all.
@@ -39,6 +40,6 @@ class BatchingSettings:
     cold_patience_s: float = 120.0
     max_waiting_count: int = 100_000
     demand_window_s: float = 1.0
-    probe_interval_s: float = 1.0
+    probe_interval_s: float = 0.5
     gather_gap_s: float = 0.002
     gather_most_s: float = 0.010

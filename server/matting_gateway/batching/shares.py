@@ -70,11 +70,16 @@ class Flow:
 
     def entitled(self, rows: int, now_s: float) -> bool:
         """Whether so many rows more are within the flow's guarantee."""
+        return self._tokens_at(now_s) >= rows
+
+    def _tokens_at(self, now_s: float) -> float:
         # Room for what may come at once: a few batches, and what the deadlines of the class bridge.
         most = max(_BURST_ROWS, self.guaranteed_rate * math.ldexp(1.0, self.key[2]))
-        self._tokens = min(self._tokens + self.guaranteed_rate * (now_s - self._tokens_s), most)
-        self._tokens_s = now_s
-        return self._tokens >= rows
+        return min(self._tokens + self.guaranteed_rate * (now_s - self._tokens_s), most)
+
+    def fill(self, now_s: float) -> None:
+        """Put in what has come until now, before something is taken out or the rate changes."""
+        self._tokens, self._tokens_s = self._tokens_at(now_s), now_s
 
     def join(self, entry: Entry) -> None:
         self.rows += entry.rows
@@ -85,7 +90,10 @@ class Flow:
             self.recent = deque(item for item in self.recent if item[1].waiting_as(item[0]))
 
     def displaceable(self, due_s: float, *, entitled_too: bool) -> Iterator[Entry]:
-        """Yield waiting jobs that stand before `due_s`: the newest first, else the oldest first."""
+        """Yield waiting jobs that stand before `due_s`: the newest first, else the oldest first.
+
+        What is thrown away here waits no more, and would be passed over by the next who asks.
+        """
         recent = self.recent
         while recent and not recent[-1][1].waiting_as(recent[-1][0]):
             recent.pop()
@@ -130,6 +138,12 @@ class Shares:
     def note_demand(self, flow: Flow, rows: int, now_s: float) -> None:
         flow.note_demand(rows, now_s, self._window_s)
 
+    def join(self, flow: Flow, entry: Entry, now_s: float) -> None:
+        """Count an entry to its flow, and what it takes of the flow's share once there are others."""
+        if len(self.flows) > 1:
+            flow.fill(now_s)
+        flow.join(entry)
+
     def are_stale(self, now_s: float) -> bool:
         """Whether it is time to divide the rate anew."""
         return now_s - self._refreshed_s >= _REFRESH_S
@@ -137,6 +151,9 @@ class Shares:
     def refresh(self, rate: float, now_s: float) -> None:
         """Divide the model's rate anew."""
         self._refreshed_s = now_s
+        if len(self.flows) > 1:
+            for flow in self.flows.values():
+                flow.fill(now_s)
         for key, flow in list(self.flows.items()):
             if not flow.rows and flow.demand(now_s, self._window_s) < _FADED:
                 del self.flows[key]

@@ -42,6 +42,7 @@ class Tally:
     batches: int = 0
     offered_by: Counter[str] = field(default_factory=Counter)
     in_time_by: Counter[str] = field(default_factory=Counter)
+    came_in_time_s: list[float] = field(default_factory=list)  # when those came that were answered in time
     end_s: float = 0.0
 
     def goodput(self) -> float:
@@ -55,13 +56,19 @@ class Policy(Protocol):
     def arrive(self, world: "World", arrival: Arrival) -> None: ...
 
 
+Pace = Callable[[int, float], float]  # (endpoint, time) -> how many times as long a batch takes that begins then
+
+
 class World:
     """Owns virtual time, the endpoints' instances and the tally."""
 
-    def __init__(self, endpoint_count: int, curve: Curve, seed: int = 7) -> None:
+    def __init__(
+        self, endpoint_count: int, curve: Curve, seed: int = 7, *, pace: Pace = lambda _endpoint, _time_s: 1.0
+    ) -> None:
         self.now_s = 0.0
         self.curve = curve
         self.endpoint_count = endpoint_count
+        self.pace = pace
         self.tally = Tally()
         self._draw = random.Random(seed)
         self._free_s = [0.0] * endpoint_count
@@ -77,13 +84,15 @@ class World:
         """Give an endpoint a batch, which starts when those before it there have ended."""
         self.tally.batches += 1
         start_s = max(self.now_s, self._free_s[endpoint])
-        self._free_s[endpoint] = end_s = start_s + self.curve.seconds(rows, self._draw)
+        seconds = self.curve.seconds(rows, self._draw) * self.pace(endpoint, start_s)
+        self._free_s[endpoint] = end_s = start_s + seconds
         self.at(end_s, done)
 
     def answered(self, arrival: Arrival) -> None:
         if self.now_s <= arrival.deadline_s:
             self.tally.in_time += 1
             self.tally.in_time_by[arrival.group] += 1
+            self.tally.came_in_time_s.append(arrival.at_s)
         else:
             self.tally.late += 1
 

@@ -12,13 +12,19 @@ from matting_gateway.batching.core import SchedulerCore
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job
+from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
 
 KEY = BatchKey("model", "1", ())
 
 
 class Gateway:
-    """Ours. From `hangs_at_s` on, endpoint 0 takes batches and never answers, until the patience with it ends."""
+    """Ours. From `hangs_at_s` on, endpoint 0 takes batches and never answers, until the patience with it ends.
+
+    The machine is asked before a job arrives, as the pipeline asks before it decodes a photo. Without that
+    this simulator could not see that asking cost the next caller its try. It still cannot see what lies
+    between them: the time of decoding, whose end finds another queue; callers who go away; the shell's waiting for
+    bodies on their way; an answer's own way back.
+    """
 
     def __init__(
         self, world: World, settings: BatchingSettings | None = None, *, hangs_at_s: float = float("inf")
@@ -30,8 +36,14 @@ class Gateway:
         self._wake_s = float("inf")
 
     def arrive(self, world: World, arrival: Arrival) -> None:
-        job = Job(KEY, (), 1, arrival.deadline_s, tenant=arrival.group if arrival.group.startswith("tenant") else "")
-        if isinstance(self.core.arrive(job, arrival, world.now_s), Refusal):
+        tenant = arrival.group if arrival.group.startswith("tenant") else ""
+        asked = (KEY, 1, arrival.deadline_s, Priority.NORMAL, tenant, world.now_s)
+        if self.core.check(*asked) is not None:
+            self.core.turned_away(*asked)
+            world.tally.refused += 1
+        elif isinstance(
+            self.core.arrive(Job(KEY, (), 1, arrival.deadline_s, tenant=tenant), arrival, world.now_s), Refusal
+        ):
             world.tally.refused += 1
         else:
             self._pump(world)

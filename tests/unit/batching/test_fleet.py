@@ -14,7 +14,7 @@ KEY = BatchKey("model", "1", ())
 
 def send(fleet: Fleet, server: Server, at_s: float) -> Flight:
     batch = (Entry(Job(KEY, (), 1, 1e9), KEY, 1e9, 0.0, None),)
-    return fleet.send(server, KEY, fleet.table(server, KEY), batch, at_s)
+    return fleet.send(server, KEY, batch, at_s)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0.0, 10.0)), min_size=1, max_size=12), st.floats(10.0, 10.2), st.data())
