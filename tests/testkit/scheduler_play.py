@@ -25,10 +25,11 @@ QUICK_S = 0.01
 class SchedulerPlay:
     """Events happen to a machine, which is held to its promises after each.
 
-    `eager` fills second slots at once, where the machine would wait until just before they are needed.
+    `eager` fills second slots at once, where the machine would wait until just before they are needed;
+    `watches_asking` holds it to changing nothing when it is asked, which takes time.
     """
 
-    def __init__(self, *, eager: bool) -> None:
+    def __init__(self, *, eager: bool, watches_asking: bool = True) -> None:
         settings = BatchingSettings(max_waiting_count=30)
         if eager:
             settings = BatchingSettings(max_waiting_count=30, prefetch_lead_s=100.0, prefetch_lead_share=100.0)
@@ -38,6 +39,7 @@ class SchedulerPlay:
         self.flying: list[Flight] = []
         self.accepted: list[Entry] = []
         self.answers: Counter[Entry] = Counter()
+        self._watches_asking = watches_asking
         self._failed_at: dict[Entry, str] = {}
 
     def _endpoints(self, key: BatchKey) -> tuple[EndpointState, ...]:
@@ -48,10 +50,10 @@ class SchedulerPlay:
     def arrive(self, key: BatchKey, rows: int, allowed_s: float, priority: Priority, tenant: str) -> Entry | None:
         """Ask for a job and then submit it, as the pipeline does, which decodes a photo in between."""
         deadline_s = self.now_s + allowed_s
+        before = self._decision_state() if self._watches_asking else {}
         asked = self.core.check(key, rows, deadline_s, priority, tenant, self.now_s)
-        before = self._decision_state()
-        assert self.core.check(key, rows, deadline_s, priority, tenant, self.now_s) == asked
-        assert self._decision_state() == before
+        if before:  # what is new is the pool's view of a model that nobody asked for before
+            assert {name: state for name, state in self._decision_state().items() if name in before} == before
         outcome = self.core.arrive(Job(key, (), rows, deadline_s, priority, tenant), None, self.now_s)
         if isinstance(outcome, Refusal):
             assert outcome.retry_after_s >= 0.0
@@ -112,18 +114,17 @@ class SchedulerPlay:
 
     # --- promises -------------------------------------------------------------------------
 
-    def _decision_state(self) -> list[object]:
-        """Return what decisions are made from, as values that can be compared."""
-        return [
-            (
-                name,
+    def _decision_state(self) -> dict[object, object]:
+        """Return what decisions are made from, by model, as values that can be compared."""
+        return {
+            name: (
                 [(lane.key, lane.rows) for lane in group.lanes.values()],
                 [(server.endpoint, server.probed_s, list(server.ends)) for server in group.fleet.servers.values()],
                 [(flow.key, flow.rows, flow._tokens, flow.guaranteed_rate) for flow in group.shares.flows.values()],
                 group.shares._refreshed_s,
             )
             for name, group in self.core._groups.items()
-        ]
+        }
 
     def _check_batch(self, flight: Flight, newest: int) -> None:
         entries = flight.entries
@@ -133,9 +134,12 @@ class SchedulerPlay:
         assert all(self._failed_at.get(entry) != flight.server.endpoint for entry in entries)
         order = [(entry.priority, entry.due_s) for entry in entries]
         assert order == sorted(order)
+        group = self.core._groups[(flight.key.model, flight.key.version)]
+        if group.fleet.straggles(flight.server, flight.key):
+            return  # those before may be in time elsewhere only
         # Who waits on in the same lane, and could have gone there, comes later; one given up elsewhere
         # may have come to this lane, as to its stand-in, after the batch was formed.
-        lane = self.core._groups[(flight.key.model, flight.key.version)].lanes[flight.key]
+        lane = group.lanes[flight.key]
         if flight.probe:  # which goes before others, to a server that would have stood idle
             assert len(entries) == 1
             assert flight.patience_s > 0
@@ -173,19 +177,30 @@ class SchedulerPlay:
             assert all(flow.rows == 0 for flow in group.shares.flows.values())
             assert all(not server.inflight_count for server in group.fleet.servers.values())
             assert group.fleet._free == [0.0] * group.fleet.instance_count
-        self._recover()
 
-    def _recover(self) -> None:
+    def recover(self) -> None:
         """However slow everything was: once it is quick, a caller in a hurry is let in for good after 20 calls."""
         self.healthy = {"x", "y"}
         self.core.endpoints_changed(self.now_s)
         for key in KEYS:
-            for _ in range(20):
+            for _ in range(20):  # rarely so many
                 self.now_s += 0.1
-                if self.arrive(key, 1, HURRY_S, Priority.NORMAL, "") is None:
-                    continue
-                for flight in self.pump():
-                    self.complete(flight, QUICK_S)
-            assert self.core.check(key, 1, self.now_s + HURRY_S, Priority.NORMAL, "", self.now_s) is None
-            group = self.core._groups[(key.model, key.version)]
-            assert self.now_s + group.fleet.common_table(key).predict_high(1) < self.now_s + HURRY_S
+                self.arrive(key, 1, HURRY_S, Priority.NORMAL, "")
+                for _ in range(2):  # at once, and when the machine wants to be called again
+                    self.pump()
+                    while self.flying:
+                        self.complete(self.flying[-1], QUICK_S)
+                    self.now_s = max(self.now_s, self.core.wake_at() or 0.0)
+                if self._lets_in_whoever_hurries(key):
+                    break
+            else:
+                raise AssertionError(f"{key} does not recover")
+
+    def _lets_in_whoever_hurries(self, key: BatchKey) -> bool:
+        """Whether a job in a hurry is taken, and would be sent at once, because it is believed to be in time."""
+        if self.core.check(key, 1, self.now_s + HURRY_S, Priority.NORMAL, "", self.now_s) is not None:
+            return False
+        fleet = self.core._groups[(key.model, key.version)].fleet
+        tables = [fleet.common_table(key), *(fleet.table(server, key) for server in fleet.servers.values())]
+        common, *own = (table.predict_high(1) if table.warm else 0.0 for table in tables)
+        return common < HURRY_S and min(own) < HURRY_S

@@ -192,6 +192,7 @@ class SchedulerCore:
         self._send_probes(now_s, actions)
         # A job given up may move to its stand-in's group, which may be new.
         for group in list(self._groups.values()):
+            group.fleet.bring_back(now_s)
             self._expire(group, now_s, actions)
         for group in list(self._groups.values()):
             group.stuck = False
@@ -200,25 +201,48 @@ class SchedulerCore:
                 server = None if lane is None else group.fleet.take_ready(now_s)
                 if lane is None or server is None:
                     break
-                if server.is_better_left(lane.rows) or not self._send(group, lane, server, now_s, actions):
+                if server.is_better_left(lane.rows):
                     group.fleet.put_back(server, now_s)
-                    group.stuck = group.first_lane() is not None
+                    group.stuck = True
+                else:
+                    self._serve(group, lane, server, now_s, actions)
         return actions
 
-    def _send(self, group: Group, lane: Lane, server: Server, now_s: float, actions: list[Action]) -> bool:
-        table = group.fleet.table(server, lane.key)
-        plan = policy.form_batch(lane, table, server.endpoint, server.free_at(now_s), server.max_rows)
+    def _serve(self, group: Group, lane: Lane, server: Server, now_s: float, actions: list[Action]) -> None:
+        """Send a server the best batch of a lane, and give up who is too late for it."""
+        plan = policy.form_batch(
+            lane,
+            group.fleet.table(server, lane.key),
+            server.endpoint,
+            server.free_at(now_s),
+            server.max_rows,
+            straggles=group.fleet.straggles(server, lane.key),
+        )
         self.waiting_count -= len(plan.batch) + len(plan.hopeless)
         group.leave(lane, plan.hopeless)
         group.leave(lane, plan.batch)
+        if plan.batch:
+            self._send(group, server, plan.batch, now_s, actions)
+        elif plan.hopeless:
+            group.fleet.put_back(server, now_s)
+        else:
+            group.fleet.set_aside(server)
         for entry in plan.hopeless:
             self._settle(entry, Reason.EXPIRED, now_s, actions)
-        if not plan.batch:
-            return False
-        flight = group.fleet.send(server, lane.key, plan.batch, now_s)
+
+    def _send(
+        self,
+        group: Group,
+        server: Server,
+        entries: tuple[Entry, ...],
+        now_s: float,
+        actions: list[Action],
+        *,
+        probe: bool = False,
+    ) -> None:
+        flight = group.fleet.send(server, entries[0].key, entries, now_s, probe=probe)
         self.flights.add(flight)
         actions.append(Send(flight))
-        return True
 
     def _send_probes(self, now_s: float, actions: list[Action]) -> None:
         """Send each job that is to be tried; one whose server has no room any more is given up like any other."""
@@ -227,11 +251,8 @@ class SchedulerCore:
             server.probed_s = float("-inf")  # nothing is spent by a job that is not sent
             if entry.waiting and entry.due_s > now_s and server.healthy and server.has_free_slot:
                 self.cancel(entry)
-                flight = self._groups[(entry.key.model, entry.key.version)].fleet.send(
-                    server, entry.key, (entry,), now_s, probe=True
-                )
-                self.flights.add(flight)
-                actions.append(Send(flight))
+                group = self._groups[(entry.key.model, entry.key.version)]
+                self._send(group, server, (entry,), now_s, actions, probe=True)
 
     def _expire(self, group: Group, now_s: float, actions: list[Action]) -> None:
         while (entry := group.first_due()) is not None and group.hopeless_at(entry) <= now_s:
@@ -242,7 +263,13 @@ class SchedulerCore:
             self._settle(entry, reason, now_s, actions)
 
     def _settle(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
-        """Let the stand-in have a job that was given up, or tell its caller."""
+        """Let an idle server try a job that was given up, or the stand-in have it, or tell its caller."""
+        if reason is Reason.EXPIRED and entry.due_s > now_s:
+            group = self._groups[(entry.key.model, entry.key.version)]
+            server = group.fleet.idle_server_to_probe(entry.key, entry.rows, now_s)
+            if server is not None and server.endpoint != entry.avoid:
+                self._send(group, server, (entry,), now_s, actions, probe=True)
+                return
         if entry.key == entry.job.key:
             wish = Wish(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
             other = self._stand_in_for(wish, now_s)

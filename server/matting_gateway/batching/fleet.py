@@ -12,11 +12,13 @@ from collections.abc import Iterable
 
 from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.latency_tables import LatencyTables
 from matting_gateway.batching.probing import server_to_probe
 from matting_gateway.batching.server import IDLE, Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain import BatchKey, EndpointState
 
+_STRAGGLING = 2.0  # a server that takes so many times as long as the others straggles
 _COLD_GUESS_S = 0.05  # how long a batch of an unknown model is thought to take, until it is overdue
 
 
@@ -34,7 +36,9 @@ class Fleet:
         self._free: list[float] = []
         self._ready: list[tuple[float, float, int, int, Server]] = []
         self._serial = itertools.count()
-        self._common: dict[BatchKey, LatencyTable] = {}
+        self._common = LatencyTables()
+        # Servers that were taken and found nothing that they may do, until the next pump.
+        self._aside: list[Server] = []
         self.max_rows = 0
         self.instance_count = 0  # of the healthy servers
 
@@ -54,17 +58,31 @@ class Fleet:
         self.max_rows = max((server.max_rows for server in self.servers.values()), default=0)
 
     def common_table(self, key: BatchKey) -> LatencyTable:
-        """Return what is known of the key over all endpoints: the prior of a new endpoint's own table."""
+        """Return what is known of the key over all endpoints but stragglers: the prior of a new one's own table."""
         table = self._common.get(key)
         if table is None or table.max_rows < self.max_rows:
-            table = self._common[key] = LatencyTable(self.max_rows, table)
+            table = LatencyTable(self.max_rows, table)
+            self._common.put(key, table)
         return table
 
     def table(self, server: Server, key: BatchKey) -> LatencyTable:
         table = server.tables.get(key)
         if table is None:
-            table = server.tables[key] = LatencyTable(server.max_rows, self._common.get(key))
+            table = LatencyTable(server.max_rows, self._common.get(key))
+            server.tables.put(key, table)
         return table
+
+    def straggles(self, server: Server, key: BatchKey) -> bool:
+        """Whether a server is believed to take far longer than the others."""
+        own, common = server.tables.get(key), self._common.get(key)
+        return (
+            len(self.servers) > 1
+            and own is not None
+            and common is not None
+            and own.warm
+            and common.warm
+            and own.predict(1) > _STRAGGLING * common.predict(1)
+        )
 
     def start_of(self, position: int, now_s: float) -> float:
         """Return when the instance that is `position`-th to be free is free.
@@ -111,6 +129,16 @@ class Fleet:
         if server.healthy:
             self._offer(server, now_s)
 
+    def set_aside(self, server: Server) -> None:
+        """Keep a taken server that may do nothing of what waits out of the others' way until `bring_back`."""
+        self._aside.append(server)
+
+    def bring_back(self, now_s: float) -> None:
+        """Offer again what was set aside: something else may wait now."""
+        aside, self._aside = self._aside, []
+        for server in aside:
+            self.put_back(server, now_s)
+
     def next_ready_s(self) -> float | None:
         """Return when the next server will want a batch."""
         while self._ready and self._ready[0][3] != self._ready[0][4].version:
@@ -144,6 +172,13 @@ class Fleet:
     def server_to_probe(self, key: BatchKey, rows: int, now_s: float) -> Server | None:
         """Return where a job is to be tried that would be refused by what is believed, if anywhere."""
         return server_to_probe(self.servers.values(), key, rows, now_s, self._settings.probe_interval_s)
+
+    def idle_server_to_probe(self, key: BatchKey, rows: int, now_s: float) -> Server | None:
+        """Return the same of those that have nothing to do; there is none where everybody is busy."""
+        if not self._free or self._free[0] != IDLE:
+            return None
+        idle = [server for server in self.servers.values() if not server.inflight_count]
+        return server_to_probe(idle, key, rows, now_s, self._settings.probe_interval_s)
 
     def send(
         self, server: Server, key: BatchKey, entries: tuple[Entry, ...], now_s: float, *, probe: bool = False
@@ -179,11 +214,24 @@ class Fleet:
             server.probed_s = now_s
         # One that overtook those before it says nothing of how long it was computed.
         if server.remove(flight, now_s) and succeeded:
-            self.table(server, flight.key).observe(flight.rows, now_s - flight.started_s, probe=flight.probe)
-            server.quickest_s = min(table.predict(1) for table in server.tables.values())
-            self.common_table(flight.key).observe(flight.rows, now_s - flight.started_s, probe=flight.probe)
+            self._learn(flight, now_s - flight.started_s)
         self._update(server, before)
         self._offer(server, now_s)
+
+    def _learn(self, flight: Flight, seconds: float) -> None:
+        """Learn what a batch took, for its server and for all.
+
+        What all are believed to take is what the quick ones take: a straggler teaches only itself, and
+        one that is surely far quicker than was thought of all shows what they can do.
+        """
+        server, key = flight.server, flight.key
+        own, common = self.table(server, key), self.common_table(key)
+        sure = server.tables.observe(key, flight.rows, seconds, probe=flight.probe)
+        server.quickest_s = min(table.predict(1) for table in server.tables.tables())
+        if sure and common.warm and _STRAGGLING * own.predict(1) < common.predict(1):
+            common.rescale(own.predict(1) / common.predict(1))
+        if not self.straggles(server, key) or all(self.straggles(other, key) for other in self.servers.values()):
+            self._common.observe(key, flight.rows, seconds, probe=flight.probe)
 
     def _update(self, server: Server, before: list[float]) -> None:
         if server.healthy:
@@ -200,9 +248,9 @@ class Fleet:
 
     def forget(self, key: BatchKey) -> None:
         """Forget what was learned of a key that is not used any more."""
-        self._common.pop(key, None)
+        self._common.forget(key)
         for server in self.servers.values():
-            server.tables.pop(key, None)
+            server.tables.forget(key)
             server.seen_s.pop(key, None)
 
     def __repr__(self) -> str:

@@ -43,7 +43,7 @@ class Group:
         self.shares = Shares(weight, settings.demand_window_s)
         # A key that stands for the model when the pool is asked.
         self.example = example
-        # Whether the next server found nothing that it may take; another event must come first.
+        # Whether the next server is better left as it is; another event must come first.
         self.stuck = False
         self._heads: list[tuple[int, float, int, Lane]] = []
         self._dues: list[tuple[float, int, Lane, Entry]] = []

@@ -10,16 +10,16 @@ as Clipper plans on the 99th percentile and not on the mean.
 from bisect import bisect_left, insort
 from collections import deque
 
+from matting_gateway.batching.speed_change import SpeedChange
+
 _OWN_GAIN = 0.1  # how far an observation moves its own entry, at the least
 _COMMON_GAIN = 0.05  # how far it moves all others: a machine that got slower is slower at every size
 _DECAY = 0.97  # weight that an entry keeps at each observation of any size
 _MAX_WEIGHT = 10.0
 _MIN_WEIGHT = 0.02  # below it an entry has faded, the line speaks for it, and the size is tried again
+_RESCALED_WEIGHT = 0.04  # what a size still weighs that was not seen since a change: it fades within 23 observations
 _LINE_WEIGHT = 1.0  # what the line counts in an entry that is known
 _PRIOR_SLOPE = 0.25  # a row more costs a quarter of a single call, until it is known better
-_ACCIDENT = 1.3  # so many times off is an accident, ...
-_SLOWER_STREAK = 4  # ... so many slow ones in a row are a change for the worse, ...
-_QUICKER_STREAK = 3  # ... and so many quick ones a change for the better
 _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
 _WINDOW = 64  # residuals that the margin looks back on
 _QUANTILE = 0.95
@@ -44,7 +44,7 @@ class LatencyTable:
         self._curve = [0.0] * (self.max_rows + 1)
         self._misses: deque[float] = deque(maxlen=_WINDOW)
         self._sorted_misses: list[float] = []
-        self._streak: list[float] = []
+        self._change = SpeedChange()
         self.margin_share = 0.1
         self.preferred_rows = self.max_rows
         if prior is not None and prior.observation_count:
@@ -62,12 +62,20 @@ class LatencyTable:
         """Return seconds that 95 of 100 batches stay under."""
         return self.predict(row_count) * (1.0 + self.margin_share)
 
-    def observe(self, row_count: int, seconds: float, *, probe: bool = False) -> None:
+    def ratio(self, row_count: int, seconds: float, *, probe: bool = False) -> float | None:
+        """Return how many times as long a batch took as is known of its size; None while too little is known."""
+        rows = min(max(row_count, 1), self.max_rows)
+        if self.observation_count < _COLD_COUNT or not (probe or self._weights[rows] >= _MIN_WEIGHT):
+            return None
+        return max(seconds, 1e-6) / self._curve[rows]
+
+    def observe(self, row_count: int, seconds: float, *, probe: bool = False) -> bool:
         """Learn from one completed batch that had the instance for itself for `seconds`.
 
         A single accident teaches the margin, not the table; a few alike in a row are a change,
         which is taken over at once. A size that has faded tells nothing of the others, unless it is
-        that of a `probe`, which is sent to find out about all of them.
+        that of a `probe`, which is sent to find out about all of them. Returns whether what is believed
+        now agrees with it.
         """
         rows = min(max(row_count, 1), self.max_rows)
         seconds = max(seconds, 1e-6)
@@ -75,27 +83,23 @@ class LatencyTable:
         self.warm = self.observation_count >= _COLD_COUNT
         if self.observation_count <= _COLD_COUNT:
             self._observe_cold(rows, seconds)
-        else:
-            ratio = seconds / self._curve[rows]
-            self._remember_miss(ratio - 1.0)
-            known = probe or self._weights[rows] >= _MIN_WEIGHT
-            settled = known and self.observation_count > _WINDOW
-            if known and not 1.0 / _ACCIDENT <= ratio <= _ACCIDENT:
-                if not self._is_change(ratio):
-                    return
-                self._rescale(sorted(self._streak)[len(self._streak) // 2])
-                settled = False
-            self._streak.clear()
-            self._move(rows, seconds)
-            if settled and self.observation_count % _REFRESH_COUNT:
-                return
-        self._refresh()
-
-    def _is_change(self, ratio: float) -> bool:
-        if self._streak and (self._streak[-1] > 1.0) != (ratio > 1.0):
-            self._streak.clear()
-        self._streak.append(ratio)
-        return len(self._streak) >= (_SLOWER_STREAK if ratio > 1.0 else _QUICKER_STREAK)
+            self._refresh()
+            return False
+        ratio = seconds / self._curve[rows]
+        self._remember_miss(ratio - 1.0)
+        known = probe or self._weights[rows] >= _MIN_WEIGHT
+        settled = known and self.observation_count > _WINDOW
+        if not known:
+            self._change.forget()
+        elif (change := self._change.note(ratio)) is not None:
+            self.rescale(change)
+            settled = False
+        elif self._change.suspected:
+            return False
+        self._move(rows, seconds)
+        if not settled or self.observation_count % _REFRESH_COUNT == 0:
+            self._refresh()
+        return True
 
     def _observe_cold(self, rows: int, seconds: float) -> None:
         known = self._entries[rows] if self._weights[rows] else seconds
@@ -119,9 +123,11 @@ class LatencyTable:
             self._entries[rows] += gain * (seconds - self._entries[rows])
         weights[rows] = min(weights[rows] + 1.0, _MAX_WEIGHT)
 
-    def _rescale(self, ratio: float) -> None:
+    def rescale(self, ratio: float) -> None:
+        """Believe every size to take so many times as long from now on, and try them all again soon."""
         for rows in range(1, self.max_rows + 1):
             self._entries[rows] *= ratio
+            self._weights[rows] = min(self._weights[rows], _RESCALED_WEIGHT)
             self._curve[rows] *= ratio
         self._misses.clear()
         self._sorted_misses.clear()

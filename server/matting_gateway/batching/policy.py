@@ -8,6 +8,8 @@ from matting_gateway.batching.fleet import Fleet
 from matting_gateway.batching.latency import LatencyTable
 from matting_gateway.batching.waiting import Lane
 
+_STRAGGLERS_SCAN = 8  # batches of a lane, from its head on, among which a straggler looks for what it can do
+
 
 def predicted_end(fleet: Fleet, table: LatencyTable, rows_ahead: int, rows: int, now_s: float) -> float:
     """Predict, with the margin, when a newcomer's batch ends, from its place in the queue.
@@ -31,23 +33,27 @@ class Plan(NamedTuple):
     hopeless: tuple[Entry, ...]
 
 
-def form_batch(lane: Lane, table: LatencyTable, endpoint: str, start_s: float, max_rows: int) -> Plan:
+def form_batch(
+    lane: Lane, table: LatencyTable, endpoint: str, start_s: float, max_rows: int, *, straggles: bool = False
+) -> Plan:
     """Choose the next batch of a lane, in its order; the lane stays as it is.
 
     Nexus's sliding window: with a backlog, heads that a full batch would make late are given
     up, since a small batch to save one head costs many behind it their time. Without one, the
-    batch is made smaller to save its head.
+    batch is made smaller to save its head. An endpoint that `straggles` takes what it can do in time
+    and gives nobody up: the others may still be in time.
     """
     head = lane.head()
     capacity = min(max(table.preferred_rows, head.rows if head else 1), max_rows)
-    backlog = lane.rows >= 2 * capacity
+    backlog = lane.rows >= 2 * capacity and not straggles
+    most_kept = (_STRAGGLERS_SCAN if straggles else 2) * capacity
     full_end_s = start_s + table.predict_high(capacity) if table.warm else 0.0
     batch: list[Entry] = []
     hopeless: list[Entry] = []
     rows = kept_count = 0
     rows_behind = lane.rows
     for entry in lane:
-        if (rows and rows + entry.rows > capacity) or kept_count >= 2 * capacity:
+        if (rows and rows + entry.rows > capacity) or kept_count >= most_kept:
             break
         rows_behind -= entry.rows
         if entry.avoid == endpoint or entry.rows > max_rows:
@@ -62,7 +68,7 @@ def form_batch(lane: Lane, table: LatencyTable, endpoint: str, start_s: float, m
             full_end_s = start_s + table.predict_high(capacity)
             batch.append(entry)
             rows += entry.rows
-        elif table.predict_high(entry.rows) <= entry.due_s - start_s:
+        elif straggles or table.predict_high(entry.rows) <= entry.due_s - start_s:
             # Beside those before it, it would be late; alone it might be in time.
             kept_count += 1
         else:

@@ -5,7 +5,7 @@ from bisect import insort
 from collections import deque
 
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.latency_tables import LatencyTables
 from matting_gateway.domain import BatchKey, EndpointState
 
 IDLE = 0.0
@@ -70,7 +70,7 @@ class Server:
         self.queued: deque[Flight] = deque()
         self.ends = [IDLE] * self.instance_count
         self.version = 0
-        self.tables: dict[BatchKey, LatencyTable] = {}
+        self.tables = LatencyTables()
         self.quickest_s = 0.0
         self.probed_s = float("-inf")
         self.seen_s: dict[BatchKey, float] = {}

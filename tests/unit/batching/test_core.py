@@ -138,6 +138,96 @@ def test_a_deadline_too_near_is_unreachable_and_still_tried_now_and_then() -> No
     assert len(flight.entries) == 1
 
 
+def test_asking_whether_a_job_would_be_let_in_spends_nothing() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.5)
+    for _ in range(10):
+        assert bench.core.check(BIG, 1, bench.now_s + 0.2, Priority.NORMAL, "", bench.now_s) is None
+    assert isinstance(bench.arrive(0.2), Entry)
+    assert bench.core.check(BIG, 1, bench.now_s + 0.2, Priority.NORMAL, "", bench.now_s) is not None
+
+
+def test_a_try_whose_caller_leaves_before_it_is_sent_is_left_to_the_next() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.5)
+    entry = bench.arrive(0.2)
+    assert isinstance(entry, Entry)
+    assert bench.core.cancel(entry)
+    assert bench.pump() == []
+    assert isinstance(bench.arrive(0.2), Entry)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_try_that_is_late_or_fails_is_followed_by_another_after_a_while(fails: bool) -> None:
+    bench = Bench()
+    bench.teach(seconds=0.5)
+    bench.arrive(0.2)
+    (flight,) = bench.pump()
+    bench.now_s += 0.5
+    assert isinstance(bench.arrive(0.2), Refusal)  # one at a time
+    if fails:
+        assert len(bench.core.fail(flight, bench.now_s, retry=True)) == 1
+    else:
+        bench.core.complete(flight, bench.now_s)
+    assert isinstance(bench.arrive(0.2), Refusal)
+    bench.now_s += BatchingSettings().probe_interval_s
+    assert isinstance(bench.arrive(0.2), Entry)
+
+
+def test_tries_that_are_in_time_follow_one_another_until_it_is_believed() -> None:
+    bench = Bench()
+    bench.teach(seconds=0.5)
+    for _ in range(3):
+        bench.arrive(0.2)
+        (flight,) = bench.pump()
+        assert isinstance(bench.arrive(0.2), Refusal)
+        bench.now_s += 0.1
+        bench.core.complete(flight, bench.now_s)
+    assert [isinstance(bench.arrive(0.5), Entry) for _ in range(4)] == [True] * 4
+
+
+def test_a_machine_that_is_quick_again_is_so_for_every_key() -> None:
+    bench = Bench()
+    keys = [BatchKey("big", "1", (), (str(number),)) for number in range(20)]
+    for key in keys:
+        bench.teach(key, seconds=0.5)
+    for key in keys[:3]:
+        bench.arrive(0.2, key)
+        (flight,) = bench.pump()
+        bench.now_s += 0.1
+        bench.core.complete(flight, bench.now_s)
+    for key in keys:
+        assert bench.core.check(key, 4, bench.now_s + 0.3, Priority.NORMAL, "", bench.now_s) is None
+
+
+def test_a_straggler_gives_nobody_up_who_is_in_time_elsewhere() -> None:
+    bench = Bench("a", "b", max_rows=1)
+    for _ in range(12):  # both get their share of the work, and one takes ten times as long
+        bench.arrive()
+        bench.arrive()
+        flights = bench.pump()
+        sent_s = bench.now_s
+        for flight in sorted(flights, key=lambda flight: flight.server.endpoint, reverse=True):
+            bench.now_s = sent_s + (0.5 if flight.server.endpoint == "a" else 0.05)
+            bench.core.complete(flight, bench.now_s)
+        while flights := bench.pump():
+            bench.now_s += 0.05
+            for flight in flights:
+                bench.core.complete(flight, bench.now_s)
+    bench.now_s += 1.0
+    first, second = bench.arrive(0.2), bench.arrive(0.2)
+    bench.now_s += 0.001
+    flights = bench.pump()
+    assert [flight.server.endpoint for flight in flights] == ["b"]
+    waiting = bench.core.waiting_entries()
+    assert len(waiting) + flights[0].rows == 2
+    third = bench.arrive(0.2)
+    assert bench.pump() == []  # the straggler is idle, and is not sent what it cannot do
+    assert third in bench.core.waiting_entries()
+    assert isinstance(first, Entry)
+    assert isinstance(second, Entry)
+
+
 def test_a_queue_too_long_is_overload_with_the_time_to_come_back() -> None:
     bench = Bench(max_rows=1)
     bench.teach(seconds=0.1)

@@ -81,6 +81,46 @@ def test_a_model_that_becomes_slower_costs_a_moment() -> None:
     assert tally.in_time >= 0.95 * best
 
 
+# A model of 100 ms takes six times as long from the tenth second to the twentieth: (endpoints, which of
+# them are slow, which of those are quick again afterwards, the others staying slow).
+SPELLS = [
+    (1, {0}, {0}),
+    (2, {0}, {0}),
+    (2, {1}, {1}),
+    (2, {0, 1}, {1}),
+    (2, {0, 1}, {0}),
+    (4, {0, 1, 2, 3}, {0, 1, 2, 3}),
+]
+FLAT = Curve(base_s=0.095, row_s=0.005, noise_share=0.02)
+HURRIED = (("", 0.5),)
+BOTH = (("hurried", 0.5), ("patient", 2.0))
+
+
+@pytest.mark.parametrize(("endpoint_count", "slow", "back"), SPELLS)
+@pytest.mark.parametrize("deadlines", [HURRIED, BOTH])
+@pytest.mark.parametrize("rate", [2.0, 150.0])  # per endpoint that is quick in the end; capacity is 59
+def test_three_seconds_after_a_slow_spell_everything_is_as_it_was(
+    endpoint_count: int, slow: set[int], back: set[int], deadlines: tuple[tuple[str, float], ...], rate: float
+) -> None:
+    def pace(endpoint: int, time_s: float) -> float:
+        over = time_s >= 20.0 and endpoint in back
+        return 6.0 if endpoint in slow and time_s >= 10.0 and not over else 1.0
+
+    quick_count = endpoint_count - len(slow - back)
+    arrivals = list(poisson(rate * quick_count, 40.0, deadlines))
+    world, undisturbed = World(endpoint_count, FLAT, pace=pace), World(quick_count, FLAT)
+    tallies = [each.simulate(Gateway(each), arrivals) for each in (world, undisturbed)]
+    after, before = ([at_s for at_s in tally.came_in_time_s if at_s >= 23.0] for tally in tallies)
+    assert len(after) >= 0.95 * len(before)
+
+
+def test_one_slow_endpoint_of_two_takes_nothing_from_what_the_other_can_do() -> None:
+    arrivals = list(poisson(100.0, 40.0, HURRIED))
+    world, alone = World(2, FLAT, pace=lambda endpoint, _: 6.0 if endpoint == 0 else 1.0), World(1, FLAT)
+    tallies = [each.simulate(Gateway(each), arrivals) for each in (world, alone)]
+    assert tallies[0].in_time >= 0.97 * tallies[1].in_time
+
+
 def test_a_hung_endpoint_costs_the_batches_it_holds_and_no_more() -> None:
     arrivals = list(poisson(0.6 * 3 * CURVE.capacity, 30.0, ONE))
     world = World(3, CURVE)
