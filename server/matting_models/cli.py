@@ -164,6 +164,8 @@ def verify_command(
         result, page = verify(request, Repository(folders.repository), folders.cache, say)
         for failure in result.failures:
             click.echo(f"FAILED {failure}")
+        for text in (*result.notes, *result.advice):
+            click.echo(text)
         click.echo(f"{name}: {'passed' if result.passed else 'FAILED'}, {result.mean:.5f} from the original; {page}")
         if not result.passed:
             raise click.exceptions.Exit(1)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small tools on ONNX graphs: building nodes for any opset, following dependencies, pruning."""
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -86,6 +87,43 @@ def names_read(node: onnx.NodeProto) -> Iterator[str]:
         yield from (output.name for output in graph.output)
 
 
+def sort_nodes(graph: onnx.GraphProto) -> bool:
+    """Puts nodes after those whose answers they read, keeping their order otherwise; True if any had to move.
+
+    ONNX asks for that order and engines do without, so exports come that lack it.
+
+    Raises:
+        ValueError: nodes read one another's answers in a circle.
+    """
+    moved = any([sort_nodes(inner) for node in graph.node for inner in subgraphs(node)])
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needed = [
+        {producers[name] for name in names_read(node) if producers.get(name, index) != index}
+        for index, node in enumerate(graph.node)
+    ]
+    readers: list[list[int]] = [[] for _ in needed]
+    for index, sources in enumerate(needed):
+        for source in sources:
+            readers[source].append(index)
+    waiting_for = [len(sources) for sources in needed]
+    ready = [index for index, count in enumerate(waiting_for) if count == 0]
+    order: list[int] = []
+    while ready:
+        index = heapq.heappop(ready)
+        order.append(index)
+        for reader in readers[index]:
+            waiting_for[reader] -= 1
+            if waiting_for[reader] == 0:
+                heapq.heappush(ready, reader)
+    if len(order) < len(needed):
+        circle = next(node for index, node in enumerate(graph.node) if waiting_for[index])
+        raise ValueError(f"node {circle.name or circle.output[0]} needs its own answer")
+    if order == list(range(len(order))):
+        return moved
+    _replace(graph.node, [graph.node[index] for index in order])
+    return True
+
+
 def keep_only(graph: onnx.GraphProto, outputs: Iterable[str]) -> int:
     """Drops the outputs not named and all that feeds only them; returns how many nodes went."""
     wanted = set(outputs)
@@ -140,8 +178,8 @@ def constants_of(graph: onnx.GraphProto) -> "dict[str, np.typing.NDArray[np.gene
 
 
 def dimensions(value: onnx.ValueInfoProto) -> list[int | str]:
-    """A tensor's dimensions: numbers, symbols, or '?' where nothing is known."""
-    return [d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in value.type.tensor_type.shape.dim]
+    """A tensor's dimensions: numbers, symbols, or '?' where nothing is known (some exports write -1 or 0 for that)."""
+    return [d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in value.type.tensor_type.shape.dim]
 
 
 def _replace(field: "object", items: Sequence[object]) -> None:

@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from matting_models.errors import InterfaceError, ModelUnreadableError, OpsetUnsupportedError
-from matting_models.graph import dimensions, opset_of
+from matting_models.graph import dimensions, opset_of, sort_nodes
 from matting_models.wrap import FLOAT_TYPES
 
 OLDEST_OPSET = 9
@@ -18,11 +18,13 @@ NEWEST_OPSET = 22
 
 _OWN_DOMAINS = {"", "ai.onnx"}
 _RUNNABLE_DOMAINS = _OWN_DOMAINS | {"com.microsoft", "ai.onnx.ml"}
+# Before this version of the format every constant had to be an input as well, which exports disregard and we undo.
+_CONSTANTS_NEED_NO_INPUT_SINCE = 4
 _RECURRENT = {"LSTM", "GRU", "RNN"}
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """The model in `path`, its external data included.
+    """The model in `path`, its external data included, its nodes in the order they run.
 
     Raises:
         ModelUnreadableError: not ONNX, damaged, or its external data is missing.
@@ -37,6 +39,11 @@ def load_model(path: Path) -> onnx.ModelProto:
     if not model.graph.node or not model.opset_import:
         raise ModelUnreadableError(f"{path} is not an ONNX model (it holds no graph).")
     _load_external_data(model, path)
+    model.ir_version = max(model.ir_version, _CONSTANTS_NEED_NO_INPUT_SINCE)
+    try:
+        sort_nodes(model.graph)
+    except ValueError as exc:
+        raise ModelUnreadableError(f"The graph of {path} cannot run: {exc}.") from exc
     return _at_workable_opset(model)
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from matting_models.answer import Answer
 from matting_models.batch_axis import Shapes, mend_batch_axis
 from matting_models.errors import InterfaceError, RecipeError
 from matting_models.graph import BATCH_DIMENSION, dimensions, keep_only, opset_of, rename
-from matting_models.guess import ends_in
 from matting_models.loading import require_one_photo_in
 from matting_models.recipe import ALPHA, IMAGE, Activation, Layout, Recipe
+from matting_models.traits import ends_in
 from matting_models.wrap import one_interface
 
 
@@ -53,19 +54,20 @@ def operate(
     model: onnx.ModelProto,
     recipe: Recipe,
     output_name: str,
+    answer: Answer,
     *,
     wanted_sides_px: tuple[int, int] | None = None,
     batching: bool = True,
     settled: bool = False,
 ) -> Operated:
-    """Gives the network the one interface. `model` is used up.
+    """Gives the network the one interface. `model` is used up; `answer` tells how its output holds the alpha.
 
     `wanted_sides_px` (height, width) is a size asked for by name; without one a network with free sides keeps
     them if its fit keeps the aspect, and gets the recipe's size otherwise. `batching` False leaves a batch of 1.
     `settled` takes the recipe's activation as it is; otherwise one the graph already has is not added again.
 
     Raises:
-        InterfaceError: not one photo in, or not one channel out.
+        InterfaceError: not one photo in.
         RecipeError: the size asked for does not fit the network.
     """
     graph = model.graph
@@ -79,7 +81,7 @@ def operate(
     if not settled:
         recipe, note = with_activation(recipe, graph, output_name)
         notes += [note] if note else []
-    sides = _sides(recipe, value, wanted_sides_px)
+    sides = sides_of(recipe, graph, wanted_sides_px)
     rename(graph, {name: f"network.{name}" for name in (IMAGE, ALPHA)})
     del graph.value_info[:]
     _fix_input(graph.input[0], recipe.layout, 1, sides)
@@ -90,8 +92,7 @@ def operate(
         notes += mended.notes()
         doubts = tuple(mended.doubts)
         _fix_input(graph.input[0], recipe.layout, BATCH_DIMENSION, sides)
-    _set_output_shape(graph.output[0], shapes)
-    one_interface(model, recipe, sides, opset_of(model), BATCH_DIMENSION if batching else 1)
+    one_interface(model, recipe, sides, answer, opset_of(model), BATCH_DIMENSION if batching else 1)
     return Operated(model, recipe, value.name, output_name, sides, tuple(notes), doubts)
 
 
@@ -127,7 +128,13 @@ def _is_ranked(value: onnx.ValueInfoProto) -> bool:
     return value.type.tensor_type.HasField("shape")
 
 
-def _sides(recipe: Recipe, value: onnx.ValueInfoProto, wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+def sides_of(recipe: Recipe, graph: onnx.GraphProto, wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The (height, width) that the network gets, None where each photo keeps its own. `recipe` has the graph's layout.
+
+    Raises:
+        RecipeError: the size asked for does not fit the network, or one must be given.
+    """
+    value = require_one_photo_in(graph)
     dims = dimensions(value)
     height, width = dims[2:4] if recipe.layout is Layout.NCHW else dims[1:3]
     if isinstance(height, int) and isinstance(width, int):
@@ -154,19 +161,6 @@ def _fix_input(value: onnx.ValueInfoProto, layout: Layout, batch: int | str, sid
     named: tuple[int | str, int | str] = sides or ("H", "W")
     for axis, side in zip((height_axis, height_axis + 1), named, strict=True):
         _set_dimension(shape.dim[axis], side)
-
-
-def _set_output_shape(value: onnx.ValueInfoProto, shapes: Shapes) -> None:
-    """Writes what inference knows of the output over what the export declared of it."""
-    known = shapes.get(value.name)
-    if known is None:
-        return
-    declared = dimensions(value) if _is_ranked(value) else []
-    shape = value.type.tensor_type.shape
-    del shape.dim[:]
-    for axis, size in enumerate(known):
-        better = declared[axis] if not isinstance(size, int) and axis < len(declared) else size
-        _set_dimension(shape.dim.add(), better)
 
 
 def _set_dimension(dimension: onnx.TensorShapeProto.Dimension, value: int | str) -> None:

@@ -11,6 +11,8 @@ from matting_models.errors import EngineError
 
 # In steps of 1/255: engines may choose other kernels for other batch sizes, whose rounding moves a value at most so.
 TOLERANCE_STEPS = 1
+# Where nearly everything is opaque or nothing is, an answer says nothing of the photo.
+_SATURATED_SHARE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class BatchOutcome:
 def difference_steps(one: Pixels, other: Pixels) -> int:
     """The largest difference of two alphas in steps of 1/255."""
     return int(np.abs(one.astype(np.int16) - other.astype(np.int16)).max(initial=0))
+
+
+def is_saturated(alpha: Pixels) -> bool:
+    """Whether an alpha uint8 is opaque, or transparent, as good as everywhere."""
+    share = max(float((alpha == 0).mean()), float((alpha == 255).mean()))
+    return share > _SATURATED_SHARE
 
 
 def try_batch(runner: Runner, images: Sequence[Pixels], alone: Sequence[Pixels]) -> BatchOutcome:

@@ -101,6 +101,11 @@ class Variant:
         )
 
 
+def openvino_properties(accelerator: Accelerator | None) -> dict[str, str]:
+    """The properties that the local Triton's backend gives OpenVINO for an entry's accelerator."""
+    return {"PERFORMANCE_HINT": "LATENCY", **(accelerator.parameters if accelerator else {})}
+
+
 def profile_shapes(shape: Sequence[int], batch_sizes: Sequence[int]) -> tuple[str, str, str]:
     """Smallest, best and largest input as TensorRT's tools write them: `image:8x320x320x3`."""
     sides = "x".join(map(str, shape))

@@ -2,16 +2,13 @@
 """`models verify`: an entry against the original file, alone and in batches, on photos and on hostile pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from matting_models.engines import Pixels, Runner
-from matting_models.reference import Reference
-from matting_models.trial import BatchOutcome, difference_steps, neighbourhoods, try_batch
-
-# Where nearly everything is opaque or nothing is, an answer says nothing of the photo.
-_SATURATED_SHARE = 0.999
+from matting_models.reference import CHAOS_FACTOR, Reference
+from matting_models.trial import BatchOutcome, difference_steps, is_saturated, neighbourhoods, try_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,9 @@ REDUCED = Bounds(worst_steps=255, mean=0.03, of_pictures_without_content=False)
 class PictureResult:
     """One picture: how the entry's alpha differs from the original's.
 
-    `failures` are in words. `counts` says whether the bounds are for it. The arrays are uint8, [H, W, 3] and [H, W].
+    `failures` are in words. `counts` says whether the bounds are for it. `jitter` is how far the original's own answer
+    moves when one pixel changes by one level (on average, 0 to 1), measured only where the bounds were broken and
+    deciding there. The arrays are uint8, [H, W, 3] and [H, W].
     """
 
     name: str
@@ -45,6 +44,7 @@ class PictureResult:
     found: Pixels = field(repr=False)
     failures: tuple[str, ...]
     counts: bool = True
+    jitter: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -58,7 +58,7 @@ class PictureResult:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found."""
+    """What `verify` found. `notes` and `advice` (what to do about the failures) are in words."""
 
     entry: str
     engine: str
@@ -66,6 +66,8 @@ class Verification:
     pictures: tuple[PictureResult, ...]
     batches: tuple[BatchOutcome, ...]
     failures: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -95,13 +97,7 @@ def verify_entry(
     """
     pictures = []
     for name, image in {**images, **without_content}.items():
-        found = runner.run(image[None])[0]
-        expected, is_finite = reference.answer(image)
-        told = _failures(expected, found, bounds, empty=name in without_content)
-        if not is_finite:
-            told = (*told, "the original network itself answers with NaN or infinity")
-        counts = bounds.of_pictures_without_content or name not in without_content
-        pictures.append(PictureResult(name, image, expected, found, told, counts))
+        pictures.append(_compared(name, image, runner, reference, bounds, empty=name in without_content))
     everything = [picture.image for picture in pictures]
     alone = [picture.found for picture in pictures]
     batches = tuple(
@@ -113,9 +109,39 @@ def verify_entry(
         if not outcome.independent:
             what = outcome.refusal or f"answers differ by up to {outcome.worst_steps}/255 from those alone"
             failures.append(f"batch of {outcome.size}: {what}")
-    if all(_is_saturated(picture.expected) for picture in pictures):
+    if all(is_saturated(picture.expected) for picture in pictures):
         failures.append("the original answers every picture all transparent or all opaque: is the recipe right?")
-    return Verification(entry, runner.name, bounds, tuple(pictures), batches, tuple(failures))
+    notes = _chaos_notes(pictures)
+    return Verification(entry, runner.name, bounds, tuple(pictures), batches, tuple(failures), notes)
+
+
+def _compared(
+    name: str, image: Pixels, runner: Runner, reference: Reference, bounds: Bounds, *, empty: bool
+) -> PictureResult:
+    found = runner.run(image[None])[0]
+    expected, is_finite = reference.answer(image)
+    counts = bounds.of_pictures_without_content or not empty
+    failures = _failures(expected, found, bounds, empty=empty)
+    result = PictureResult(name, image, expected, found, failures, counts)
+    if not is_finite:
+        return replace(result, failures=(*failures, "the original network itself answers with NaN or infinity"))
+    if failures and found.shape == expected.shape and not (is_saturated(found) and not is_saturated(expected)):
+        jitter = reference.jitter(image)
+        if result.mean <= CHAOS_FACTOR * jitter:
+            return replace(result, failures=(), jitter=jitter)
+    return result
+
+
+def _chaos_notes(pictures: Sequence[PictureResult]) -> tuple[str, ...]:
+    chaotic = [picture for picture in pictures if picture.jitter]
+    if not chaotic:
+        return ()
+    worst = max(chaotic, key=lambda picture: picture.jitter)
+    return (
+        f"the original is chaotic: its own answer to {worst.name} moves by {worst.jitter * 255:.1f}/255 on average when "
+        f"one pixel changes by one level. {len(chaotic)} picture(s) beyond the bounds are within {CHAOS_FACTOR:g} times "
+        "that and count as equal.",
+    )
 
 
 def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -> tuple[str, ...]:
@@ -130,12 +156,7 @@ def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -
     mean = difference.mean() / 255
     if mean > bounds.mean:
         failures.append(f"differs by {mean:.4f} on average (bound {bounds.mean})")
-    if not empty and not _is_saturated(expected) and _is_saturated(found):
+    if not empty and not is_saturated(expected) and is_saturated(found):
         # A NaN in the network also ends here: it becomes 0 or 255 everywhere once it is a byte.
         failures.append("is all transparent or all opaque (or not a number), the original's is not")
     return tuple(failures)
-
-
-def _is_saturated(alpha: Pixels) -> bool:
-    share = max(float((alpha == 0).mean()), float((alpha == 255).mean()))
-    return share > _SATURATED_SHARE

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`models verify`: finds the entry's original, runs both, writes the contact sheet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from matting_models.advice import advice_for
 from matting_models.catalogue import CATALOGUE, Places, original_of
 from matting_models.config import EntryConfig
 from matting_models.config_reader import read_config
@@ -16,6 +17,7 @@ from matting_models.reference import Reference
 from matting_models.report import write_contact_sheet
 from matting_models.repository import Repository
 from matting_models.samples import ensure_samples
+from matting_models.variants import openvino_properties
 from matting_models.verify import EXACT, REDUCED, Bounds, Verification, verify_entry
 
 _WITHOUT_CONTENT = ("noise", "dark noise", "dot", "black", "grey", "white")
@@ -63,6 +65,7 @@ def verify(request: VerifyRequest, repository: Repository, cache: Path, say: Say
         bounds=bounds,
         batch_sizes=range(1, 9) if config.max_batch_size else (1,),
     )
+    result = replace(result, advice=advice_for(result, config, origin, runner.precision))
     page = request.report or cache / "reports" / f"{request.name}-verify.html"
     write_contact_sheet(page, result)
     return result, page
@@ -94,9 +97,10 @@ def original_file(
 
 
 def _runner(engine: str, path: Path, config: EntryConfig) -> Runner:
-    if engine == "openvino" and config.accelerator is not None and config.accelerator.name == "openvino":
-        return OpenVinoRunner(path, {"PERFORMANCE_HINT": "LATENCY", **config.accelerator.parameters})
-    return OpenVinoRunner(path) if engine == "openvino" else OnnxRuntimeRunner(path)
+    if engine != "openvino":
+        return OnnxRuntimeRunner(path)
+    asked = config.accelerator is not None and config.accelerator.name == "openvino"
+    return OpenVinoRunner(path, openvino_properties(config.accelerator if asked else None))
 
 
 def _bounds(config: EntryConfig, runner: Runner) -> Bounds:

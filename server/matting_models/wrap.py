@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from matting_models.errors import InterfaceError
-from matting_models.graph import BATCH_DIMENSION, Chain, dimensions
+from matting_models.answer import Answer
+from matting_models.graph import BATCH_DIMENSION, Chain
 from matting_models.recipe import ALPHA, IMAGE, Activation, Channels, Layout, Normalise, Recipe
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -43,20 +43,19 @@ def preprocessing(recipe: Recipe, network_input: str, element_type: int, opset: 
     return chain
 
 
-def postprocessing(recipe: Recipe, network_output: str, squeeze_axis: int | None, resize: bool, opset: int) -> Chain:
-    """The network's own output -> `alpha` UINT8 [N, H, W].
+def postprocessing(recipe: Recipe, network_output: str, answer: Answer, opset: int) -> Chain:
+    """The network's own output -> `alpha` UINT8 [N, H, W], at the image's size where the network answers in another.
 
-    Truncates to 8 bits like the authors' and rembg's own programs. `squeeze_axis` is the axis of the one channel;
-    `resize` brings the output back to the image's size where the network answers in another.
+    Truncates to 8 bits like the authors' and rembg's own programs.
     """
     chain = Chain(network_output, "after.", opset).then("Cast", to=TensorProto.FLOAT)
-    if squeeze_axis is not None:
-        chain.over_axes("Squeeze", (squeeze_axis,))
+    if answer.channel_axis is not None:
+        chain.over_axes("Squeeze", (answer.channel_axis,))
     if recipe.activation is Activation.SIGMOID:
         chain.then("Sigmoid")
     if recipe.normalise is Normalise.MIN_MAX:
         _min_max(chain)
-    if resize:
+    if not answer.is_full_size:
         _resize_like_image(chain, opset)
     chain.apply("Max", [chain.tensor, chain.constant(np.array(0.0, np.float32))])
     chain.apply("Min", [chain.tensor, chain.constant(np.array(1.0, np.float32))])
@@ -98,6 +97,7 @@ def one_interface(
     model: onnx.ModelProto,
     recipe: Recipe,
     size_px: tuple[int, int] | None,
+    answer: Answer,
     opset: int,
     batch: int | str = BATCH_DIMENSION,
 ) -> None:
@@ -105,18 +105,11 @@ def one_interface(
 
     The network must have one input and one output left and no name beginning with `before.` or `after.`, nor
     `image` or `alpha`. `size_px` None keeps the sides free.
-
-    Raises:
-        InterfaceError: the output is not one channel.
     """
     graph = model.graph
     network_input, network_output = graph.input[0], graph.output[0]
-    output_dims = dimensions(network_output)
     before = preprocessing(recipe, network_input.name, network_input.type.tensor_type.elem_type, opset)
-    squeeze_axis = channel_axis(output_dims)
-    height_width = [d for axis, d in enumerate(output_dims) if axis not in (0, squeeze_axis)]
-    resize = size_px is not None and all(isinstance(d, int) for d in height_width) and tuple(height_width) != size_px
-    after = postprocessing(recipe, network_output.name, squeeze_axis, resize, opset)
+    after = postprocessing(recipe, network_output.name, answer, opset)
     nodes = [*before.nodes, *graph.node, *after.nodes]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -126,22 +119,3 @@ def one_interface(
     sides = size_px or ("H", "W")
     graph.input.append(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [batch, *sides, 3]))
     graph.output.append(helper.make_tensor_value_info(ALPHA, TensorProto.UINT8, [batch, *sides]))
-
-
-def channel_axis(dims: list[int | str]) -> int | None:
-    """Which axis of an output is its one channel; None where it has none.
-
-    Raises:
-        InterfaceError: it has several channels, or is no picture at all.
-    """
-    if len(dims) == 3:
-        return None
-    if len(dims) == 4:
-        if dims[1] == 1 or not isinstance(dims[1], int):
-            return 1
-        if dims[3] == 1:
-            return 3
-    raise InterfaceError(
-        f"The output has the shape {dims}; an alpha is one channel: [N, 1, H, W], [N, H, W, 1] or [N, H, W]. "
-        "Name another output with --output, or export the network with one channel."
-    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from engine_contract import Arrays, Served
+from even_batches import is_made_even, needs_even_batches, with_last_row_twice
 from onnx_settings import AUTO, Accelerator, Settings, SettingsError
 
 
@@ -50,17 +51,15 @@ class OpenVinoEngine:
             threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             version=openvino.__version__.split("-", 1)[0],
         )
-        # In bf16 the work of an odd batch is split otherwise among threads, and answers move by up to 8/255: such a
-        # batch is computed with one row more, so that a photo's answer does not depend on how many travel with it.
-        self._keeps_even = any_batch and hint == "bf16" and not quantised
+        self._keeps_even = needs_even_batches(takes_any_batch=any_batch, precision=hint, is_quantised=quantised)
 
     def run(self, feeds: Arrays, names: Sequence[str]) -> Arrays:
         row_count = min((array.shape[0] for array in feeds.values() if array.ndim), default=1)
         if self._side_by_side:
             return self._run_rows(feeds, names, row_count)
-        padded = self._keeps_even and row_count > 1 and row_count % 2 == 1
+        padded = self._keeps_even and is_made_even(row_count)
         if padded:
-            feeds = {name: np.concatenate([array, array[-1:]]) for name, array in feeds.items()}
+            feeds = {name: with_last_row_twice(array) for name, array in feeds.items()}
         self._request.infer(self._tensors(feeds))
         results: Arrays = {}
         for name in names:
