@@ -130,10 +130,18 @@ async def _cut_out(
 
 
 def run_models(arguments: argparse.Namespace) -> int:
-    """Print the models that can be named."""
+    """Print the models that can be named; none at all is a failure, which the exit code tells."""
     with _client(arguments) as client:
-        print(models_text(client.list_models(), as_json=arguments.json), flush=True)
-    return DONE
+        models = client.list_models()
+    print(models_text(models, as_json=arguments.json), flush=True)
+    if models:
+        return DONE
+    print(
+        "matting models: no model is served. The gateway answers, but no Triton behind it is ready with one yet, or "
+        "its model repository is empty; ask the gateway's operator, or `matting-gateway models list` on its machine.",
+        file=sys.stderr,
+    )
+    return SOME_FAILED
 
 
 def run_policy(arguments: argparse.Namespace) -> int:

@@ -224,12 +224,16 @@ class Fit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What a matting model takes: uint8 RGB [height_px, width_px, 3]."""
+    """What a matting model takes: uint8 RGB [height_px, width_px, 3].
+
+    `top_left` says where a letterboxed photo lies: in the top left corner instead of the middle.
+    """
 
     width_px: int
     height_px: int
     fit: Fit = Fit.STRETCH
     multiple_px: int = 1
+    top_left: bool = False
 
 
 # --- tensors and jobs ---------------------------------------------------------------------

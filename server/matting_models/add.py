@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`models add`: from a file or a known name to an entry of the repository that was tried before it is there."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
-from matting_models.build import Built, BuildRequest, build, working_sides
-from matting_models.catalogue import CATALOGUE, Places, catalogue_model, original_of
+from matting_models.build import BuildRequest, Built, build, require_matting, working_sides
+from matting_models.catalogue import CATALOGUE, CatalogueModel, Places, catalogue_model, known_by_hash, original_of
 from matting_models.config import EntryConfig
+from matting_models.download import download, file_name_of, is_url
 from matting_models.entry import settle_config
 from matting_models.errors import RecipeError
 from matting_models.fetch import Say, require_hash, sha256_of
@@ -22,6 +24,7 @@ from matting_models.surgery import choose_output, with_layout
 from matting_models.variants import Variant, trtexec_line, usual_batch_sizes
 
 DEFAULT_MAX_BATCH_SIZE = 8
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +76,20 @@ def add(request: AddRequest, repository: Repository, places: Places, say: Say) -
     name = request.name or catalogue or original.stem
     repository.require_free(name, request.version, replacing=request.replace)
     network = load_model(original)
-    preset = _preset(request, catalogue, network, say)
+    digest = sha256_of(original)
+    known = known_by_hash(digest)
+    preset = _preset(request, original, known, network, say)
     _tell_licence(preset, request, say)
-    recipe = request.recipe or (preset.recipe if preset else Recipe())
+    recipe = request.recipe or (known.used_recipe if known else preset.recipe if preset else Recipe())
     output_name = choose_output(network.graph, preset.output_names if preset else (), request.output_name)
     _check_layout(request, recipe, network)
     build_request = BuildRequest(
-        original, recipe, output_name, request.sides_px, request.settled or catalogue != "", request.variant
+        original, recipe, output_name, request.sides_px, request.settled or known is not None, request.variant
     )
     with repository.building(name, request.version) as folder:
         built = build(build_request, network, folder / ONNX_FILE, say)
         origin = Origin(
-            str(original.resolve()), sha256_of(original), preset.name if preset else "", catalogue, output_name,
+            str(original.resolve()), digest, preset.name if preset else "", catalogue, output_name,
             built.operated.recipe,
         )  # fmt: skip
         write_origin(folder, origin)
@@ -102,6 +107,9 @@ def add(request: AddRequest, repository: Repository, places: Places, say: Say) -
 
 
 def _original(request: AddRequest, places: Places, say: Say) -> tuple[Path, str]:
+    """The original file, and the catalogue's name for it if it was asked for by that."""
+    if is_url(request.source):
+        return _downloaded(request, places, say), ""
     path = Path(request.source)
     if request.source in CATALOGUE and not path.is_file():
         return original_of(catalogue_model(request.source), places, say), request.source
@@ -112,17 +120,50 @@ def _original(request: AddRequest, places: Places, say: Say) -> tuple[Path, str]
     return path, ""
 
 
-def _preset(request: AddRequest, catalogue: str, network: onnx.ModelProto, say: Say) -> Preset | None:
+def _downloaded(request: AddRequest, places: Places, say: Say) -> Path:
+    """The file at an address, kept in the cache by its hash.
+
+    Raises:
+        RecipeError: no hash was given.
+        DownloadError, HashMismatchError: see `download`.
+    """
+    if not _SHA256.fullmatch(request.sha256.lower()):
+        raise RecipeError(
+            "A file from elsewhere is taken only if it is the one you mean: give its hash, --sha256 with 64 digits "
+            f"(found {len(request.sha256)}). Whoever publishes the file may tell it, or sha256sum of a copy does."
+        )
+    name = file_name_of(request.source) or "model.onnx"
+    target = places.cache / "models" / request.sha256.lower() / name
+    if target.is_file() and sha256_of(target) == request.sha256.lower():
+        say(f"using {target}")
+    else:
+        download(request.source, target, say, sha256=request.sha256)
+    return target
+
+
+def _preset(
+    request: AddRequest, original: Path, known: CatalogueModel | None, network: onnx.ModelProto, say: Say
+) -> Preset | None:
     if request.preset:
         preset = preset_of(request.preset)
-        if request.recipe is None:
+        if request.recipe is None and known is None:
             require_family(network.graph, preset)
+        if request.recipe is None and known is not None and known.preset != preset.name:
+            raise RecipeError(
+                f"--preset {preset.name} was named, but by its hash this is {known.name}, of the family "
+                f"{known.preset}. Leave --preset out."
+            )
         return preset
-    if catalogue:
-        return preset_of(CATALOGUE[catalogue].preset)
+    if known is not None:
+        say(f"this is {known.name} ({known.about}), by its hash")
+        return preset_of(known.preset)
     if request.recipe is not None:
         return None
-    guessed = guess(network.graph)
+    try:
+        guessed = guess(network.graph)
+    except RecipeError:
+        require_matting(original, network, request.output_name)
+        raise
     say(f"taken for {guessed.preset.title} (--preset {guessed.preset.name}): {guessed.reason}")
     return guessed.preset
 
@@ -168,6 +209,7 @@ def _config(request: AddRequest, name: str, preset: Preset | None, built: Built)
         warmup_batch_sizes=variant.warmup_batch_sizes(largest),
         warmup_sides_px=sides,
         stand_in=request.stand_in,
+        top_left=operated.recipe.top_left,
         backend_parameters=variant.backend_parameters,
     )
     return replace(config, extra_parameters={"matting_size": f"{sides[1]}x{sides[0]}"}) if free else config

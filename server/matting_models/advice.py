@@ -7,7 +7,7 @@ from matting_models.verify import Verification
 
 
 def advice_for(result: Verification, config: EntryConfig, origin: Origin, precision: str) -> tuple[str, ...]:
-    """Sentences, most likely cause first; none where the entry passed. `precision` is what it was computed in."""
+    """Sentences, the likeliest cause first; none where the entry passed. `precision` is what it ran in."""
     if result.passed:
         return ()
     source = origin.catalogue or origin.original
@@ -17,7 +17,7 @@ def advice_for(result: Verification, config: EntryConfig, origin: Origin, precis
         advice.append(f"The family may be another: {again} --replace --preset FAMILY.")
     if config.precision == "int8":
         advice.append(
-            f"Quantise it again with photos like those you serve (matting-gateway models quantize {origin.derived_from} "
+            f"Quantise it again with photos like yours (matting-gateway models quantize {origin.derived_from} "
             f"--photos FOLDER --to {config.name} --replace), or serve {origin.derived_from}."
         )
     elif precision != "f32":

@@ -38,7 +38,8 @@ def require_alpha(name: str, shape: Sequence[int], sides_px: tuple[int, int]) ->
     if len(larger) < 2:
         count = larger[0] if larger else 1
         raise InterfaceError(
-            f"{found}: {count} number(s) for the whole picture, as classifiers answer; this is no matting network. {wanted}"
+            f"{found}: {count} number(s) for the whole picture, as classifiers answer; this is no matting network. "
+            f"{wanted}"
         )
     if len(row) not in (2, 3) or shape[0] != 1:
         raise InterfaceError(f"{found}, which is no alpha. {wanted}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the model file of an entry and tries it: against the original, in batches, and on the engine it is for."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from matting_models.pictures import synthetic
 from matting_models.recipe import Recipe
 from matting_models.reference import CHAOS_FACTOR, Reference
 from matting_models.saving import save_model
-from matting_models.surgery import Operated, operate, sides_of, with_layout
+from matting_models.surgery import Operated, choose_output, operate, sides_of, with_layout
 from matting_models.trial import difference_steps, is_saturated, try_batch
 from matting_models.variants import Variant, openvino_properties
 
@@ -84,6 +85,19 @@ def build(request: BuildRequest, network: onnx.ModelProto, target: Path, say: Sa
     return Built(operated, not refusal, variant)
 
 
+def require_matting(original: Path, network: onnx.ModelProto, output_name: str) -> None:
+    """Checks that a network of unknown family answers a photo with an alpha, whatever that shows.
+
+    Raises:
+        InterfaceError: it answers something else; the message tells what that looks like.
+    """
+    recipe = with_layout(Recipe(size_px=_USUAL_SIDES_PX), network.graph)
+    sides = working_sides(sides_of(recipe, network.graph, None), recipe)
+    name = choose_output(network.graph, (), output_name)
+    with contextlib.suppress(EngineError):
+        require_alpha(name, Reference(original, recipe, name).raw_answer(synthetic(sides)["subject"]).shape, sides)
+
+
 def working_sides(sides_px: tuple[int, int] | None, recipe: Recipe) -> tuple[int, int]:
     """(height, width) to try and warm with: the fixed ones, or the recipe's where they are free."""
     return sides_px or recipe.size_px or _USUAL_SIDES_PX
@@ -92,8 +106,7 @@ def working_sides(sides_px: tuple[int, int] | None, recipe: Recipe) -> tuple[int
 def _answer_of(reference: Reference, output_name: str, picture: Pixels, *, is_free: bool) -> Answer:
     """What the network answers; where its sides are free, to a picture that is no square, which tells most."""
     if is_free:
-        height, width = picture.shape[:2]
-        picture = picture[:, : max(width * 3 // 4 // 32, 1) * 32]
+        picture = picture[:, : max(picture.shape[1] * 3 // 4 // 32, 1) * 32]
     return require_alpha(output_name, reference.raw_answer(picture).shape, picture.shape[:2])
 
 
@@ -124,6 +137,7 @@ def _alone_and_in_a_batch(path: Path, pictures: list[Pixels]) -> tuple[list[Pixe
 
 def _compare_with_original(reference: Reference, pictures: list[Pixels], alphas: list[Pixels], say: Say) -> None:
     worst_mean = worst = 0.0
+    is_chaotic = False
     for picture, alpha in zip(pictures, alphas, strict=True):
         expected, is_finite = reference.answer(picture)
         if not is_finite:
@@ -131,8 +145,10 @@ def _compare_with_original(reference: Reference, pictures: list[Pixels], alphas:
         mean = _mean_steps(expected, alpha)
         if mean > _WORST_MEAN_STEPS:
             _require_within_jitter(reference, picture, mean, say)
+            is_chaotic = True
         worst, worst_mean = max(worst, difference_steps(expected, alpha)), max(worst_mean, mean)
-    say(f"  same answers as the original: largest difference {worst:.0f}/255, on average {worst_mean:.4f}/255")
+    if not is_chaotic:
+        say(f"  same answers as the original: largest difference {worst:.0f}/255, on average {worst_mean:.4f}/255")
     if all(map(is_saturated, alphas)):
         say(
             "  WARNING: it finds nothing in any of the test pictures, or everything. Networks for people only do so; "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `models list / add / verify / quantize / tune / remove`.
+"""The commands `models list / catalogue / add / verify / quantize / tune / remove`.
 
 What needs the libraries of the extra `[models]` is imported when a command runs, so that the others work without.
 """
@@ -84,6 +84,15 @@ def list_command(folders: Folders) -> None:
             click.echo(line)
 
 
+@models.command("catalogue")
+def catalogue_command() -> None:
+    """Lists the models that can be added by name: size, input, licence, hash and where each comes from."""
+    from matting_models.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
+
+    for line in catalogue_table():
+        click.echo(line)
+
+
 @models.command("add")
 @click.argument("source")
 @click.option("--name", default="", help="Name of the entry [default: the model's or the file's].")
@@ -101,12 +110,15 @@ def list_command(folders: Folders) -> None:
 @click.option("--activation", type=click.Choice(["none", "sigmoid"]), default=None)
 @click.option("--normalise", type=click.Choice(["none", "min-max"]), default=None, help="Stretch each alpha to 0..1.")
 @click.option(
-    "--resize", type=click.Choice(["stretch", "letterbox", "aspect"]), default=None, help="How photos are fitted."
+    "--resize",
+    type=click.Choice(["stretch", "letterbox", "letterbox-top-left", "aspect"]),
+    default=None,
+    help="How photos are fitted.",
 )
 @click.option(
     "--multiple", type=click.IntRange(1, 256), default=None, help="Both sides are a multiple of so many pixels."
 )
-@click.option("--sha256", default="", help="Refuse the file unless it has this hash.")
+@click.option("--sha256", default="", help="Refuse the file unless it has this hash; needed for an address.")
 @click.option(
     "--engine", type=click.Choice(["openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-plan"]), default=None,
     help="What runs it [default: openvino].",
@@ -124,7 +136,7 @@ def list_command(folders: Folders) -> None:
 )
 @click.pass_obj
 def add_command(folders: Folders, /, source: str, **given: Any) -> None:
-    """Adds SOURCE, an ONNX file or a name that can be fetched (u2net)."""
+    """Adds SOURCE: an ONNX file, a name of the catalogue (`models catalogue`), or an https:// address with --sha256."""
     with telling_errors():
         from matting_models.add import add  # noqa: PLC0415 -- see the module's docstring
         from matting_models.add_options import request_from  # noqa: PLC0415 -- as above

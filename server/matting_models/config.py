@@ -10,6 +10,9 @@ from matting_models.recipe import Fit
 # Asks OpenVINO to compute the images of a batch side by side, each by itself: fixed shapes, which it fuses best.
 SIDE_BY_SIDE = {"PERFORMANCE_HINT": "THROUGHPUT"}
 
+# Where a letterboxed photo lies (`matting_fit_place`), unless in the middle.
+TOP_LEFT = "top-left"
+
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
@@ -24,9 +27,9 @@ class Accelerator:
 class EntryConfig:
     """All that `config.pbtxt` says of an entry.
 
-    `sides_px` is (height, width), -1 where free. `max_batch_size` 0 writes the batch dimension of 1 into the
-    shapes, which is what Triton wants of a model that takes single images only. `warmup_batch_sizes` are run
-    before the entry counts as ready.
+    `sides_px` is (height, width), -1 where free. `top_left` see `Recipe`. `max_batch_size` 0 writes the batch dimension
+    of 1 into the shapes, which is what Triton wants of a model that takes single images only. `warmup_batch_sizes` are
+    run before the entry counts as ready.
     """
 
     name: str
@@ -47,13 +50,15 @@ class EntryConfig:
     warmup_batch_sizes: tuple[int, ...] = ()
     warmup_sides_px: tuple[int, int] = (0, 0)
     stand_in: str = ""
+    top_left: bool = False
     backend_parameters: Mapping[str, str] = field(default_factory=dict)
     extra_parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def interface(self) -> tuple[object, ...]:
         """What all versions of an entry share: sides, fit, and whether it takes batches."""
-        return (self.sides_px, self.fit.value, self.multiple_px, "batches" if self.max_batch_size else "single")
+        place = "top left" if self.top_left else "middle"
+        return (self.sides_px, self.fit.value, place, self.multiple_px, "batches" if self.max_batch_size else "single")
 
     def parameters(self) -> dict[str, str]:
         """The `parameters` of the entry, all of them strings."""
@@ -67,6 +72,8 @@ class EntryConfig:
         }
         if self.stand_in:
             told["matting_stand_in"] = self.stand_in
+        if self.top_left:
+            told["matting_fit_place"] = TOP_LEFT
         return {**told, **self.extra_parameters}
 
 

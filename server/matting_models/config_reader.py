@@ -3,14 +3,14 @@
 
 from pathlib import Path
 
-from matting_models.config import Accelerator, EntryConfig, render
+from matting_models.config import TOP_LEFT, Accelerator, EntryConfig, render
 from matting_models.errors import ConfigBrokenError, EntryNotFoundError
 from matting_models.pbtxt import Message, Value, parse
 from matting_models.recipe import ALPHA, IMAGE, Fit
 
 _OWN_PARAMETERS = {
     "matting_engine", "matting_fit", "matting_fit_multiple", "matting_license", "matting_noncommercial",
-    "matting_precision", "matting_stand_in",
+    "matting_precision", "matting_stand_in", "matting_fit_place",
 }  # fmt: skip
 
 
@@ -73,6 +73,7 @@ def _entry(message: Message) -> EntryConfig:
         warmup_batch_sizes=tuple(_number(warmup, "batch_size", "1") for warmup in warmups),
         warmup_sides_px=_warmup_sides(warmups, (row[0], row[1])),
         stand_in=parameters.get("matting_stand_in", ""),
+        top_left=parameters.get("matting_fit_place") == TOP_LEFT,
         backend_parameters={key: value for key, value in parameters.items() if not key.startswith("matting_")},
         extra_parameters={
             key: value for key, value in parameters.items() if key.startswith("matting_") and key not in _OWN_PARAMETERS

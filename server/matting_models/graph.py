@@ -95,7 +95,7 @@ def sort_nodes(graph: onnx.GraphProto) -> bool:
     Raises:
         ValueError: nodes read one another's answers in a circle.
     """
-    moved = any([sort_nodes(inner) for node in graph.node for inner in subgraphs(node)])
+    moved = [sort_nodes(inner) for node in graph.node for inner in subgraphs(node)]
     producers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     needed = [
         {producers[name] for name in names_read(node) if producers.get(name, index) != index}
@@ -119,7 +119,7 @@ def sort_nodes(graph: onnx.GraphProto) -> bool:
         circle = next(node for index, node in enumerate(graph.node) if waiting_for[index])
         raise ValueError(f"node {circle.name or circle.output[0]} needs its own answer")
     if order == list(range(len(order))):
-        return moved
+        return any(moved)
     _replace(graph.node, [graph.node[index] for index in order])
     return True
 

@@ -68,18 +68,17 @@ def require_family(graph: onnx.GraphProto, preset: Preset) -> None:
         RecipeError: it is plainly of another family, or no matting network at all.
     """
     traits = traits_of(graph)
-    way_out = (
-        "If it is that all the same, say how it wants its photo by hand, for example with --mean, --std and --normalise."
-    )
+    way_out = "If it is that all the same, say how it wants its photo by hand, as with --mean, --std and --normalise."
     if traits.finds_text:
         raise RecipeError(
-            f"This is no {preset.title}: it ends in two transposed convolutions and a sigmoid, as text detectors do "
-            f"(PP-OCR, DBNet), and would find letters. {way_out}"
+            f"--preset {preset.name} was named ({preset.title}), but this ends in two transposed convolutions "
+            f"and a sigmoid, as text detectors do (PP-OCR, DBNet), and would find letters. {way_out}"
         )
     if preset.name == "pp-matting" and traits.input_name == _TEXT_DETECTOR_INPUT:
         raise RecipeError(
-            f"This is no {preset.title}: its input is called {traits.input_name}, as PP-OCR's networks for text have "
-            f"it; Paddle's matting exports call it {_PADDLE_INPUT}. {way_out}"
+            f"--preset {preset.name} was named ({preset.title}), but this one's input is called "
+            f"{traits.input_name}, as PP-OCR's networks for text have it; Paddle's matting exports call it "
+            f"{_PADDLE_INPUT}. {way_out}"
         )
     found = _found(traits)
     if found is None or not found.is_certain or found.preset.name == preset.name:

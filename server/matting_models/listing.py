@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`models list`: what the repository holds, broken entries told apart from good ones. Needs no heavy library."""
+"""`models list`: what the repository holds, broken entries told apart from good ones; `models catalogue`: what can be
+added by name. Needs no heavy library.
+"""
 
 from dataclasses import dataclass
 
+from matting_models.catalogue import CATALOGUE
 from matting_models.config import EntryConfig
 from matting_models.config_reader import read_config
 from matting_models.errors import EntryNotFoundError, ModelsError
+from matting_models.presets import preset_of
 from matting_models.repository import Repository
 
 
@@ -57,4 +61,18 @@ def as_table(entries: list[Listed]) -> list[str]:
             f"{entry.name:20} {versions:10} {size:11} {batch:>5} {config.engine:13} {config.precision:9} {licence}"
             + (f"  [{entry.problem}]" if entry.problem else "")
         )
+    return lines
+
+
+def catalogue_table() -> list[str]:
+    """Lines for a terminal: what can be added by name, and what is known of each."""
+    lines = [f"{'NAME':22} {'MB':>6} {'INPUT':10} {'LICENCE':30} WHAT"]
+    for model in CATALOGUE.values():
+        preset = preset_of(model.preset)
+        height, width = model.used_recipe.size_px or (0, 0)
+        licence = preset.license + (" (NOT for commercial use)" if preset.noncommercial else "")
+        lines.append(
+            f"{model.name:22} {model.size_bytes / 1e6:6.0f} {f'{width}x{height}':10} {licence:30} {model.about}"
+        )
+        lines.append(f"{'':22} sha256 {model.sha256}  {model.source}")
     return lines

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass, replace
 
+from matting_models.config import TOP_LEFT
 from matting_models.errors import RecipeError
 from matting_models.presets import preset_of
 from matting_models.recipe import Activation, Channels, Fit, Normalise, Recipe
@@ -52,7 +53,8 @@ def recipe_from(options: RecipeOptions, preset_name: str) -> Recipe | None:
     if options.normalise:
         recipe = replace(recipe, normalise=Normalise(options.normalise))
     if options.resize:
-        recipe = replace(recipe, fit=Fit(options.resize))
+        kind, _, place = options.resize.partition("-")
+        recipe = replace(recipe, fit=Fit(kind), top_left=place == TOP_LEFT)
     return replace(recipe, multiple_px=options.multiple) if options.multiple else recipe
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The families of matting networks and how each wants its photo, from the authors' own programs and rembg's."""
+"""The families of matting networks and how each wants its photo, from the authors' own programs and rembg's.
+
+What is said of licences was looked up in November 2026, and docs/models.md says where. It is no legal advice.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -45,22 +48,29 @@ _BIREFNET = Recipe(
     multiple_px=_SIDE_32,
 )
 _MODNET = Recipe(mean=_HALF, std=_HALF, fit=Fit.ASPECT, size_px=(512, 512), multiple_px=_SIDE_32)
+# How BEN2's own program for its ONNX file (onnx_run.py) feeds it; the sigmoid that the network ends in is in the file.
+BEN2_ONNX = Recipe(normalise=Normalise.MIN_MAX, size_px=(1024, 1024))
+_DIS5K = "trained on DIS5K, whose terms allow no commercial use"
 _BRIA = "BRIA non-commercial licence"
 _BRIA_NOTE = "commercial use of these weights needs an agreement with BRIA"
 
 
-def _u2net(name: str, title: str) -> Preset:
-    return Preset(name, title, _U2NET, _TORCH_INPUTS, ("1959", "d0", *_TORCH_OUTPUTS), "Apache-2.0")
+def _u2net(name: str, title: str, license_name: str = "Apache-2.0", note: str = "") -> Preset:
+    outputs = ("1959", "d0", *_TORCH_OUTPUTS)
+    return Preset(name, title, _U2NET, _TORCH_INPUTS, outputs, license_name, note=note)
 
 
-def _birefnet(name: str, title: str, recipe: Recipe = _BIREFNET) -> Preset:
-    note = "the size is part of the model: it loses much at another than it was trained for"
+def _birefnet(name: str, title: str, recipe: Recipe = _BIREFNET, data: str = _DIS5K) -> Preset:
+    note = (
+        f"the authors put code and weights under MIT, and say that they were {data}; "
+        "the size is part of the model: it loses much at another than it was trained for"
+    )
     return Preset(name, title, recipe, ("input_image", "input"), ("output_image", "output"), "MIT", note=note)
 
 
-def _isnet(name: str, title: str, recipe: Recipe = _ISNET, note: str = "") -> Preset:
+def _isnet(name: str, title: str, license_name: str, recipe: Recipe = _ISNET, note: str = "") -> Preset:
     inputs, outputs = ("input_image", *_TORCH_INPUTS), ("output_image", *_TORCH_OUTPUTS)
-    return Preset(name, title, recipe, inputs, outputs, "Apache-2.0", note=note)
+    return Preset(name, title, recipe, inputs, outputs, license_name, note=note)
 
 
 PRESETS: dict[str, Preset] = {
@@ -69,18 +79,33 @@ PRESETS: dict[str, Preset] = {
         _u2net("u2net", "U^2-Net, general"),
         _u2net("u2netp", "U^2-Net, small"),
         _u2net("u2net-human", "U^2-Net for people"),
-        _u2net("silueta", "U^2-Net, reduced to 43 MB"),
-        _isnet("isnet", "IS-Net, general use", note="the data it was trained on, DIS5K, has non-commercial terms"),
+        _u2net(
+            "silueta",
+            "U^2-Net, reduced to 43 MB",
+            "none stated (made from U^2-Net, Apache-2.0)",
+            "its maker published it without naming a licence",
+        ),
+        _isnet(
+            "isnet",
+            "IS-Net, general use",
+            "none stated (code: Apache-2.0)",
+            note=f"the authors put their code under Apache-2.0 and name no licence for the weights, {_DIS5K}",
+        ),
         _isnet(
             "isnet-anime",
             "IS-Net for drawn figures",
+            "Apache-2.0",
             replace(_ISNET, mean=_IMAGENET_MEAN, fit=Fit.LETTERBOX),
         ),
         Preset("modnet", "MODNet, portraits", _MODNET, _TORCH_INPUTS, _TORCH_OUTPUTS, "Apache-2.0"),
         _birefnet("birefnet", "BiRefNet, general"),
         _birefnet("birefnet-lite", "BiRefNet, general, small"),
         _birefnet("birefnet-hr", "BiRefNet, 2048 pixels", replace(_BIREFNET, size_px=(2048, 2048))),
-        _birefnet("birefnet-matting", "BiRefNet, soft edges"),
+        _birefnet(
+            "birefnet-matting",
+            "BiRefNet, soft edges",
+            data="trained on sets of which some, PPM-100 among them, allow no commercial use",
+        ),
         Preset(
             "rmbg-1.4",
             "BRIA RMBG 1.4",
@@ -117,7 +142,8 @@ PRESETS: dict[str, Preset] = {
             _TORCH_INPUTS,
             _TORCH_OUTPUTS,
             "MIT",
-            note="the authors' code uses ImageNet's mean and std; programs with 0.5 and 1.0 exist: check with verify",
+            note=f"{_DIS5K}, and on the authors' own data; their ONNX file, which `models add ben2` fetches, wants its "
+            "photo without ImageNet's mean and std",
         ),
         Preset(
             "pp-matting",
@@ -130,7 +156,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "withoutbg",
             "withoutBG open weights",
-            Recipe(fit=Fit.LETTERBOX, size_px=(1024, 1024)),
+            Recipe(fit=Fit.LETTERBOX, top_left=True, size_px=(448, 448)),
             ("rgb",),
             ("alpha",),
             "Apache-2.0 and the DINOv3 licence",

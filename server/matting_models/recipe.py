@@ -51,7 +51,8 @@ class Recipe:
 
     A pixel `p` (0..255) becomes `(p / divisor - mean) / std`, where the divisor is `scale`, or the image's own
     largest value where `scale` is None (as rembg does it). `size_px` is (height, width); None takes the size
-    declared by the network. `multiple_px` is what both sides must be a multiple of where the size is free.
+    declared by the network. `multiple_px` is what both sides must be a multiple of where the size is free. `top_left`
+    says where a letterboxed photo lies: in the top left corner instead of the middle.
     """
 
     scale: float | None = 255.0
@@ -64,6 +65,7 @@ class Recipe:
     fit: Fit = Fit.STRETCH
     size_px: tuple[int, int] | None = None
     multiple_px: int = 1
+    top_left: bool = False
 
     @property
     def keeps_sides_free(self) -> bool:

@@ -81,9 +81,7 @@ def _mixes_maps(graph: onnx.GraphProto, count: int) -> bool:
     """Whether `count` maps are joined and mixed to one by a 1x1 convolution."""
     joined = {node.output[0] for node in graph.node if node.op_type == "Concat" and len(node.input) == count}
     mixing = {tensor.name for tensor in graph.initializer if list(tensor.dims) == [1, count, 1, 1]}
-    return any(
-        node.op_type == "Conv" and node.input[0] in joined and node.input[1] in mixing for node in graph.node
-    )
+    return any(node.op_type == "Conv" and node.input[0] in joined and node.input[1] in mixing for node in graph.node)
 
 
 def _ends_as_text_detector(graph: onnx.GraphProto) -> bool:

@@ -137,11 +137,12 @@ def _chaos_notes(pictures: Sequence[PictureResult]) -> tuple[str, ...]:
     if not chaotic:
         return ()
     worst = max(chaotic, key=lambda picture: picture.jitter)
-    return (
-        f"the original is chaotic: its own answer to {worst.name} moves by {worst.jitter * 255:.1f}/255 on average when "
-        f"one pixel changes by one level. {len(chaotic)} picture(s) beyond the bounds are within {CHAOS_FACTOR:g} times "
-        "that and count as equal.",
+    note = (
+        f"the original is chaotic: its own answer to {worst.name} moves by {worst.jitter * 255:.1f}/255 on average "
+        f"when one pixel changes by one level. {len(chaotic)} picture(s) beyond the bounds are within "
+        f"{CHAOS_FACTOR:g} times that and count as equal."
     )
+    return (note,)
 
 
 def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -> tuple[str, ...]:

@@ -30,14 +30,15 @@ def stretch(grid_width_px: int, grid_height_px: int) -> Placement:
     return Placement(grid_width_px, grid_height_px, 0, 0, grid_width_px, grid_height_px)
 
 
-def letterbox(photo_width_px: int, photo_height_px: int, grid_width_px: int, grid_height_px: int) -> Placement:
-    """Fit inside the grid with the aspect kept, centred."""
+def letterbox(
+    photo_width_px: int, photo_height_px: int, grid_width_px: int, grid_height_px: int, *, top_left: bool = False
+) -> Placement:
+    """Fit inside the grid with the aspect kept, in the middle or in the top left corner."""
     scale = min(grid_width_px / photo_width_px, grid_height_px / photo_height_px)
     width = min(grid_width_px, max(1, round(photo_width_px * scale)))
     height = min(grid_height_px, max(1, round(photo_height_px * scale)))
-    return Placement(
-        grid_width_px, grid_height_px, (grid_width_px - width) // 2, (grid_height_px - height) // 2, width, height
-    )
+    left, top = (0, 0) if top_left else ((grid_width_px - width) // 2, (grid_height_px - height) // 2)
+    return Placement(grid_width_px, grid_height_px, left, top, width, height)
 
 
 def keep_aspect(photo_width_px: int, photo_height_px: int, short_side_px: int, multiple_px: int) -> Placement:

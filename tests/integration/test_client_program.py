@@ -197,6 +197,18 @@ def test_models_and_policy_are_printed(gateway: FakeGateway, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["statements"][1]["values"] == {"tls": "off"}
 
 
+@pytest.mark.parametrize(("options", "printed"), [([], "the server serves no model now"), (["--json"], "[]")])
+def test_no_model_served_is_a_failure_that_says_why(
+    options: list[str], printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeGateway(answer=answer_left_half, models=[], policy=pb.DataPolicy()) as server:
+        monkeypatch.setenv("MATTING_SERVER", server.address)
+        assert main(["models", *options]) == 1
+    told = capsys.readouterr()
+    assert told.out.strip() == printed
+    assert "no Triton behind it is ready" in told.err
+
+
 def test_the_bare_install_works_and_says_what_it_lacks(gateway: FakeGateway, photos: Path, tmp_path: Path) -> None:
     hidden = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'PIL', 'cv2', 'tqdm']))"
     program = f"{hidden}; from matting_client.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -6,16 +6,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tritonclient.grpc as triton_client
+from matting_models.add import AddRequest, add
+from matting_models.catalogue import Places
 from matting_models.config_reader import read_config
 from matting_models.engines import OpenVinoRunner
-from matting_models.int8 import IN_F32, mean_difference
+from matting_models.int8 import IN_F32, Bound, mean_difference
 from matting_models.pictures import at_size, open_photo
+from matting_models.quantize import QuantizeRequest, quantize
 from matting_models.reference import Reference
 from matting_models.repository import Repository
 from matting_models.samples import ensure_samples
 from matting_models.setup import DEFAULT_MODEL
 from matting_models.verify import EXACT
-from matting_models.verify_command import original_file
+from matting_models.verify_command import VerifyRequest, original_file, verify
+from matting_triton.local import LocalTriton
+from matting_triton.runtime import Runtime
+from testkit.local_triton import QUICK_START
 
 pytestmark = pytest.mark.model
 
@@ -49,6 +56,39 @@ def test_a_photo_is_answered_the_same_in_any_company(suffix: str, photos: list[n
     alone = runner.run(photos[0][None])[0]
     together = runner.run(np.stack([photos[2], photos[0], photos[1]]))[1]
     assert np.abs(together.astype(int) - alone).max() <= 1
+
+
+@pytest.mark.triton
+def test_a_small_model_is_added_by_name_verified_quantised_and_served(triton_runtime: Runtime, tmp_path: Path) -> None:
+    repository, said = Repository(tmp_path / "repository"), list[str]()
+    add(AddRequest("u2netp"), repository, Places(CACHE), said.append)
+    samples = {path.stem: path for path in ensure_samples(CACHE, print)}
+    chosen = tuple(samples[name] for name in ("astronaut", "chelsea", "rocket"))
+    result, _ = verify(VerifyRequest("u2netp", photos=chosen[:2]), repository, CACHE, said.append)
+    assert result.failures == ()
+    # A bound so wide that no layers are searched for: what the search finds is measured elsewhere.
+    wide = QuantizeRequest("u2netp", chosen, crops_per_photo=0, bound=Bound(0.1, 0.2))
+    quantize(wide, repository, tmp_path / "cache", said.append)
+    images = np.stack([at_size(open_photo(path), (320, 320)) for path in chosen])
+    with (
+        LocalTriton(triton_runtime, repository.root, grace_s=0, extra_arguments=QUICK_START) as triton,
+        triton_client.InferenceServerClient(triton.grpc_address) as client,
+    ):
+        assert triton.failed_models == {}
+        full, reduced = (_infer(client, name, images) for name in ("u2netp", "u2netp-int8"))
+    expected = OpenVinoRunner(repository.model_path("u2netp")).run(images)
+    assert np.abs(full.astype(int) - expected).max() <= 1
+    assert mean_difference(reduced, expected) <= wide.bound.mean
+
+
+def _infer(
+    client: triton_client.InferenceServerClient, name: str, images: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    tensor = triton_client.InferInput("image", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images)
+    alpha = client.infer(name, [tensor]).as_numpy("alpha")
+    assert alpha is not None
+    return np.asarray(alpha, np.uint8)
 
 
 def test_the_committed_entries_are_whole() -> None:

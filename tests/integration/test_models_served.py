@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import tritonclient.grpc as triton_client
 from matting_models.add import AddRequest, add
 from matting_models.catalogue import Places
 from matting_models.engines import OnnxRuntimeRunner
+from matting_models.origin import read_origin
 from matting_models.recipe import Recipe
+from matting_models.reference import Reference
 from matting_models.repository import Repository
 from matting_models.variants import Variant
 from matting_triton.local import LocalTriton
@@ -48,6 +51,32 @@ def test_each_preset_is_served_with_the_answers_of_its_authors_program(
             batches = [images] if family.batches else [image[None] for image in images]
             found = np.concatenate([infer(client, family.preset, batch) for batch in batches])
             assert np.abs(found.astype(int) - expected).max() <= 1, family.preset
+
+
+def test_exports_as_they_really_come_are_served_with_their_own_answers(triton_runtime: Runtime, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    exports = {
+        "unsorted": (tiny.unsorted(tiny.isnet()), "isnet"),
+        "third": (tiny.of_the_third_format(tiny.u2net()), "u2net"),
+        "deformable": (tiny.deformable().model(19), "birefnet"),
+        "corner": (tiny.withoutbg().model(), "withoutbg"),
+    }
+    references = {}
+    for name, (model, preset) in exports.items():
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(model, path)
+        add(AddRequest(str(path), name=name, preset=preset, variant=F32), repository, Places(tmp_path), print)
+        origin = read_origin(repository.version_folder(name, 1))
+        references[name] = Reference(path, origin.recipe, origin.output_name)
+    images = pictures(3, 32)
+    with (
+        LocalTriton(triton_runtime, repository.root, grace_s=0, extra_arguments=QUICK_START) as triton,
+        triton_client.InferenceServerClient(triton.grpc_address) as client,
+    ):
+        assert triton.failed_models == {}
+        for name, reference in references.items():
+            expected = np.stack([reference.answer(image)[0] for image in images])
+            assert np.abs(infer(client, name, images).astype(int) - expected).max() <= 1, name
 
 
 @pytest.fixture(scope="module")

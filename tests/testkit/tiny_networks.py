@@ -166,3 +166,76 @@ def plain(side: int = 32, *, element_type: int = TensorProto.FLOAT, name: str = 
     net = Net(name, [1, 3, side, side], element_type=element_type)
     net.conv(3, 4).op("Relu").conv(4, 1).op("Sigmoid")
     return net.output("mask", [1, 1, side, side])
+
+
+def unsorted(net: Net) -> onnx.ModelProto:
+    """The network with its nodes backwards, as a real export of IS-Net has some; onnxruntime runs such graphs."""
+    model = net.model()
+    backwards = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(backwards)
+    return model
+
+
+def of_the_third_format(net: Net) -> onnx.ModelProto:
+    """The network in version 3 of the file format, whose constants are no inputs, as that version wants them."""
+    model = net.model(opset=11)
+    model.ir_version = 3
+    return model
+
+
+def deformable(side: int = 32) -> Net:
+    """A deformable convolution, as newer exports of BiRefNet have it: opset 19 and later, refused by OpenVINO."""
+    net = Net("input_image", [1, 3, side, side])
+    net.conv(3, 4).op("Relu")
+    body = net.at
+    offsets = net.conv(4, 18).op("Mul", net.constant(np.array(0.1, np.float32))).at
+    weight = net.constant(np.random.default_rng(7).normal(0, 0.2, (4, 4, 3, 3)).astype(np.float32))
+    net.at = body
+    net.op("DeformConv", weight, offsets, kernel_shape=[3, 3], pads=[1, 1, 1, 1]).op("Relu").conv(4, 1)
+    return net.output("output_image", [1, 1, side, side])
+
+
+def classifier(side: int = 32, class_count: int = 1000) -> Net:
+    """Scores for the whole picture, in the shape that looks like an alpha with colours last."""
+    net = Net("data", [1, 3, side, side])
+    net.conv(3, class_count, size=1).op("GlobalAveragePool").op("Softmax", axis=1)
+    return net.output("scores", [1, class_count, 1, 1])
+
+
+def detector(side: int = 32, feature_count: int = 22) -> Net:
+    """A table of boxes: [N, features, places], as YOLO answers."""
+    net = Net("images", [1, 3, side, side])
+    net.conv(3, feature_count, stride=4).op("Sigmoid")
+    net.op("Reshape", net.constant(np.array([1, feature_count, -1], np.int64)))
+    return net.output("output0", [1, feature_count, (side // 4) ** 2])
+
+
+def text_detector(input_name: str = "x") -> Net:
+    """A probability map of letters, of the photo's own size, from two transposed convolutions, as PP-OCR ends."""
+    net = Net(input_name, ["batch", 3, "height", "width"])
+    net.conv(3, 4, stride=4).op("Relu")
+    rng = np.random.default_rng(3)
+    for channels, last in ((4, False), (1, True)):
+        weight = net.constant(rng.normal(0, 0.3, (4, channels, 2, 2)).astype(np.float32))
+        net.op("ConvTranspose", weight, strides=[2, 2], kernel_shape=[2, 2])
+        net.op("Sigmoid" if last else "Relu")
+    return net.output("sigmoid_0.tmp_0", ["batch", 1, "height", "width"])
+
+
+def face_parts(side: int = 32) -> Net:
+    """Four channels, undeclared: what they are is seen when it runs."""
+    net = Net("input", [1, 3, side, side])
+    net.conv(3, 4).op("Sigmoid")
+    return net.output("parts", ["n", "c", "h", "w"])
+
+
+def chaotic(side: int = 32) -> Net:
+    """An answer that hangs on the last bit of the picture's mean: a sine of many turns of it is added everywhere."""
+    net = Net("input", [1, 3, side, side])
+    net.conv(3, 1).op("Sigmoid")
+    values = net.at
+    net.op("ReduceMean", axes=[1, 2, 3], keepdims=1, source="input")
+    net.op("Mul", net.constant(np.array(1e8, np.float32))).op("Sin")
+    net.op("Mul", net.constant(np.array(0.4, np.float32))).op("Add", values)
+    return net.output("mask", [1, 1, side, side])

@@ -71,7 +71,8 @@ def oriented_size(header: FileHeader) -> tuple[int, int]:
 def place(width_px: int, height_px: int, model_input: ModelInput) -> Placement:
     """Return where a photo of this size lies in the model's input."""
     if model_input.fit is Fit.LETTERBOX:
-        return letterbox(width_px, height_px, model_input.width_px, model_input.height_px)
+        grid = (model_input.width_px, model_input.height_px)
+        return letterbox(width_px, height_px, *grid, top_left=model_input.top_left)
     if model_input.fit is Fit.ASPECT:
         short = min(side for side in (model_input.width_px, model_input.height_px) if side > 0)
         return keep_aspect(width_px, height_px, short, model_input.multiple_px)

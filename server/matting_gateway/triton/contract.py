@@ -155,6 +155,7 @@ def _model_input(image: Sequence[int], parameters: Mapping[str, str]) -> ModelIn
         height_px=image[0] if image[0] != _ANY else open_height,
         fit=Fit(parameters.get("matting_fit", "stretch")),
         multiple_px=max(1, int(parameters.get("matting_fit_multiple", "1"))),
+        top_left=parameters.get("matting_fit_place") == "top-left",
     )
 
 

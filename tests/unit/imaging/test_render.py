@@ -238,7 +238,14 @@ async def test_an_alpha_of_16_bits_is_the_8_bit_one_stretched(room: Imaging) -> 
     assert (pixels(rendered) == pixels(rendered, 1).astype(np.uint16) * 257).all()
 
 
-@pytest.mark.parametrize("model", [ModelInput(64, 64, Fit.LETTERBOX), ModelInput(64, 64, Fit.ASPECT, 16)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        ModelInput(64, 64, Fit.LETTERBOX),
+        ModelInput(64, 64, Fit.LETTERBOX, top_left=True),
+        ModelInput(64, 64, Fit.ASPECT, 16),
+    ],
+)
 async def test_every_fit_finds_its_way_back(room: Imaging, model: ModelInput) -> None:
     photo = np.zeros((100, 300, 3), np.uint8)
     photo[40:60, 200:230] = 255

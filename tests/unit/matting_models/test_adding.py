@@ -13,7 +13,8 @@ from matting_models.engines import OnnxRuntimeRunner
 from matting_models.errors import RecipeError
 from matting_models.guess import guess
 from matting_models.options import RecipeOptions, recipe_from, sides_from
-from matting_models.recipe import Activation, Channels, Normalise, Recipe
+from matting_models.presets import preset_of
+from matting_models.recipe import Activation, Channels, Fit, Normalise, Recipe
 from matting_models.repository import Repository
 from matting_models.variants import Variant
 from onnx import TensorProto
@@ -196,6 +197,21 @@ def test_options_change_the_preset_they_are_given_with() -> None:
 def test_options_that_mean_nothing_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(RecipeError, match="--"):
         recipe_from(RecipeOptions(**options), "")  # type: ignore[arg-type]  # all of them are text
+
+
+def test_a_photo_can_be_letterboxed_into_the_corner(add_net: AddNet, repository: Repository) -> None:
+    recipe = recipe_from(RecipeOptions(resize="letterbox-top-left"), "")
+    assert recipe is not None
+    assert (recipe.fit, recipe.top_left) == (Fit.LETTERBOX, True)
+    add_net(tiny.plain(), recipe=recipe)
+    path = repository.config_path("entry")
+    assert '"matting_fit_place" value { string_value: "top-left" }' in path.read_text()
+    assert read_config(path).top_left
+
+
+def test_withoutbg_is_letterboxed_into_the_corner_at_448_where_its_size_is_free() -> None:
+    recipe = preset_of("withoutbg").recipe
+    assert (recipe.fit, recipe.top_left, recipe.size_px) == (Fit.LETTERBOX, True, (448, 448))
 
 
 def test_sizes_are_width_by_height() -> None:

@@ -44,6 +44,7 @@ def entries(draw: st.DrawFn) -> EntryConfig:
         warmup_batch_sizes=warmups,
         warmup_sides_px=(512, 640) if -1 in chosen and warmups else chosen,
         stand_in=draw(st.just("") | words),
+        top_left=draw(st.booleans()),
         extra_parameters={"matting_size": "640x512"} if -1 in chosen else {},
     )
 

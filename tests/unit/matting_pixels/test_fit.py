@@ -25,6 +25,13 @@ def test_a_letterbox_keeps_the_aspect_and_is_centred(
     assert placed.top_px == (grid_height - placed.height_px) // 2
 
 
+@given(SIDES, SIDES)
+def test_a_letterbox_into_the_corner_is_the_same_but_for_its_place(width: int, height: int) -> None:
+    centred, placed = letterbox(width, height, 448, 448), letterbox(width, height, 448, 448, top_left=True)
+    assert (placed.left_px, placed.top_px) == (0, 0)
+    assert (placed.width_px, placed.height_px) == (centred.width_px, centred.height_px)
+
+
 @given(SIDES, SIDES, st.integers(16, 512), st.sampled_from([1, 8, 14, 32]))
 def test_a_kept_aspect_is_a_multiple_and_bounded(width: int, height: int, short: int, multiple: int) -> None:
     placed = keep_aspect(width, height, short, multiple)

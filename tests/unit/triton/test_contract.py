@@ -37,6 +37,11 @@ def test_the_one_interface_is_recognised_with_its_fit() -> None:
     assert matting_of(matting_config(parameters=parameters)) == ModelInput(320, 320, Fit.LETTERBOX, 32)
 
 
+def test_a_photo_may_be_wanted_in_the_corner() -> None:
+    parameters = {"matting_fit": "letterbox", "matting_fit_place": "top-left"}
+    assert matting_of(matting_config(parameters=parameters)) == ModelInput(320, 320, Fit.LETTERBOX, top_left=True)
+
+
 def test_a_model_without_a_batch_dimension_may_spell_out_a_one() -> None:
     assert matting_of(matting_config((1, 64, 32, 3), (1, 64, 32), max_batch_size=0)) == ModelInput(32, 64)
     assert matting_of(matting_config((64, 32, 3), (64, 32), max_batch_size=0)) == ModelInput(32, 64)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which batches OpenVINO computes with one row more than they have, so that an answer does not depend on its batch.
 
-In bf16 the work of an odd batch is split otherwise among threads, and answers move by up to 8/255. Used by the engine that
-serves, and by `models verify`, which is to find what is served.
+In bf16 the work of an odd batch is split otherwise among threads, and answers move by up to 8/255. Used by the engine
+that serves, and by `models verify`, which is to find what is served.
 """
 
 from typing import Any
