@@ -13,6 +13,7 @@ import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import BackendUnavailableError
 from matting_gateway.grpc_client.status import Failure
+from matting_gateway.http2 import frames
 from matting_gateway.readiness import BackendView
 from matting_gateway.triton import failures
 from matting_gateway.triton.credentials import TritonTlsSettings
@@ -20,22 +21,26 @@ from matting_gateway.triton.tls_channels import TlsChannels
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
-from testkit.pools import QUICK, running_pool
+from testkit.grpc_servers import RawServer
+from testkit.http2_client import block_frame
+from testkit.pools import PATIENCE_S, QUICK, batch_of, key_of, running_pool
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
 async def server_of(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    serve: Serve,
 ) -> AsyncIterator[str]:
-    """Yield the address of a server of that; every connection is closed once its callers have gone."""
+    """Yield the address of a server of that; every connection is closed at the end."""
     handled: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await serve(reader, writer)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        try:
+            with suppress(ConnectionError):
+                await serve(reader, writer)
+        finally:
+            await closed(writer)
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         handled.add(asyncio.create_task(handle(reader, writer)))
@@ -43,8 +48,15 @@ async def server_of(
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with asyncio.timeout(10):
-        await asyncio.gather(*handled)
+    for task in handled:
+        task.cancel()
+    await asyncio.gather(*handled, return_exceptions=True)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def _http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,9 +98,7 @@ async def found(address: str, tls: TlsChannels | None = None) -> BackendView:
         (_silent, "nothing answers within 0.5 s", "start Triton there"),
     ],
 )
-async def test_something_else_at_a_tritons_address_is_told_as_what_it_is(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], seen: str, advice: str
-) -> None:
+async def test_something_else_at_a_tritons_address_is_told_as_what_it_is(serve: Serve, seen: str, advice: str) -> None:
     async with server_of(serve) as address:
         view = await found(address)
     assert (view.healthy, view.seen) == (False, seen)
@@ -126,6 +136,62 @@ async def test_tls_towards_a_triton_in_the_clear_is_told(tmp_path: Path) -> None
         view = await found(triton.address, tls)
     assert view.seen.startswith("it does not speak TLS as it should")
     assert "--triton-tls-ca" in view.advice
+
+
+class Front:
+    """Stands before a Triton: passes connections on, until it `changes` and answers new ones itself.
+
+    The channel for questions is opened first, so that it stays; the connection for batches is the next.
+    """
+
+    def __init__(self, triton: FakeTriton, change: Serve) -> None:
+        self._triton = triton
+        self._change = change
+        self.changed = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.changed:
+            await self._change(reader, writer)
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._triton.port)
+        try:
+            await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
+        finally:
+            await closed(back)
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(1 << 16):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+PAGE = block_frame(1, ((b":status", b"200"), (b"content-type", b"text/html"))) + frames.frame(
+    frames.DATA, frames.END_STREAM, 1, b"<html>secret</html>"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (_http1, "the peer speaks HTTP/1.1"),
+        (RawServer(PAGE).serve, "the answer is text/html instead of gRPC"),
+        (RawServer(frames.frame(frames.PING, 0, 1, bytes(8))).serve, "a connection's frame on a stream"),
+    ],
+    ids=["HTTP/1.1", "HTML", "a fault"],
+)
+async def test_a_batch_that_meets_something_else_is_unavailable_with_what_was_found(change: Serve, found: str) -> None:
+    async with FakeTriton(FakeModel(echo_config())) as triton:
+        front = Front(triton, change)
+        async with server_of(front.serve) as address, running_pool(address) as pool:
+            await pool.wait_until(lambda: pool.can_serve("echo"))
+            front.changed = True
+            batch = batch_of(key_of("echo", ("x", "UINT8", (3,))), (b"abc",))
+            with pytest.raises(BackendUnavailableError) as caught:
+                await pool.run_batch(address, batch, PATIENCE_S)
+    assert found in caught.value.message
+    assert "secret" not in caught.value.message
 
 
 def test_a_batch_that_meets_no_grpc_server_is_unavailable_with_what_was_found() -> None:
