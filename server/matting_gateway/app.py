@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
 from matting_gateway.batching.scheduler import Scheduler
-from matting_gateway.certificate_dates import first_expiry_s
 from matting_gateway.clock import Clock
-from matting_gateway.configuration import certificate_files
 from matting_gateway.domain import BatchKey, Lifecycle
 from matting_gateway.errors import GatewayError
 from matting_gateway.imaging.room import Imaging
@@ -25,6 +23,7 @@ from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.readiness import BackendView, Readiness, readiness
+from matting_gateway.reloads import Reloads
 from matting_gateway.rpc.doors import Doors, Rooms
 from matting_gateway.rpc.readiness_report import ReadinessReport
 from matting_gateway.rpc.tls import ServerTls
@@ -34,7 +33,6 @@ from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
 from matting_gateway.triton.tls_channels import TlsChannels
-from matting_gateway.watched_files import ReloadReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Gateway:
         self._own_backend_starting = own_backend_starting
         self._draining = asyncio.Event()
         self._closing = AsyncExitStack()
-        self._reloads: list[Callable[[], None]] = []
+        self._reloads = Reloads(settings.certificate_files, logs=logs, metrics=metrics)
         self._lifecycle = Lifecycle.STARTING
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics)
         metrics.memory_budget.set(settings.gate.budget_bytes)
@@ -135,8 +133,8 @@ class Gateway:
         self._closing.push_async_callback(self.doors.close)
         tls = None
         if settings.tls is not None:
-            door_tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._log_reload)
-            self._reloads.append(door_tls.reload)
+            door_tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._reloads.report)
+            self._reloads.add(door_tls.reload)
             tls = door_tls.context
             tls()  # files that cannot be used stop the start, not the first caller
         await self._listen(tls)
@@ -145,7 +143,7 @@ class Gateway:
         if settings.metrics_listen:
             address = _with_port(settings.metrics_listen, self.exposition.port)
             self._logs.event(Event.LISTENING, state="metrics", address=address)
-        self._tell_expiry()
+        self._reloads.tell_expiry()
         self._move_to(Lifecycle.SERVING)
 
     async def _listen(self, tls: Callable[[], ssl.SSLContext] | None) -> None:
@@ -167,9 +165,7 @@ class Gateway:
 
     def reload(self) -> None:
         """Read the files of certificates and tenants again now; one that cannot be used changes nothing."""
-        self._logs.event(Event.RELOAD, count=len(self._reloads))
-        for reload in self._reloads:
-            reload()
+        self._reloads.read_again()
 
     async def drain(self) -> None:
         """Take nothing new, and wait until what was accepted is answered, at most the drain time-out."""
@@ -214,10 +210,10 @@ class Gateway:
         if path is None:
             return Tenants(None, clock=self._clock)
         file = tenants_from_file(
-            path, clock=self._clock, on_reload=self._log_reload, on_problem=self._log_tenant_problem
+            path, clock=self._clock, on_reload=self._reloads.report, on_problem=self._log_tenant_problem
         )
         file.value()  # a file that cannot be used stops the start, not the first call
-        self._reloads.append(file.reload)
+        self._reloads.add(file.reload)
         return Tenants(file, clock=self._clock)
 
     def _make_pool(self) -> Pool:
@@ -226,8 +222,8 @@ class Gateway:
         scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
         pool = replace(settings.pool, wanted_model=settings.default_model, scrub=scrub, scrub_backends=scrub and ours)
         if settings.triton_tls is not None:
-            channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._log_reload)
-            self._reloads.append(channels.reload)
+            channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._reloads.report)
+            self._reloads.add(channels.reload)
             pool = replace(
                 pool, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
             )
@@ -300,19 +296,6 @@ class Gateway:
             return self.tenants.identify(authorization.removeprefix("Bearer ").strip() or None, ()).operator
         except GatewayError:
             return False
-
-    def _log_reload(self, report: ReloadReport) -> None:
-        event = Event.FILES_RELOADED if report.accepted else Event.FILES_REFUSED
-        for path in report.paths:
-            self._logs.event(event, file=path.name, detail=report.problem)
-        if report.accepted:
-            self._tell_expiry()
-
-    def _tell_expiry(self) -> None:
-        """Tell until when the certificates in use are valid."""
-        for path in certificate_files(self.settings):
-            with suppress(OSError, ValueError):  # it is just being replaced, and told of when that is done
-                self._metrics.certificate_expiry.labels(path.name).set(first_expiry_s(path.read_text("ascii")))
 
     def _log_tenant_problem(self, problem: str) -> None:
         self._logs.event(Event.TENANT_REFUSED, detail=problem)

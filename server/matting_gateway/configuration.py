@@ -12,9 +12,10 @@ from typing import Any
 
 from matting_gateway.admission.tenant_file import tenants_from_file
 from matting_gateway.certificate_dates import first_expiry_s
+from matting_gateway.checked_settings import settings_and_problems
 from matting_gateway.clock import Clock
 from matting_gateway.rpc.tls import ServerTls
-from matting_gateway.settings import OPTIONS, Option, Settings, settings_and_problems
+from matting_gateway.settings import OPTIONS, Option, Settings
 from matting_gateway.triton.credentials import TritonTls
 from matting_gateway.watched_files import WatchedFileError
 
@@ -74,7 +75,7 @@ def deeper_problems(settings: Settings, *, clock: Clock) -> tuple[str, ...]:
     Certificates that have expired, tenants that are left out, and a default model that is not in the repository.
     """
     problems: list[str] = []
-    for path in certificate_files(settings):
+    for path in settings.certificate_files:
         try:
             expired = first_expiry_s(path.read_text("ascii")) <= clock.wall()
         except (OSError, ValueError):
@@ -90,16 +91,6 @@ def deeper_problems(settings: Settings, *, clock: Clock) -> tuple[str, ...]:
         named = f"--default-model {settings.default_model}"
         problems.append(f"{named}: {settings.repository} has no such model; there: {', '.join(there) or 'none'}")
     return tuple(problems)
-
-
-def certificate_files(settings: Settings) -> tuple[Path, ...]:
-    """Return the files in use that hold certificates, each once."""
-    door, triton = settings.tls, settings.triton_tls
-    listed = (
-        *((door.certificate_file, door.client_ca_file) if door is not None else ()),
-        *((triton.ca_file, triton.certificate_file) if triton is not None else ()),
-    )
-    return tuple(dict.fromkeys(path for path in listed if path is not None))
 
 
 def _read_file(path: Path, gathered: _Gathered) -> None:

@@ -32,13 +32,12 @@ MAY_IMPORT = {
     "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2", "message_limits"},
     "option_values": set(),
     "certificate_dates": set(),
-    "configuration": BASE | SHARED | ROOMS | {"settings", "rpc", "certificate_dates"},
+    "checked_settings": BASE | ROOMS | {"settings", "option_values", "rpc"},
+    "configuration": BASE | SHARED | ROOMS | {"settings", "checked_settings", "rpc", "certificate_dates"},
     "health_check": SHARED | {"grpc_client"},
     "policy_facts": BASE | ROOMS | {"settings"},
-    "app": BASE
-    | SHARED
-    | ROOMS
-    | {"pipeline", "rpc", "settings", "policy_facts", "configuration", "certificate_dates"},
+    "reloads": BASE | SHARED | {"certificate_dates"},
+    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts", "reloads"},
     "run": BASE | SHARED | ROOMS | {"settings", "app"},
     "cli": {"clock", "settings", "configuration", "health_check", "privacy", "run"},
     "__main__": {"cli"},

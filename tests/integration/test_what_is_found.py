@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from matting_gateway.clock import SystemClock
-from matting_gateway.errors import BackendUnavailableError
+from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.grpc_client.status import Failure
 from matting_gateway.http2 import frames
 from matting_gateway.readiness import BackendView
@@ -127,6 +127,29 @@ async def test_a_name_that_nobody_knows_is_told() -> None:
     view = await found("no-such-host.invalid:8001")
     assert view.address == "no-such-host.invalid:8001"
     assert view.seen.startswith("the name cannot be looked up: ")
+
+
+async def test_a_caller_is_told_what_was_found_too() -> None:
+    async with server_of(_http1) as address, running_pool(address) as pool:
+        await pool.wait_until(lambda: bool(pool.views()[0].seen))
+        with pytest.raises(BackendUnavailableError) as caught:
+            pool.model("echo")
+    assert caught.value.message == (
+        f"No backend can serve the model now ({address}: it speaks HTTP/1.1 instead of gRPC); try again."
+    )
+
+
+@pytest.mark.parametrize("state", [("LOADING", ""), ("UNAVAILABLE", "/secret/path is missing")])
+async def test_a_model_that_is_there_and_not_loaded_is_unavailable_and_not_unknown(state: tuple[str, str]) -> None:
+    async with FakeTriton(FakeModel(echo_config())) as triton:
+        triton.unready["other"] = state
+        async with running_pool(triton.address, settings=replace(QUICK, wanted_model="other")) as pool:
+            await pool.wait_until(lambda: pool.can_serve("echo"))
+            with pytest.raises(BackendUnavailableError) as caught:
+                pool.model("other")
+            with pytest.raises(ModelNotFoundError):
+                pool.model("none")
+    assert caught.value.message == "Model 'other' is not loaded now; try again."
 
 
 async def test_tls_towards_a_triton_in_the_clear_is_told(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ class Endpoint:
         """What this backend served when last seen well."""
         return self._known.models if self._known is not None else {}
 
+    @property
+    def unready(self) -> Mapping[str, str]:
+        """What it has and did not serve when last seen, with the state or the reason."""
+        return self._known.unready if self._known is not None else {}
+
     def serves(self, model: str) -> bool:
         """Whether batches of `model` may be sent here now."""
         return self.healthy and model in self.models and self._suspects.get(model, 0.0) <= self._clock.now()
@@ -88,7 +93,7 @@ class Endpoint:
             seen=self._seen.seen,
             advice=self._seen.advice,
             models=frozenset(models),
-            unready=self._known.unready if self._known is not None and self.healthy else {},
+            unready=self.unready if self.healthy else {},
             suspects=frozenset(model for model in models if not self.serves(model)),
             on_cpu_instead=frozenset(name for name, contract in models.items() if gpu_unused(contract)),
         )

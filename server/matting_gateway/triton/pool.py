@@ -127,10 +127,14 @@ class Pool:
         self.models()
         contract = (self._models or {}).get(name)
         if contract is None:
+            if any(e.healthy and name in e.unready for e in self._endpoints.values()):
+                raise BackendUnavailableError(f"Model {name!r} is not loaded now; try again.", retry_after_s=1.0)
             if not any(e.healthy for e in self._endpoints.values()) or any(
                 name in e.models for e in self._endpoints.values()
             ):
-                raise BackendUnavailableError("No backend can serve the model now; try again.", retry_after_s=1.0)
+                raise BackendUnavailableError(
+                    f"No backend can serve the model now{self._found()}; try again.", retry_after_s=1.0
+                )
             raise ModelNotFoundError(
                 f"There is no model {name!r}; ListModels and RepositoryIndex name those there are."
             )
@@ -189,6 +193,11 @@ class Pool:
                     instance_count=instances,
                     max_batch_size=max(1, contract.max_batch_size),
                 )
+
+    def _found(self) -> str:
+        """Return what was found where a backend should be, in parentheses; "" before any was looked at."""
+        seen = next((view for view in self.views() if not view.healthy and view.seen), None)
+        return f" ({seen.address}: {seen.seen})" if seen is not None else ""
 
     def _changed(self) -> None:
         self._states.clear()

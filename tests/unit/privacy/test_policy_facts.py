@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matting_gateway.checked_settings import build_settings
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.statement import DataPolicy, data_policy
-from matting_gateway.settings import OPTIONS, build_settings
+from matting_gateway.settings import OPTIONS
 from matting_gateway.triton.practice import Practice
 
 from .test_statement import HARD
