@@ -37,6 +37,8 @@ def check_request(fields: Fields) -> int | None:
         raise MalformedMessage("a path that does not begin with a slash")
     authority = pseudo.get(b":authority")
     if authority is not None:
+        if b"@" in authority:
+            raise MalformedMessage("an authority that names a user")
         _check_hosts([value for name, value in fields if name == b"host"], authority, scheme)
     return content_length
 
@@ -78,7 +80,7 @@ def _checked(fields: Fields, allowed: frozenset[bytes]) -> tuple[dict[bytes, byt
         regular = True
         if not _NAME.fullmatch(name):
             raise MalformedMessage("a field's name has characters that none may have")
-        if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+        if name in _OF_CONNECTIONS or (name == b"te" and value.lower() != b"trailers"):
             raise MalformedMessage("a field that is a connection's own")
         if name == b"content-length":
             if content_length is not None or not _DIGITS.fullmatch(value):

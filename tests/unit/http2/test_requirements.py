@@ -255,6 +255,7 @@ STREAM_ERRORS: dict[str, tuple[bytes, int]] = {
     "a :path without a slash": asked(replaced(b":path", b"test/Echo")),
     "a :path of * that is no OPTIONS": asked(replaced(b":path", b"*")),
     "an empty :method": asked(replaced(b":method", b"")),
+    "an :authority with a user": asked(replaced(b":authority", b"me@localhost")),
     "a host that differs from :authority": malformed((b"host", b"elsewhere")),
     # 8.5
     "CONNECT with a :path": asked(replaced(b":method", b"CONNECT")),
