@@ -3,7 +3,7 @@
 
 He, Sun, Tang, "Guided Image Filtering", TPAMI 2013; He, Sun, "Fast Guided Filter", arXiv 1505.00996, 2015:
 the linear model alpha = a . colour + b is fitted in small windows at the alpha's own low resolution, and its
-smoothed coefficients are applied to the photo's own colours at full size.
+smoothed coefficients are applied to the photo's own colours at full size, where the alpha is not simply 0 or 255.
 """
 
 import cv2
@@ -11,7 +11,9 @@ import numpy as np
 
 from matting_pixels.arrays import Floats, Pixels
 
-_STRIP_ROWS = 32
+# Cells and pixels worked on at once: intermediate values stay small, and in the cache.
+_STRIP_CELLS = 64
+_STRIP_ROWS, _TILE_COLUMNS = 32, 256
 _RADIUS_PX = 2
 _EPSILON = 1e-5
 
@@ -29,12 +31,16 @@ def refine_guided(photo: Pixels, alpha: Pixels, *, radius_px: int = _RADIUS_PX, 
         The alpha uint8 [H, W].
     """
     grid_height, grid_width = alpha.shape
-    height, width = photo.shape[:2]
     guide = cv2.resize(photo, (grid_width, grid_height), interpolation=cv2.INTER_AREA)
-    coefficients = fit_linear_model(
-        guide.astype(np.float32) / 255.0, alpha.astype(np.float32) / 255.0, radius_px, epsilon
-    )
-    return apply_linear_model(photo, coefficients, width, height)
+    coefficients = np.empty((grid_height, grid_width, 4), np.float32)
+    for top in range(0, grid_height, _STRIP_CELLS):
+        bottom = min(grid_height, top + _STRIP_CELLS)
+        # With what the windows of its first and last rows reach, a strip is fitted as the whole would be.
+        first, last = max(0, top - 2 * radius_px), min(grid_height, bottom + 2 * radius_px)
+        strip = [pixels[first:last].astype(np.float32) / np.float32(255.0) for pixels in (guide, alpha)]
+        fitted = fit_linear_model(*strip, radius_px, epsilon)
+        coefficients[top:bottom] = fitted[top - first : bottom - first]
+    return _apply_linear_model(photo, coefficients, _settled(alpha, radius_px))
 
 
 def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: float) -> Floats:
@@ -44,38 +50,78 @@ def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: floa
     def mean(values: Floats) -> Floats:
         return cv2.blur(values, size, borderType=cv2.BORDER_REFLECT)
 
-    mean_guide, mean_alpha = mean(guide), mean(alpha)
-    covariance = mean(guide * alpha[..., None]) - mean_guide * mean_alpha[..., None]
-    products = mean(np.stack([guide[..., i] * guide[..., j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1))], axis=-1))
-    more = mean(np.stack([guide[..., 1] * guide[..., 2], guide[..., 2] * guide[..., 2]], axis=-1))
-    red, green, blue = mean_guide[..., 0], mean_guide[..., 1], mean_guide[..., 2]
-    variance = np.empty((*alpha.shape, 3, 3), np.float32)
-    variance[..., 0, 0] = products[..., 0] - red * red + epsilon
-    variance[..., 0, 1] = variance[..., 1, 0] = products[..., 1] - red * green
-    variance[..., 0, 2] = variance[..., 2, 0] = products[..., 2] - red * blue
-    variance[..., 1, 1] = products[..., 3] - green * green + epsilon
-    variance[..., 1, 2] = variance[..., 2, 1] = more[..., 0] - green * blue
-    variance[..., 2, 2] = more[..., 1] - blue * blue + epsilon
-    slope = np.linalg.solve(variance, covariance[..., None])[..., 0]
-    offset = mean_alpha - np.einsum("hwc,hwc->hw", slope, mean_guide)
-    return mean(np.concatenate([slope, offset[..., None]], axis=-1).astype(np.float32))
+    colors = cv2.split(guide)
+    means, mean_alpha = [mean(color) for color in colors], mean(alpha)
+    towards = [mean(color * alpha) - average * mean_alpha for color, average in zip(colors, means, strict=True)]
+
+    def covariance(one: int, other: int) -> Floats:
+        between = mean(colors[one] * colors[other]) - means[one] * means[other]
+        return between + np.float32(epsilon) if one == other else between
+
+    rr, rg, rb = covariance(0, 0), covariance(0, 1), covariance(0, 2)
+    gg, gb, bb = covariance(1, 1), covariance(1, 2), covariance(2, 2)
+    # L D L^T of the covariance by hand: its inverse by cofactors loses all digits where the colours are on a line.
+    along_g, along_b = rg / rr, rb / rr
+    gg -= along_g * rg
+    gb -= along_g * rb
+    across = gb / gg
+    bb -= along_b * rb + across * gb
+    left_g = towards[1] - along_g * towards[0]
+    blue = (towards[2] - along_b * towards[0] - across * left_g) / bb
+    green = left_g / gg - across * blue
+    slopes = [towards[0] / rr - along_g * green - along_b * blue, green, blue]
+    offset = mean_alpha - sum(slope * average for slope, average in zip(slopes, means, strict=True))
+    return cv2.merge([mean(each) for each in (*slopes, offset)])
 
 
-def apply_linear_model(photo: Pixels, coefficients: Floats, width: int, height: int) -> Pixels:
-    """Apply smoothed coefficients [h, w, 4] to the photo, strip by strip."""
-    grid_height = coefficients.shape[0]
+def _settled(alpha: Pixels, radius_px: int) -> Pixels:
+    """Return 0 or 255 where every window that a cell's coefficients come from is wholly so, and 128 elsewhere."""
+    # A window to fit, a window to smooth, and a cell for the interpolation between coefficients.
+    around = np.ones((4 * radius_px + 3, 4 * radius_px + 3), np.uint8)
+    low, high = cv2.erode(alpha, around), cv2.dilate(alpha, around)
+    return np.where(low == 255, 255, np.where(high == 0, 0, 128)).astype(np.uint8)
+
+
+def _apply_linear_model(photo: Pixels, coefficients: Floats, settled: Pixels) -> Pixels:
+    """Apply smoothed coefficients [h, w, 4] to the photo, tile by tile, but for tiles that are settled."""
+    height, width = photo.shape[:2]
+    upper, lower, weight = _neighbours(height, coefficients.shape[0])
+    left_cells, right_cells, _ = _neighbours(width, coefficients.shape[1])
     out = np.empty((height, width), np.uint8)
-    centres = np.clip((np.arange(height) + 0.5) * grid_height / height - 0.5, 0, grid_height - 1)
-    upper = centres.astype(np.intp)
-    lower = np.minimum(upper + 1, grid_height - 1)
-    weight = (centres - upper).astype(np.float32)[:, None, None]
     for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, min(height, top + _STRIP_ROWS))
-        first, last = int(upper[rows.start]), int(lower[rows.stop - 1])
-        near = coefficients[first : last + 1]
-        wide = cv2.resize(near, (width, len(near)), interpolation=cv2.INTER_LINEAR)
-        model = wide[upper[rows] - first]
-        model += weight[rows] * (wide[lower[rows] - first] - model)
-        value = np.einsum("hwc,hwc->hw", model[..., :3], photo[rows].astype(np.float32)) + 255.0 * model[..., 3]
-        out[rows] = np.clip(np.rint(value), 0, 255).astype(np.uint8)
+        cells = slice(int(upper[rows.start]), int(lower[rows.stop - 1]) + 1)
+        runs = _runs(settled[cells], left_cells, right_cells, width)
+        wide = cv2.resize(coefficients[cells], (width, cells.stop - cells.start), interpolation=cv2.INTER_LINEAR)
+        for first, last, value in runs:
+            columns = slice(first, last)
+            if value != 128:
+                out[rows, columns] = value
+                continue
+            model = wide[upper[rows] - cells.start, columns]
+            model += weight[rows, None, None] * (wide[lower[rows] - cells.start, columns] - model)
+            color = np.einsum("hwc,hwc->hw", model[..., :3], photo[rows, columns].astype(np.float32))
+            out[rows, columns] = np.clip(np.rint(color + 255.0 * model[..., 3]), 0, 255)
     return out
+
+
+def _runs(settled: Pixels, left_cells: Pixels, right_cells: Pixels, width: int) -> list[tuple[int, int, int]]:
+    """Cut a strip into runs of tiles that are alike: first column, one past the last, and what they are settled to."""
+    low, high = settled.min(axis=0), settled.max(axis=0)
+    runs: list[tuple[int, int, int]] = []
+    for first in range(0, width, _TILE_COLUMNS):
+        last = min(width, first + _TILE_COLUMNS)
+        cells = slice(int(left_cells[first]), int(right_cells[last - 1]) + 1)
+        least, most = int(low[cells].min()), int(high[cells].max())
+        value = least if least == most else 128
+        if runs and runs[-1][2] == value:
+            first = runs.pop()[0]  # noqa: PLW2901 - the run before goes on
+        runs.append((first, last, value))
+    return runs
+
+
+def _neighbours(length: int, cells: int) -> tuple[Pixels, Pixels, Floats]:
+    """Return the two cells whose centres are around each pixel's centre, and the second one's weight."""
+    centres = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
+    near = centres.astype(np.intp)
+    return near, np.minimum(near + 1, cells - 1), (centres - near).astype(np.float32)
