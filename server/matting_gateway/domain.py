@@ -89,6 +89,7 @@ class Refinement(Enum):
 
     NONE = "none"
     GUIDED = "guided"
+    MATTING = "matting"
 
 
 class Decontamination(Enum):
@@ -149,7 +150,10 @@ class CropSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One result wanted. `max_side_px` 0 means the photo's own size."""
+    """One result wanted.
+
+    `max_side_px` 0 means the photo's own size; `model_grid` is the alpha as the model made it.
+    """
 
     kind: OutputKind = OutputKind.ALPHA
     encoding: FileEncoding | RawEncoding = field(default_factory=FileEncoding)
@@ -158,6 +162,7 @@ class OutputSpec:
     background: ColorBackground | PictureBackground | None = None
     crop: CropSpec | None = None
     max_side_px: int = 0
+    model_grid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +186,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RenderedOutput:
-    """One result: a file (`mime_type` set) or rows of pixels (`pixel_format` set)."""
+    """One result: a file (`mime_type` set) or rows of pixels (`pixel_format` set).
+
+    `refinement` is what was done to its alpha's edge, which may be less than what was asked for.
+    """
 
     data: Buffer
     width_px: int
     height_px: int
     mime_type: str = ""
     pixel_format: PixelFormat | None = None
+    refinement: Refinement = Refinement.NONE
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -74,6 +74,7 @@ def _two_levels(system: MattingSystem) -> Callable[[Floats], Floats]:
 
     def precondition(residual: Floats) -> Floats:
         correction: Floats = coarse.solve(np.bincount(block_of, residual, block_count))
-        return by_diagonal * residual + correction[block_of]
+        both: Floats = by_diagonal * residual + correction[block_of]
+        return both
 
     return precondition

@@ -20,8 +20,6 @@ from matting_pixels.refine import refine_guided
 # The most pixels that are solved on, and the most of them that are unknown: what bounds time and memory.
 MAX_WORK_PX = 500_000
 MAX_UNKNOWN_PX = 8_000
-# What is taken at most for the system of that many, and for what is made of that many pixels.
-WORK_BYTES = 48 << 20
 # An alpha from here to there is the model's own doubt.
 _SURE_BACKGROUND, _SURE_SUBJECT = 5, 250
 _BAND_CELLS = 2
@@ -88,7 +86,8 @@ def _solve(photo: Pixels, alpha: Pixels, unknown_cells: Pixels, check: Callable[
     if not solution.converged:
         return None
     known[unknown] = solution.values
-    return np.rint(known.clip(0, 1) * 255).astype(np.uint8)
+    solved: Pixels = np.rint(known.clip(0, 1) * 255).astype(np.uint8)
+    return solved
 
 
 def _work_size(photo: Pixels, unknown_share: float) -> tuple[int, int]:

@@ -37,8 +37,8 @@ def refine_guided(photo: Pixels, alpha: Pixels, *, radius_px: int = _RADIUS_PX, 
         bottom = min(grid_height, top + _STRIP_CELLS)
         # With what the windows of its first and last rows reach, a strip is fitted as the whole would be.
         first, last = max(0, top - 2 * radius_px), min(grid_height, bottom + 2 * radius_px)
-        strip = [pixels[first:last].astype(np.float32) / np.float32(255.0) for pixels in (guide, alpha)]
-        fitted = fit_linear_model(*strip, radius_px, epsilon)
+        colors, values = (pixels[first:last].astype(np.float32) / np.float32(255.0) for pixels in (guide, alpha))
+        fitted = fit_linear_model(colors, values, radius_px, epsilon)
         coefficients[top:bottom] = fitted[top - first : bottom - first]
     return _apply_linear_model(photo, coefficients, _settled(alpha, radius_px))
 
@@ -55,7 +55,7 @@ def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: floa
     towards = [mean(color * alpha) - average * mean_alpha for color, average in zip(colors, means, strict=True)]
 
     def covariance(one: int, other: int) -> Floats:
-        between = mean(colors[one] * colors[other]) - means[one] * means[other]
+        between: Floats = mean(colors[one] * colors[other]) - means[one] * means[other]
         return between + np.float32(epsilon) if one == other else between
 
     rr, rg, rb = covariance(0, 0), covariance(0, 1), covariance(0, 2)
@@ -71,7 +71,8 @@ def fit_linear_model(guide: Floats, alpha: Floats, radius_px: int, epsilon: floa
     green = left_g / gg - across * blue
     slopes = [towards[0] / rr - along_g * green - along_b * blue, green, blue]
     offset = mean_alpha - sum(slope * average for slope, average in zip(slopes, means, strict=True))
-    return cv2.merge([mean(each) for each in (*slopes, offset)])
+    fitted: Floats = cv2.merge([mean(each) for each in (*slopes, offset)])
+    return fitted
 
 
 def _settled(alpha: Pixels, radius_px: int) -> Pixels:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures whose true alpha and true foreground are known: six kinds of subject, drawn over ten sample photos.
 
-Hair, fur, petals, glass, holes and motion blur. A subject is drawn at twice the size: its colour larger than it is, its alpha
-just as it is. Made small, both are laid over a background that is out of focus as behind a portrait, and the noise and the
-JPEG of a camera come last. The same seed gives the same picture.
+Hair, fur, petals, glass, holes and motion blur. A subject is drawn at twice the size: its colour larger than it is,
+its alpha just as it is. Made small, both are laid over a background that is out of focus as behind a portrait, and the
+noise and the JPEG of a camera come last. The same seed gives the same picture.
 """
 
 import pathlib
@@ -12,64 +12,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from bench.edges_photos import ASTRONAUT, BACKGROUNDS, CAT, CUP, SAMPLES, Background, PhotoCut
 from numpy.typing import NDArray
 from PIL import Image
 from testkit.hair import Scene
 
-SAMPLES = pathlib.Path(__file__).parents[2] / ".cache" / "samples"
-
-
-@dataclass(frozen=True)
-class PhotoCut:
-    """A subject of a sample photo, by an outline that lies within it, in pixels of the sample."""
-
-    file: str
-    outline: tuple[tuple[int, int], ...]
-    height_share: float
-    at_bottom: bool
-
-
-@dataclass(frozen=True)
-class Background:
-    """A part of a sample photo (left, top, right, bottom in pixels), and how far it is out of focus: sigma in thousandths of the longer side."""
-
-    file: str
-    box: tuple[int, int, int, int]
-    blur: float
-
-
-BACKGROUNDS = (
-    Background("coffee.png", (450, 250, 600, 400), 2.0),
-    Background("rocket.jpg", (40, 60, 340, 330), 2.0),
-    Background("motorcycle_left.png", (430, 5, 741, 220), 3.0),
-    Background("astronaut.png", (0, 0, 120, 200), 4.0),
-    Background("retina.jpg", (450, 250, 1150, 950), 0.0),
-    Background("moon.png", (0, 0, 512, 512), 1.0),
-    Background("hubble_deep_field.jpg", (0, 0, 600, 500), 1.5),
-    Background("coins.png", (0, 0, 384, 303), 4.0),
-    Background("camera.png", (330, 130, 512, 360), 1.5),
-    Background("chelsea.png", (80, 10, 330, 110), 5.0),
-)
-# fmt: off
-ASTRONAUT = PhotoCut("astronaut.png", (
-    (226, 22), (205, 26), (180, 40), (165, 58), (158, 82), (163, 105), (178, 122), (186, 140), (192, 156), (154, 161), (137, 175),
-    (123, 196), (119, 212), (72, 254), (50, 296), (35, 347), (34, 378), (27, 413), (34, 475), (47, 511), (480, 511), (493, 480),
-    (481, 440), (464, 402), (440, 372), (409, 356), (385, 352), (354, 352), (346, 310), (332, 268), (297, 240), (283, 211),
-    (258, 180), (256, 165), (264, 142), (274, 124), (292, 106), (296, 85), (290, 55), (270, 34), (245, 24),
-), 0.86, True)
-CAT = PhotoCut("chelsea.png", (
-    (60, 6), (50, 20), (43, 35), (39, 94), (44, 108), (46, 136), (60, 180), (85, 230), (120, 299), (315, 299), (308, 250), (308, 217),
-    (342, 178), (352, 156), (353, 127), (357, 119), (348, 104), (346, 59), (358, 30), (366, 10), (330, 14), (280, 5), (200, 3), (120, 5),
-), 0.7, True)
-CUP = PhotoCut("coffee.png", (
-    (278, 23), (247, 28), (219, 41), (195, 62), (183, 78), (143, 98), (117, 121), (98, 149), (90, 167), (83, 197), (83, 225), (92, 265),
-    (105, 290), (128, 320), (159, 346), (188, 363), (223, 376), (253, 382), (292, 384), (329, 380), (361, 371), (391, 357), (421, 335),
-    (443, 311), (462, 279), (473, 236), (473, 218), (460, 172), (447, 147), (430, 125), (411, 110), (400, 95), (390, 76), (364, 48),
-    (329, 30), (302, 24),
-), 0.6, False)
-# fmt: on
 _SIZES = ((800, 600), (640, 640), (600, 900), (1200, 900), (900, 600), (1600, 1200))
 _OVER = 2
+_COUNTS = {"hair": 6, "fur": 6, "petals": 6, "motion blur": 6, "glass": 4, "holes": 4}
 # So that no subject is laid over the photo that it is of.
 _FIRST_BACKGROUND = {"hair": 4, "fur": 0, "petals": 8, "glass": 2, "holes": 5, "motion blur": 1}
 
@@ -117,13 +67,13 @@ class Canvas:
 
 
 def scenes() -> Iterator[tuple[str, Scene]]:
-    """Yield 36 pictures with their names: six of each kind, over ten backgrounds, 0.4 to 1.9 megapixels."""
-    for index in range(6 * len(KINDS)):
-        kind = list(KINDS)[index % len(KINDS)]
-        variant = index // len(KINDS)
-        background = BACKGROUNDS[(_FIRST_BACKGROUND[kind] + variant) % len(BACKGROUNDS)]
-        width, height = _SIZES[(index + variant) % len(_SIZES)]
-        yield f"{kind} over {pathlib.Path(background.file).stem}", scene(kind, variant, background, width, height)
+    """Yield the pictures with their names, kind by kind, over ten backgrounds, 0.4 to 1.9 megapixels."""
+    for kind, count in _COUNTS.items():
+        for variant in range(count):
+            background = BACKGROUNDS[(_FIRST_BACKGROUND[kind] + variant) % len(BACKGROUNDS)]
+            width, height = _SIZES[(variant + list(KINDS).index(kind)) % len(_SIZES)]
+            name = f"{kind} {variant + 1} over {pathlib.Path(background.file).stem}"
+            yield name, scene(kind, variant, background, width, height)
 
 
 def scene(kind: str, variant: int, background: Background, width_px: int, height_px: int) -> Scene:
@@ -215,7 +165,7 @@ def _paste(canvas: Canvas, cut: PhotoCut, rng: Rng, variant: int) -> NDArray[np.
     with Image.open(SAMPLES / cut.file) as image:
         photo = np.asarray(image.convert("RGB")).astype(np.float32)
     photo = (photo * rng.uniform(0.8, 1.15, 3)).clip(0, 255).astype(np.uint8)
-    points = np.array(cut.outline, np.float64)
+    points = np.array([point.split(",") for point in cut.outline.split()], np.float64)
     if variant % 2:
         photo = np.ascontiguousarray(photo[:, ::-1])
         points[:, 0] = photo.shape[1] - 1 - points[:, 0]
@@ -308,7 +258,7 @@ def draw_glass(canvas: Canvas, rng: Rng, variant: int) -> None:
     canvas.fill(lower, drink, int(rng.uniform(200, 240)))
     canvas.stroke(_ellipse(middle, bowl), (235, 240, 245), max(2, round(0.009 * unit)), 235)
     canvas.fill(_ellipse(middle + bowl * [-0.55, -0.1], bowl * [0.06, 0.45], 0.15), (250, 250, 252), 235)
-    foot = middle + [0, 0.56 * unit]
+    foot = middle + np.array([0, 0.56 * unit])
     stem = np.stack([middle + np.array([0, bowl[1]]), foot])
     canvas.stroke(stem, (205, 212, 218), max(3, round(0.022 * unit)), 225)
     canvas.fill(_ellipse(foot, unit * np.array([0.14, 0.025])), (210, 218, 224), 225)

@@ -28,6 +28,10 @@ _CMYK_DECODER_BYTES = 6
 _WRITER_BYTES = {JPEG: 6, WEBP: 6, AVIF: 40}
 # And for each byte of a sample, where colour is written to PNG, to WebP or as it is.
 _COLOR_BYTES = 5
+# What a cell of the model's grid takes where its alpha is enlarged along the photo.
+_CELL_BYTES = 20
+# What solving for an edge takes, whatever the photo's size.
+_SOLVER_BYTES = 16 << 20
 
 
 def working_bytes(
@@ -52,7 +56,8 @@ def working_bytes(
         exact: Whether the room resizes the exact way.
     """
     placement = place(width_px, height_px, model_input)
-    grid_bytes = 4 * placement.grid_width_px * placement.grid_height_px
+    cell_bytes = 4 + _CELL_BYTES * any(output.refinement is not Refinement.NONE for output in outputs)
+    grid_bytes = cell_bytes * placement.grid_width_px * placement.grid_height_px
     plans = [DecodePlan(header, None, 1, True, exact, 0) for header in backgrounds]
     if file is None:
         kept, transient = 4 * width_px * height_px, 0
@@ -102,10 +107,13 @@ def _output_bytes(output: OutputSpec, width_px: int, height_px: int, sample_byte
         per_pixel += _COLOR_BYTES * sample_bytes
     if output.kind is OutputKind.COMPOSITE:
         per_pixel += 7 * sample_bytes
-    if output.refinement is Refinement.GUIDED:
+    if output.refinement is not Refinement.NONE:
         per_pixel += 3 * sample_bytes
     if output.decontamination is not Decontamination.NONE:
         per_pixel += 3 * sample_bytes
     if needs_color(output) and scale < 1.0:
         per_pixel += 3 * sample_bytes
-    return int(width_px * height_px * (scale * scale * per_pixel + written * written * _WRITER_BYTES.get(mime_type, 0)))
+    solver_bytes = _SOLVER_BYTES if output.refinement is Refinement.MATTING else 0
+    return solver_bytes + int(
+        width_px * height_px * (scale * scale * per_pixel + written * written * _WRITER_BYTES.get(mime_type, 0))
+    )

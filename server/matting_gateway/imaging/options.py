@@ -11,6 +11,7 @@ from matting_gateway.domain import (
     OutputSpec,
     PixelFormat,
     RawEncoding,
+    Refinement,
 )
 from matting_gateway.errors import OptionInvalidError, OptionUnsupportedError
 from matting_gateway.imaging.media_types import JPEG, MIME_TYPES, PNG, WEBP
@@ -56,6 +57,18 @@ def _check_output(output: OutputSpec, path: str) -> None:
             field=f"{path}.decontamination",
         )
     _check_background(output, path)
+    if output.model_grid:
+        _check_model_grid(output, path)
+
+
+def _check_model_grid(output: OutputSpec, path: str) -> None:
+    changes = output.refinement is not Refinement.NONE or output.crop is not None or output.max_side_px
+    if output.kind is not OutputKind.ALPHA or changes:
+        raise OptionInvalidError(
+            "model_grid returns the alpha as the model made it: ask for kind ALPHA, without refinement, crop and "
+            "max_side_px, which are left to whoever gets it.",
+            field=f"{path}.model_grid",
+        )
 
 
 def _check_raw(kind: OutputKind, encoding: RawEncoding, path: str) -> None:

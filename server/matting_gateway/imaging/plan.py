@@ -81,7 +81,7 @@ def place(width_px: int, height_px: int, model_input: ModelInput) -> Placement:
 
 def needs_color(output: OutputSpec) -> bool:
     """Whether a result is made from the photo's own pixels and not from the alpha alone."""
-    return output.kind is not OutputKind.ALPHA or output.refinement is Refinement.GUIDED
+    return output.kind is not OutputKind.ALPHA or output.refinement is not Refinement.NONE
 
 
 def plan_decode(

@@ -2,6 +2,7 @@
 """A model's alpha to the results asked for: the arithmetic of one photo, shared between its outputs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import cv2
@@ -10,6 +11,7 @@ from matting_pixels.arrays import Pixels
 from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
 from matting_pixels.fit import Placement, capped_size, fit_contain, fit_cover, out_of_grid, resize
+from matting_pixels.matting import refine_matting
 from matting_pixels.refine import refine_guided
 from matting_pixels.subject import Finding, Region, cut, find_subject, scale_region, widen
 from PIL import Image
@@ -72,6 +74,8 @@ class Renderer:
         self._default_quality = default_quality
         self._alphas: dict[tuple[Refinement, int, int], Pixels] = {}
         self._clean_colors: dict[Refinement, Pixels] = {}
+        # Sizes at which the edge was to be solved for, and the guided filter had to do.
+        self._unsolved: set[tuple[int, int]] = set()
 
     @cached_property
     def finding(self) -> Finding:
@@ -98,6 +102,8 @@ class Renderer:
 
     def _render_one(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
         check_wanted()
+        if output.model_grid:
+            return self._encode(self._grid_alpha, output)
         region = self._crop_region(output)
         width, height = capped_size(region.width_px, region.height_px, output.max_side_px)
         if isinstance(output.encoding, FileEncoding):
@@ -105,9 +111,15 @@ class Renderer:
         if output.kind is OutputKind.CUTOUT and isinstance(output.encoding, FileEncoding):
             color, alpha = self._front(output, region, width, height)
             data = encode_cutout(color, alpha, output.encoding, self._default_quality)
-            return RenderedOutput(data, width, height, mime_type=output.encoding.mime_type)
-        pixels = self._pixels(output, background, region, width, height)
-        return self._encode(pixels, output)
+            rendered = RenderedOutput(data, width, height, mime_type=output.encoding.mime_type)
+        else:
+            rendered = self._encode(self._pixels(output, background, region, width, height), output)
+        return replace(rendered, refinement=self._applied(output.refinement, region, width, height))
+
+    def _applied(self, refinement: Refinement, region: Region, width: int, height: int) -> Refinement:
+        """Return what was done to the edge of a result that is finished."""
+        made_at = (width, height) if region == self._whole else (self._width_px, self._height_px)
+        return Refinement.GUIDED if refinement is Refinement.MATTING and made_at in self._unsolved else refinement
 
     def _front(self, output: OutputSpec, region: Region, width: int, height: int) -> tuple[Pixels, Pixels]:
         """Return the subject's colour and its alpha, both of the dtype that the output takes."""
@@ -148,9 +160,14 @@ class Renderer:
         return self._alphas[key]
 
     def _scaled_alpha(self, refinement: Refinement, width: int, height: int) -> Pixels:
-        if refinement is Refinement.GUIDED and self._prepared.color is not None:
+        if refinement is not Refinement.NONE and self._prepared.color is not None:
             guide = to_8_bit(resize(self._prepared.color, width, height))
-            return refine_guided(guide, self._grid_alpha)
+            if refinement is Refinement.GUIDED:
+                return refine_guided(guide, self._grid_alpha)
+            refined = refine_matting(guide, self._grid_alpha, check=check_wanted)
+            if not refined.solved:
+                self._unsolved.add((width, height))
+            return refined.alpha
         if self._exact:
             image = Image.fromarray(np.ascontiguousarray(self._grid_alpha))
             return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))

@@ -13,7 +13,7 @@ from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
-from matting_gateway.domain import ModelContract
+from matting_gateway.domain import ModelContract, Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
@@ -32,6 +32,8 @@ _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
 # An answer is ours and gRPC's until it is sent.
 _COPIES_SENT = 2
+# Solving for an edge takes as long as so many pixels more, and is taken off a tenant's megapixels so.
+_SOLVING_PIXELS = 8_000_000
 
 _Context = ServerCall
 
@@ -196,10 +198,12 @@ class MattingService:
         tenant = call.tenant
         self._tenants.check_model(tenant, name)
 
+        solving = _SOLVING_PIXELS * sum(output.refinement is Refinement.MATTING for output in request.outputs)
+
         def on_pixels(pixel_count: int) -> None:
             call.model, call.pixel_count = name, pixel_count
             promise.check_pixels(pixel_count)
-            self._tenants.charge_pixels(tenant, pixel_count)
+            self._tenants.charge_pixels(tenant, pixel_count + solving)
 
         with self._tenants.hold_bytes(tenant, request_bytes):
             try:

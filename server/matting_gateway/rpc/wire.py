@@ -51,6 +51,7 @@ _REFINEMENTS = {
     pb.REFINEMENT_UNSPECIFIED: Refinement.NONE,
     pb.REFINEMENT_NONE: Refinement.NONE,
     pb.REFINEMENT_GUIDED: Refinement.GUIDED,
+    pb.REFINEMENT_MATTING: Refinement.MATTING,
 }
 _DECONTAMINATIONS = {
     pb.DECONTAMINATION_UNSPECIFIED: Decontamination.NONE,
@@ -124,6 +125,7 @@ def _output_from(spec: pb.OutputSpec, field: str) -> OutputSpec:
         background=_background_from(spec, field),
         crop=CropSpec(spec.crop.margin_share) if spec.HasField("crop") else None,
         max_side_px=spec.max_side_px,
+        model_grid=spec.model_grid,
     )
 
 
@@ -167,16 +169,19 @@ def answer_to(answer: MattingAnswer, *, total_s: float) -> pb.RemoveBackgroundRe
 
 def _output_to(output: RenderedOutput) -> pb.Output:
     data = output.data if isinstance(output.data, bytes) else bytes(output.data)
+    applied = f"REFINEMENT_{output.refinement.name}"
     if output.pixel_format is None:
         encoded = pb.EncodedImage(content=data, mime_type=output.mime_type)
-        return pb.Output(encoded=encoded, width_px=output.width_px, height_px=output.height_px)
+        return pb.Output(
+            encoded=encoded, width_px=output.width_px, height_px=output.height_px, refinement_applied=applied
+        )
     pixels = pb.PixelImage(
         data=data,
         width_px=output.width_px,
         height_px=output.height_px,
         pixel_format=f"PIXEL_FORMAT_{output.pixel_format.name}",
     )
-    return pb.Output(pixels=pixels, width_px=output.width_px, height_px=output.height_px)
+    return pb.Output(pixels=pixels, width_px=output.width_px, height_px=output.height_px, refinement_applied=applied)
 
 
 def _subject_to(subject: Subject) -> pb.Subject:

@@ -42,6 +42,7 @@ CUTOUT = spec(OutputKind.CUTOUT)
 OUTPUTS = {
     "alpha": spec(OutputKind.ALPHA),
     "alpha guided": spec(OutputKind.ALPHA, refinement=Refinement.GUIDED),
+    "alpha solved": spec(OutputKind.ALPHA, refinement=Refinement.MATTING),
     "alpha WebP": spec(OutputKind.ALPHA, "image/webp"),
     "cutout fine": spec(
         OutputKind.CUTOUT, refinement=Refinement.GUIDED, decontamination=Decontamination.BLUR_FUSION, crop=CropSpec()

@@ -43,6 +43,10 @@ RED = ColorBackground(255, 0, 0)
         (OutputSpec(crop=CropSpec(float("nan"))), OptionInvalidError, "crop.margin_share"),
         (OutputSpec(decontamination=Decontamination.BLUR_FUSION), OptionInvalidError, "decontamination"),
         (OutputSpec(background=RED), OptionInvalidError, "background"),
+        (OutputSpec(model_grid=True, refinement=Refinement.GUIDED), OptionInvalidError, "model_grid"),
+        (OutputSpec(model_grid=True, crop=CropSpec()), OptionInvalidError, "model_grid"),
+        (OutputSpec(model_grid=True, max_side_px=100), OptionInvalidError, "model_grid"),
+        (OutputSpec(model_grid=True, kind=OutputKind.CUTOUT), OptionInvalidError, "model_grid"),
         (OutputSpec(kind=OutputKind.COMPOSITE), OptionInvalidError, "background"),
         (
             OutputSpec(kind=OutputKind.COMPOSITE, background=ColorBackground(0, 256, 0)),
@@ -73,6 +77,8 @@ def test_what_makes_sense_passes() -> None:
             OutputSpec(kind=OutputKind.COMPOSITE, background=RED, encoding=FileEncoding("image/jpeg", quality=1)),
             OutputSpec(encoding=FileEncoding("image/png", lossless=True)),
             OutputSpec(encoding=RawEncoding(PixelFormat.GRAY16)),
+            OutputSpec(kind=OutputKind.CUTOUT, refinement=Refinement.MATTING),
+            OutputSpec(model_grid=True),
         ],
         8,
     )

@@ -283,6 +283,27 @@ async def test_outputs_of_one_photo_share_their_work(room: Imaging, monkeypatch:
     assert sorted(calls) == ["decontaminate", "refine_guided"]
 
 
+async def test_what_was_done_to_the_edge_is_said(room: Imaging) -> None:
+    photo = png(np.where(cv2.resize(square(), (WIDTH, HEIGHT))[..., None] > 128, picture(), 255 - picture()))
+    solved = spec(OutputKind.CUTOUT, refinement=Refinement.MATTING)
+    outputs = (solved, replace(solved, max_side_px=80), spec(refinement=Refinement.GUIDED), spec())
+    rendered = await render(room, photo, cv2.GaussianBlur(square(), (0, 0), 2), *outputs)
+    applied = [output.refinement for output in rendered.outputs]
+    assert applied == [Refinement.MATTING, Refinement.MATTING, Refinement.GUIDED, Refinement.NONE]
+    empty = await render(room, photo, np.zeros((64, 64), np.uint8), *outputs)
+    assert [output.refinement for output in empty.outputs] == [Refinement.GUIDED] * 3 + [Refinement.NONE]
+
+
+@pytest.mark.parametrize("fit", [Fit.STRETCH, Fit.LETTERBOX])
+async def test_the_alpha_of_the_models_grid_is_what_the_model_made(room: Imaging, fit: Fit) -> None:
+    alpha = cv2.GaussianBlur(square(), (0, 0), 2)
+    clear = np.dstack([picture(), np.full((HEIGHT, WIDTH), 100, np.uint8)])
+    rendered = await render(room, png(clear), alpha, spec(model_grid=True), model=ModelInput(64, 64, fit))
+    shown = alpha if fit is Fit.STRETCH else alpha[8:56]
+    assert np.array_equal(pixels(rendered), shown)
+    assert (rendered.outputs[0].width_px, rendered.outputs[0].height_px) == shown.shape[::-1]
+
+
 async def test_a_result_too_long_for_its_format_is_refused(room: Imaging) -> None:
     photo = RawPhoto(bytes(20_000 * 2), 20_000, 2, PixelFormat.GRAY8)
     with pytest.raises(OptionInvalidError, match="max_side_px"):

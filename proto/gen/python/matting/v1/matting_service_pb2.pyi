@@ -42,6 +42,7 @@ class Refinement(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFINEMENT_UNSPECIFIED: _ClassVar[Refinement]
     REFINEMENT_NONE: _ClassVar[Refinement]
     REFINEMENT_GUIDED: _ClassVar[Refinement]
+    REFINEMENT_MATTING: _ClassVar[Refinement]
 
 class Decontamination(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -74,6 +75,7 @@ PRIORITY_HIGH: Priority
 REFINEMENT_UNSPECIFIED: Refinement
 REFINEMENT_NONE: Refinement
 REFINEMENT_GUIDED: Refinement
+REFINEMENT_MATTING: Refinement
 DECONTAMINATION_UNSPECIFIED: Decontamination
 DECONTAMINATION_NONE: Decontamination
 DECONTAMINATION_BLUR_FUSION: Decontamination
@@ -185,7 +187,7 @@ class ModelRef(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class OutputSpec(_message.Message):
-    __slots__ = ("kind", "encoded", "raw", "refinement", "decontamination", "color", "image", "crop", "max_side_px")
+    __slots__ = ("kind", "encoded", "raw", "refinement", "decontamination", "color", "image", "crop", "max_side_px", "model_grid")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +197,7 @@ class OutputSpec(_message.Message):
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
     MAX_SIDE_PX_FIELD_NUMBER: _ClassVar[int]
+    MODEL_GRID_FIELD_NUMBER: _ClassVar[int]
     kind: OutputKind
     encoded: ImageEncoding
     raw: RawEncoding
@@ -204,7 +207,8 @@ class OutputSpec(_message.Message):
     image: BackgroundImage
     crop: Crop
     max_side_px: int
-    def __init__(self, kind: _Optional[_Union[OutputKind, str]] = ..., encoded: _Optional[_Union[ImageEncoding, _Mapping]] = ..., raw: _Optional[_Union[RawEncoding, _Mapping]] = ..., refinement: _Optional[_Union[Refinement, str]] = ..., decontamination: _Optional[_Union[Decontamination, str]] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., image: _Optional[_Union[BackgroundImage, _Mapping]] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., max_side_px: _Optional[int] = ...) -> None: ...
+    model_grid: bool
+    def __init__(self, kind: _Optional[_Union[OutputKind, str]] = ..., encoded: _Optional[_Union[ImageEncoding, _Mapping]] = ..., raw: _Optional[_Union[RawEncoding, _Mapping]] = ..., refinement: _Optional[_Union[Refinement, str]] = ..., decontamination: _Optional[_Union[Decontamination, str]] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., image: _Optional[_Union[BackgroundImage, _Mapping]] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., max_side_px: _Optional[int] = ..., model_grid: _Optional[bool] = ...) -> None: ...
 
 class ImageEncoding(_message.Message):
     __slots__ = ("mime_type", "quality", "lossless")
@@ -253,16 +257,18 @@ class CancelItem(_message.Message):
     def __init__(self) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("encoded", "pixels", "width_px", "height_px")
+    __slots__ = ("encoded", "pixels", "width_px", "height_px", "refinement_applied")
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     PIXELS_FIELD_NUMBER: _ClassVar[int]
     WIDTH_PX_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_PX_FIELD_NUMBER: _ClassVar[int]
+    REFINEMENT_APPLIED_FIELD_NUMBER: _ClassVar[int]
     encoded: EncodedImage
     pixels: PixelImage
     width_px: int
     height_px: int
-    def __init__(self, encoded: _Optional[_Union[EncodedImage, _Mapping]] = ..., pixels: _Optional[_Union[PixelImage, _Mapping]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ...) -> None: ...
+    refinement_applied: Refinement
+    def __init__(self, encoded: _Optional[_Union[EncodedImage, _Mapping]] = ..., pixels: _Optional[_Union[PixelImage, _Mapping]] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., refinement_applied: _Optional[_Union[Refinement, str]] = ...) -> None: ...
 
 class Subject(_message.Message):
     __slots__ = ("found", "box", "area_share")
