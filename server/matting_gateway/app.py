@@ -256,6 +256,7 @@ class Gateway:
             default_model=settings.default_model,
             max_connection_streams=settings.gate.max_permit_count,
             close_reflection=settings.close_reflection,
+            trusted_proxies=settings.trusted_proxies,
             tensor_door=settings.tensor_door,
             client_shared_memory=settings.client_shared_memory,
             reuse_port=settings.reuse_port,

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """All settings: each a flag, a variable `MATTING_*`, a key of the configuration file, and a field of its room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from matting_gateway.admission.gate import GateSettings
+from matting_gateway.admission.networks import Network, network_from
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.settings import ImagingSettings
@@ -38,6 +39,7 @@ class Settings:
     tls: TlsSettings | None = None
     triton_tls: TritonTlsSettings | None = None
     tenants_file: Path | None = None
+    trusted_proxies: tuple[Network, ...] = ()
     close_metrics: bool = False
     close_reflection: bool = False
     tensor_door: bool = True
@@ -111,6 +113,10 @@ class Option:
         return read_values(given) if self.multiple else read_value(self.type, given)
 
 
+def _networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    return tuple(network_from(text) for text in texts)
+
+
 def _formats(text: str) -> frozenset[ImageFormat]:
     names = {f.name.lower(): f for f in ImageFormat}
     wanted = [part.strip().lower() for part in text.split(",") if part.strip()]
@@ -172,6 +178,14 @@ OPTIONS = (
     Option("--triton-tls-certificate", "triton_tls.certificate_file", Path, "Client certificate for them (PEM)."),
     Option("--triton-tls-key", "triton_tls.key_file", Path, "Its private key (PEM)."),
     Option("--allow-plaintext", "allow_plaintext", str, "An address to use without TLS all the same.", multiple=True),
+    Option(
+        "--trusted-proxy",
+        "trusted_proxies",
+        str,
+        "A network whose peers stand for many callers (proxies, NAT, pods): no cap by network.",
+        multiple=True,
+        convert=_networks,
+    ),
     Option("--tenants", "tenants_file", Path, "Who may call, and how much (TOML)."),
     Option("--close-metrics", "close_metrics", bool, "/metrics for operators' tokens only."),
     Option("--close-reflection", "close_reflection", bool, "No server reflection."),

@@ -85,6 +85,10 @@ class RawCaller:
         """Return the fields of a header block; blocks must be given in their order."""
         return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
 
+    async def some(self) -> bytes:
+        """Return some of what came; nothing where the server closed."""
+        return await self._reader.read(1 << 20)
+
     async def closed(self) -> bytes:
         """Return what came until the server closed."""
         async with asyncio.timeout(_PATIENCE_S):

@@ -6,11 +6,13 @@ import functools
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Awaiting, Permit
-from matting_gateway.admission.silence import Silence, good_time_s, pace_s
+from matting_gateway.admission.sender import Sender
+from matting_gateway.admission.silence import Need, Silence, good_time_s, pace_s, sending_time_s
 from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Priority
@@ -18,6 +20,8 @@ from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 
 MIB = 1 << 20
+# Of places and of memory that waits for callers, what a group leaves as soon as others need it.
+_KEPT_SHARE = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class _Waiter:
     byte_count: int
     promised: bool
     future: asyncio.Future[Permit]
+    sender: Sender | None
+
+    @property
+    def group(self) -> str | None:
+        return None if self.sender is None else self.sender.group
 
 
 class Gate:
@@ -72,7 +81,8 @@ class Gate:
         # Two heaps, so that callers who promise nothing cannot stand before those who do.
         self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
         self._sequence = itertools.count()
-        self._silence = Silence(clock=clock, helpful=self._helpful)
+        self._waiting_by_group: Counter[str] = Counter()
+        self._silence = Silence(clock=clock, need=self._need)
         self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
@@ -85,35 +95,48 @@ class Gate:
         s = self.statistics()
         return f"<Gate {s.permit_count} permits, {s.used_bytes} bytes, {s.waiting_count} waiting>"
 
-    def try_acquire(self, byte_count: int, *, promised: bool = True) -> Permit | None:
+    def try_acquire(self, byte_count: int, *, promised: bool = True, sender: Sender | None = None) -> Permit | None:
         """Return a permit if nobody waits and it fits now. More than the whole budget counts as the whole."""
         if self._waiting[promised]:
             return None
         byte_count = self._clamp(byte_count, promised=promised)
-        return self._grant(byte_count, promised=promised) if self._fits(byte_count, promised=promised) else None
+        return self._grant(byte_count, promised, sender) if self._fits(byte_count, promised=promised) else None
 
     async def acquire(
-        self, byte_count: int, *, deadline_s: float, priority: Priority = Priority.NORMAL, promised: bool = True
+        self,
+        byte_count: int,
+        *,
+        deadline_s: float,
+        priority: Priority = Priority.NORMAL,
+        promised: bool = True,
+        sender: Sender | None = None,
     ) -> Permit:
         """Wait for a permit.
+
+        Args:
+            byte_count: The most that the call may need.
+            deadline_s: When it is too late for it, in seconds of the clock.
+            priority: Before the deadline, what orders those who wait.
+            promised: Whether the caller promised that it needs no more.
+            sender: Whose message it is for, where that matters.
 
         Raises:
             OverloadedError: Too many wait already.
             DeadlineExpiredError: The deadline came first.
         """
-        permit = self.try_acquire(byte_count, promised=promised)
+        permit = self.try_acquire(byte_count, promised=promised, sender=sender)
         if permit is not None:
             return permit
         heap = self._waiting[promised]
-        if len(heap) >= self._settings.max_waiting_count:
-            self._metrics.dropped.labels("memory").inc()
-            raise OverloadedError(
-                f"{self._settings.max_waiting_count} calls wait for memory already; try again later.", retry_after_s=1.0
-            )
+        group = None if sender is None else sender.group
+        if len(heap) >= self._settings.max_waiting_count and not self._make_place(heap, group):
+            raise self._too_many()
         waiter = _Waiter(
-            self._clamp(byte_count, promised=promised), promised, asyncio.get_running_loop().create_future()
+            self._clamp(byte_count, promised=promised), promised, asyncio.get_running_loop().create_future(), sender
         )
         heapq.heappush(heap, (priority, deadline_s, next(self._sequence), waiter))
+        if group is not None:
+            self._waiting_by_group[group] += 1
         self._silence.press()
         try:
             async with asyncio.timeout(None if deadline_s == math.inf else max(0.0, deadline_s - self._clock.now())):
@@ -126,6 +149,30 @@ class Gate:
                     "The deadline passed while the call waited for memory to be admitted."
                 ) from exc
             raise
+        finally:
+            if group is not None:
+                self._waiting_by_group[group] -= 1
+                if not self._waiting_by_group[group]:
+                    del self._waiting_by_group[group]
+
+    def _too_many(self) -> OverloadedError:
+        self._metrics.dropped.labels("memory").inc()
+        return OverloadedError(
+            f"{self._settings.max_waiting_count} calls wait for memory already; try again later.", retry_after_s=1.0
+        )
+
+    def _make_place(self, heap: list[tuple[int, float, int, _Waiter]], group: str | None) -> bool:
+        """Send away the last who waits of a group that leaves others too few places; tell whether there is one."""
+        most = int(self._settings.max_waiting_count * (1 - _KEPT_SHARE))
+        crowding = {other for other, count in self._waiting_by_group.items() if count > most and other != group}
+        theirs = [entry for entry in heap if entry[-1].group in crowding and not entry[-1].future.done()]
+        if not theirs:
+            return False
+        last = max(theirs)
+        heap.remove(last)
+        heapq.heapify(heap)
+        last[-1].future.set_exception(self._too_many())
+        return True
 
     def _leave(self, waiter: _Waiter) -> None:
         if waiter.future.done() and not waiter.future.cancelled():
@@ -145,12 +192,12 @@ class Gate:
             and (promised or self._unpromised_bytes + byte_count <= self._unpromised_limit)
         )
 
-    def _grant(self, byte_count: int, *, promised: bool) -> Permit:
+    def _grant(self, byte_count: int, promised: bool, sender: Sender | None) -> Permit:
         self._permit_count += 1
         self._used_bytes += byte_count
         if not promised:
             self._unpromised_bytes += byte_count
-        return Permit(self, byte_count, promised=promised, acquired_s=self._clock.now())
+        return Permit(self, byte_count, promised=promised, acquired_s=self._clock.now(), sender=sender)
 
     def shrink(self, permit: Permit, byte_count: int) -> None:
         if not permit.promised:
@@ -162,7 +209,10 @@ class Gate:
         self._wake()
 
     def awaiting(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Awaiting:
-        return self._silence.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
+        sender = permit.sender
+        if sender is None:
+            return self._silence.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
+        return self._silence.begin(permit, functools.partial(sending_time_s, sender), give_way)
 
     def unread(self, permit: Permit, taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> Awaiting:
         before = taken_bytes()
@@ -227,20 +277,23 @@ class Gate:
                 if hopeless is not None:
                     waiter.future.set_exception(hopeless)
                     continue
-                waiter.future.set_result(self._grant(waiter.byte_count, promised=promised))
+                waiter.future.set_result(self._grant(waiter.byte_count, promised, waiter.sender))
         self._silence.press()
 
-    def _helpful(self) -> tuple[bool, ...]:
-        """Return of which permits, by whether a size was promised, room would help those who wait."""
+    def _need(self) -> Need | None:
+        """Return of which permits, by whether a size was promised, room would help the first who waits, if any does."""
         if not self._waiting[True] and not self._waiting[False]:
-            return ()
-        if self._first(promised=True) is not None:
-            return (False, True)
-        first = self._first(promised=False)
+            return None
+        kinds: tuple[bool, ...] = (False, True)
+        limit = self._settings.budget_bytes
+        first = self._first(promised=True)
         if first is None:
-            return ()
-        has_its_like_in_the_way = self._unpromised_bytes + first.byte_count > self._unpromised_limit
-        return (False,) if has_its_like_in_the_way else (False, True)
+            first = self._first(promised=False)
+            if first is None:
+                return None
+            if self._unpromised_bytes + first.byte_count > self._unpromised_limit:
+                kinds, limit = (False,), self._unpromised_limit  # only its like are in its way
+        return Need(kinds, first.group, int(limit * (1 - _KEPT_SHARE)))
 
     def _first(self, *, promised: bool) -> _Waiter | None:
         """Return who is next to be granted; of a heap the first has left only for as long as it takes to say so."""

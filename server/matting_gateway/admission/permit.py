@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from matting_gateway.admission.sender import Sender
+
 
 class Ledger(Protocol):
     """Who keeps the sums over all permits: the gate. For permits only."""
@@ -35,10 +37,19 @@ class Awaiting(Protocol):
 class Permit:
     """The right to hold so many bytes; releasing twice is harmless."""
 
-    __slots__ = ("_gate", "acquired_s", "answered", "asked_bytes", "byte_count", "promised")
+    __slots__ = ("_gate", "acquired_s", "answered", "asked_bytes", "byte_count", "promised", "sender")
 
-    def __init__(self, gate: "Ledger | None", byte_count: int, *, promised: bool, acquired_s: float) -> None:
+    def __init__(
+        self,
+        gate: "Ledger | None",
+        byte_count: int,
+        *,
+        promised: bool,
+        acquired_s: float,
+        sender: Sender | None = None,
+    ) -> None:
         self._gate = gate
+        self.sender = sender
         self.byte_count = self.asked_bytes = byte_count
         self.promised = promised
         self.acquired_s = acquired_s

@@ -6,10 +6,12 @@ memory as silence is. Nobody is sent away for it as long as there is memory for 
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.sender import Sender
 from matting_gateway.clock import Clock
 
 # Good time: a moment, a short one for who has not really begun, and what has come or gone takes at the least pace.
@@ -29,6 +31,11 @@ def good_time_s(message_bytes: int) -> float:
     return min(_LONGEST_S, _MOMENT_S + message_bytes // _SLOW_BYTES_PER_S)
 
 
+def sending_time_s(sender: Sender) -> float:
+    """Return how long a message may take to come while others wait, as much of it as there is."""
+    return min(_LONGEST_S, pace_s(sender.arrived_bytes))
+
+
 def pace_s(moved_bytes: int) -> float:
     """Return how long who has sent, or taken, so many bytes may have needed for it while others wait."""
     moment_s = _MOMENT_S if moved_bytes >= _BEGUN_BYTES else _SHORT_MOMENT_S
@@ -42,32 +49,45 @@ class _Slow:
     since_s: float
     good_s: Callable[[], float]
     give_way: Callable[[], None]
+    byte_count: int
 
     def due_s(self) -> float:
         return self.since_s + self.good_s()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Who waits for memory.
+
+    `kinds` says of which permits, by whether their size was promised, memory would help; `group` whose the first is
+    that waits; of permits that wait for their callers another group may hold `most_of_a_group` bytes meanwhile.
+    """
+
+    kinds: tuple[bool, ...]
+    group: str | None
+    most_of_a_group: int
 
 
 class Silence:
     """The permits that wait for their callers.
 
     Owns them, in the order in which they began to wait, and one timer; touched on the event
-    loop only. Invariants: a permit is asked to give way at most once, only after its good time and
-    only while somebody waits whom its memory could help, at most 100 a second; while somebody
-    waits, the timer is set for no later than when the next one's time will be over.
+    loop only. Invariants: a permit is asked to give way at most once, only after its good time (or where its group
+    has too large a part) and only while somebody waits whom its memory could help, at most 100 a second; while
+    somebody waits, the timer is set for no later than when the next one's time will be over.
 
     Args:
         clock: Tells the time.
-        helpful: Of which holders, by whether they promised their size, memory would help those who wait; none: nobody
-            waits.
+        need: Tells who waits for memory; None: nobody does.
     """
 
-    def __init__(self, *, clock: Clock, helpful: Callable[[], Collection[bool]]) -> None:
+    def __init__(self, *, clock: Clock, need: Callable[[], Need | None]) -> None:
         self._clock = clock
-        self._helpful = helpful
+        self._need = need
         # By whether a size was promised: those who promised nothing have a bound of their own.
         self._slow: dict[bool, dict[Permit, _Slow]] = {False: {}, True: {}}
         self._timer: asyncio.TimerHandle | None = None
-        self._looked_at: Collection[bool] = ()  # for whom the timer is set
+        self._looked_at: tuple[bool, ...] = ()  # for which kinds the timer is set
         self._not_before_s = float("-inf")
 
     def begin(self, permit: Permit, good_s: Callable[[], float], give_way: Callable[[], None]) -> "Silent":
@@ -79,7 +99,7 @@ class Silence:
             give_way: Must lead to the permit's release, soon.
         """
         slow = self._slow[permit.promised]
-        slow[permit] = _Slow(self._clock.now(), good_s, give_way)
+        slow[permit] = _Slow(self._clock.now(), good_s, give_way, permit.byte_count)
         self.press()
         return Silent(slow, permit)
 
@@ -90,52 +110,68 @@ class Silence:
 
     def press(self) -> None:
         """Have one slow caller give way for those who wait, or look again when one will have had its time."""
-        helpful = self._helpful()
+        need = self._need()
         if self._timer is not None:
-            if helpful and set(helpful) <= set(self._looked_at):
+            if need is not None and need.kinds == self._looked_at:
                 return
             self._timer.cancel()
             self._timer = None
-        if helpful:
-            self._press(helpful)
+        if need is not None:
+            self._press(need)
 
-    def _press(self, helpful: Collection[bool]) -> None:
+    def _press(self, need: Need) -> None:
         now_s = self._clock.now()
-        found = self._slowest(helpful, now_s)
+        found = self._slowest(need, now_s)
         if found is None:
-            if any(self._slow[kind] for kind in helpful):
-                self._look_at(now_s + _SHORT_MOMENT_S, now_s, helpful)
+            if any(self._slow[kind] for kind in need.kinds):
+                self._look_at(now_s + _SHORT_MOMENT_S, now_s, need)
             return
-        permit, slow = found
-        at_s = max(slow.due_s(), self._not_before_s)
+        permit, due_s = found
+        at_s = max(due_s, self._not_before_s)
         if at_s > now_s:
-            self._look_at(min(at_s, now_s + _SHORT_MOMENT_S), now_s, helpful)
+            self._look_at(min(at_s, now_s + _SHORT_MOMENT_S), now_s, need)
             return
         self._not_before_s = now_s + _PAUSE_S
-        for kind in helpful:
-            self._slow[kind].pop(permit, None)
+        slow = next(slow for kind in need.kinds if (slow := self._slow[kind].pop(permit, None)) is not None)
         slow.give_way()  # the release that follows tells whether that was enough
 
-    def _slowest(self, helpful: Collection[bool], now_s: float) -> tuple[Permit, _Slow] | None:
-        """Return whose time is over first, of those whose time can be over by now."""
-        slowest: tuple[Permit, _Slow] | None = None
-        first_s = float("inf")
-        for kind in helpful:
+    def _slowest(self, need: Need, now_s: float) -> tuple[Permit, float] | None:
+        """Return whose time is over first, and when it is, of those whose time can be over by now."""
+        crowding = self._crowding(need)
+        slowest: tuple[Permit, float] | None = None
+        for kind in need.kinds:
             for permit, slow in self._slow[kind].items():
-                if slow.since_s + _SHORT_MOMENT_S > now_s:
-                    break  # as are those that follow
-                due_s = slow.due_s()
-                if due_s < first_s:
-                    slowest, first_s = (permit, slow), due_s
+                crowds = crowding is not None and _group_of(permit) == crowding
+                if not crowds and slow.since_s + _SHORT_MOMENT_S > now_s:
+                    if crowding is None:
+                        break  # nor can it be that of those that follow
+                    continue
+                due_s = slow.since_s if crowds else slow.due_s()
+                if slowest is None or due_s < slowest[1]:
+                    slowest = permit, due_s
         return slowest
 
-    def _look_at(self, at_s: float, now_s: float, helpful: Collection[bool]) -> None:
-        self._looked_at = tuple(helpful)
+    def _crowding(self, need: Need) -> str | None:
+        """Return the group of which too much waits for its callers, as another's call waits for memory."""
+        held: Counter[str] = Counter()
+        for kind in need.kinds:
+            for permit, slow in self._slow[kind].items():
+                group = _group_of(permit)
+                if group is not None and group != need.group:
+                    held[group] += slow.byte_count
+        return next((group for group, byte_count in held.items() if byte_count > need.most_of_a_group), None)
+
+    def _look_at(self, at_s: float, now_s: float, need: Need) -> None:
+        self._looked_at = need.kinds
         self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._look)
 
     def _look(self) -> None:
         self._timer = None
         self.press()
+
+
+def _group_of(permit: Permit) -> str | None:
+    return None if permit.sender is None else permit.sender.group
 
 
 class Silent:

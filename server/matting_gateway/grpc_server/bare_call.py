@@ -206,6 +206,29 @@ class BareCall(CallFacts):
             except Exception as exc:  # noqa: BLE001 - theirs, and no reason not to tell the others
                 self._loop.call_exception_handler({"message": "a callback of a call failed", "exception": exc})
 
+    @property
+    def arrived_bytes(self) -> int:
+        """What has come of the next message so far."""
+        return self.inbox.arrived_bytes
+
+    @property
+    def begun(self) -> bool:
+        """Whether the next message has really begun to come, or nothing more comes."""
+        return self.inbox.begun
+
+    async def has_begun(self) -> None:
+        """Wait until the next message has really begun to come, or the call has ended."""
+        if self.inbox.begun:
+            return
+        begun: asyncio.Future[None] = self._loop.create_future()
+
+        def note() -> None:
+            if not begun.done():
+                begun.set_result(None)
+
+        self.inbox.when_begun(note)
+        await begun
+
     def expect(self, most_bytes: int, tell: Callable[[], None]) -> None:
         """Have `tell` called once `received` has the message, at most so long, or says what is wrong: maybe at once."""
         self.inbox.expect(most_bytes, tell)

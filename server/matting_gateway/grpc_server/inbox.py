@@ -16,6 +16,8 @@ from matting_gateway.http2.frames import DEFAULT_WINDOW_BYTES
 
 # What the peer may send of the only message before its length is known, so that it need not stop for our leave.
 _AHEAD_BYTES = 1 << 20
+# So much of a message that its sender means it: half of what may be sent before anybody reads it.
+BEGUN_BYTES = 32 << 10
 
 
 class Inbox:
@@ -59,6 +61,7 @@ class Inbox:
         "_rules",
         "_stop_unpacking",
         "_tell",
+        "_tell_begun",
         "_unpack",
         "_unpacked",
         "_windows",
@@ -101,6 +104,7 @@ class Inbox:
         self._stop_unpacking: Callable[[], None] | None = None  # exactly while the message is being unpacked
         self._unpacked: bytearray | None = None
         self._tell: Callable[[], None] | None = None
+        self._tell_begun: Callable[[], None] | None = None
         self._ended = self._closed = False
         self._fault: MessageFault | MessageTooLongError | None = None
         self._most_bytes: int | None = None
@@ -130,6 +134,31 @@ class Inbox:
             self._let_send(self._ahead_bytes())
         self._count()
         self._tell_if_there()
+
+    @property
+    def arrived_bytes(self) -> int:
+        """What has come of the next message so far."""
+        if self._message is None:
+            return len(self._early)
+        return len(self._message) - (0 if self._room is None else len(self._room))
+
+    @property
+    def begun(self) -> bool:
+        """Whether the next message has really begun to come: all of it is there, or much, or nothing more comes."""
+        early = self._early
+        if self._ended or self._message is not None or len(early) >= BEGUN_BYTES:
+            return True
+        if len(early) < PREFIX_BYTES:
+            return False
+        length = int.from_bytes(early[1:PREFIX_BYTES], "big")
+        return len(early) - PREFIX_BYTES >= length or length > self._rules.max_bytes
+
+    def when_begun(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once the next message has begun to come, or the call has ended; that may be at once."""
+        self._tell_begun = tell
+        if not self.begun:
+            self._let_send(BEGUN_BYTES - len(self._early))
+        self._tell_if_begun()
 
     def take(self) -> Buffer | None:
         """Return the message that was expected, or None after the last.
@@ -187,10 +216,12 @@ class Inbox:
                 if self._tell is not None:
                     self._begin_early()
                 self._count()
+                self._tell_if_begun()
         self._tell_if_there()
 
     def ended(self) -> None:
         self._ended = True
+        self._tell_if_begun()
         self._tell_if_there()
 
     def close(self, *, refused: bool = False) -> None:
@@ -206,6 +237,7 @@ class Inbox:
             self._stop_unpacking()
             self._stop_unpacking = None
         self._let_send = _nobody
+        self._tell_if_begun()
         self._tell_if_there()
 
     def answer_waits(self, byte_count: int) -> None:
@@ -232,6 +264,12 @@ class Inbox:
             return DEFAULT_WINDOW_BYTES // 2
         most_bytes = self._rules.max_bytes if self._most_bytes is None else self._most_bytes
         return min(_AHEAD_BYTES, PREFIX_BYTES + most_bytes) - len(self._early)
+
+    def _tell_if_begun(self) -> None:
+        tell = self._tell_begun
+        if tell is not None and self.begun:
+            self._tell_begun = None
+            tell()
 
     def _count(self) -> None:
         """Have what is held without a permit counted."""

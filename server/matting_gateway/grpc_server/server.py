@@ -69,6 +69,7 @@ class GrpcServer:
         reading: ReadingTime | None = None,
         network_of: Callable[[str], str | None] = lambda _peer: None,
         refused: Callable[[int], object] = lambda _byte_count: None,
+        much_is_free: Callable[[], object] = lambda: None,
         on_fault: OnPeerFault = unheard,
     ) -> None:
         """Make a server without methods and addresses.
@@ -81,6 +82,7 @@ class GrpcServer:
             reading: How long callers may take to read their answers.
             network_of: Tells whose calls a peer's count as; None: it stands for many.
             refused: Told of bytes that came of calls that were refused before anybody read them.
+            much_is_free: Told where much was held of calls without permits, and is free now.
             on_fault: Told of every fault of the protocol that a peer makes.
         """
         self._on_fault = on_fault
@@ -96,7 +98,10 @@ class GrpcServer:
         self._memory = RecycledMemory()
         self._unpacker = Unpacker()
         self._windows = Windows(
-            usual_bytes=limits.window_bytes, now=_loop_time, unadmitted=Unadmitted(), refused=refused
+            usual_bytes=limits.window_bytes,
+            now=_loop_time,
+            unadmitted=Unadmitted(much_is_free=much_is_free),
+            refused=refused,
         )
         self._listeners: list[Listener] = []
         self._connections: set[Http2Protocol] = set()

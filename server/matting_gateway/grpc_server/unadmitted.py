@@ -2,6 +2,7 @@
 """What is held of calls that are not admitted: bounded for the whole server, and who has to go where it is too much."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 _MOST_BYTES = 48 << 20
@@ -25,9 +26,15 @@ class Unadmitted:
     Owns the sums, by call and by network; touched on the event loop only. Invariant: after each change they are
     `most_bytes` at the most together, for the calls that hold most (within a factor of two) have been refused until
     they were; where a network has more than seven eighths and is not alone, only its own.
+
+    Args:
+        most_bytes: The most of it all.
+        much_is_free: Told where there was much of it and is little now.
     """
 
-    def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, *, most_bytes: int = _MOST_BYTES, much_is_free: Callable[[], object] = lambda: None) -> None:
+        self._much_is_free = much_is_free
+        self._had_much = False
         self.total_bytes = 0
         self._most_bytes = most_bytes
         self._most_of_a_network = int(most_bytes * (1 - _KEPT_SHARE))
@@ -50,6 +57,11 @@ class Unadmitted:
         self._count_network(holder.network, change)
         while self.total_bytes > self._most_bytes:
             self._who_goes().give_up()  # which leads here again, with nothing held
+        if self.total_bytes > self._most_bytes // 4:
+            self._had_much = True
+        elif self._had_much and self.total_bytes < self._most_bytes // 16:
+            self._had_much = False
+            self._much_is_free()
 
     def _count_network(self, network: str | None, change: int) -> None:
         held = self._by_network[network] = self._by_network[network] + change

@@ -16,6 +16,10 @@ from matting_gateway.http2.streams import Streams
 SCRATCH_BYTES = 64 << 10
 # Headers and the beginning of a body, but little of it: what comes here is copied once more.
 _HEAD_BYTES = 2 << 10
+# Where so many calls begin at once, or still as many, they are read so much at a time, one time a turn of the loop.
+_CROWDED_COUNT = 16
+_STILL_CROWDED_COUNT = 4
+_CROWDED_BYTES = 4 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
 # How long a peer may take to hear that we drain: several times around the world.
@@ -65,6 +69,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self._in_place = self._deaf = False
+        self._crowded = False  # whether many calls began with what came last
         self._heard = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -83,6 +88,8 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._in_place = room is not None
         if room is not None:
             return room
+        if self._crowded:
+            return self._scratch.view[:_CROWDED_BYTES]
         return self._scratch.head if receiving.large_bodies and not receiving.body_bytes else self._scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -93,12 +100,27 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
             else:
-                self.connection.receiving.take(self._scratch.view[:nbytes])
+                self._take(nbytes)
         except ConnectionFault as fault:
             self._fail(fault)
         finally:
             if not self._in_place:
                 self._scratch.wipe(nbytes)
+
+    def _take(self, nbytes: int) -> None:
+        """Take what came; where many calls begin with it, let others have their turn before more of them are read."""
+        receiving = self.connection.receiving
+        before = receiving.block_count
+        receiving.take(self._scratch.view[:nbytes])
+        begun = receiving.block_count - before
+        self._crowded = begun >= (_STILL_CROWDED_COUNT if self._crowded else _CROWDED_COUNT)
+        if self._crowded and self.transport is not None and not self._closing:
+            self.transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.transport is not None and not self._closing:
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         self.connection.end("the peer has gone")

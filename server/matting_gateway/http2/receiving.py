@@ -66,6 +66,7 @@ class Receiving:
         self._block_stream_id = 0  # of the header block that is coming; 0: none is
         self._block_ends = self._block_depends_on_itself = False
         self._continuation_count = 0
+        self.block_count = 0  # of header blocks that have come
 
     # --- bodies in place --------------------------------------------------------------------
 
@@ -214,6 +215,7 @@ class Receiving:
         ends = bool(flags & frames.END_STREAM)
         self._check_block(len(block), stream_id)
         if flags & frames.END_HEADERS:
+            self.block_count += 1
             self._events.headers_came(stream_id, block, ended=ends, depends_on_itself=itself)
             return
         self._block += block
@@ -227,6 +229,7 @@ class Receiving:
             block, stream_id = bytes(self._block), self._block_stream_id
             self._block.clear()
             self._block_stream_id = self._continuation_count = 0
+            self.block_count += 1
             self._events.headers_came(
                 stream_id, block, ended=self._block_ends, depends_on_itself=self._block_depends_on_itself
             )

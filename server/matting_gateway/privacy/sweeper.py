@@ -11,6 +11,8 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from matting_gateway.privacy.heap import give_back_free_memory
+
 # A sweep looks at all that came into being since the start: with thousands of calls open it takes tens of milliseconds,
 # in which nobody is served, and must then come less often; but within the second that is promised.
 SWEEP_AFTER_S = 0.25
@@ -36,11 +38,20 @@ class Sweeper:
     Args:
         now: Tells the time, in seconds.
         collect: Frees what is in cycles, and returns how many objects those were.
+        trim: Gives memory that is free back to the system; called in a thread.
     """
 
-    def __init__(self, *, now: Callable[[], float], collect: Callable[[], int] = gc.collect) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        collect: Callable[[], int] = gc.collect,
+        trim: Callable[[], object] = give_back_free_memory,
+    ) -> None:
         self._now = now
         self._collect = collect
+        self._trim = trim
+        self._trims = False  # whether the next sweep gives memory back
         self._after_s = SWEEP_AFTER_S
         self._timer: asyncio.TimerHandle | None = None
         self._statistics = SweeperStatistics(0, 0)
@@ -61,6 +72,11 @@ class Sweeper:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._after_s, self._sweep)
 
+    def much_is_free(self) -> None:
+        """Note that much memory has come free, which nobody may need for long: the next sweep gives it back."""
+        self._trims = True
+        self.call_ended()
+
     def statistics(self) -> SweeperStatistics:
         return self._statistics
 
@@ -76,3 +92,6 @@ class Sweeper:
         self._after_s = min(LATEST_SWEEP_S, max(SWEEP_AFTER_S, took_s / _LARGEST_SHARE))
         s = self._statistics
         self._statistics = SweeperStatistics(s.sweep_count + 1, s.freed_count + freed_count)
+        if self._trims:
+            self._trims = False
+            asyncio.get_running_loop().run_in_executor(None, self._trim)

@@ -6,7 +6,9 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from matting_gateway.admission.failed_logins import FailedLogins
 from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.networks import Network, PeerNetworks
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
@@ -59,6 +61,7 @@ class Doors:
         default_model: str,
         max_connection_streams: int,
         close_reflection: bool,
+        trusted_proxies: tuple[Network, ...],
         tensor_door: bool,
         client_shared_memory: bool,
         reuse_port: bool,
@@ -69,7 +72,9 @@ class Doors:
     ) -> None:
         self._log_end = log_end(rooms.logs, health_checks=log_health_checks)
         self._sweeper = Sweeper(now=rooms.clock.now)
-        keeper = DoorKeeper(rooms.tenants, close_reflection=close_reflection)
+        networks = PeerNetworks(trusted_proxies)
+        failed_logins = FailedLogins(clock=rooms.clock)
+        keeper = DoorKeeper(rooms.tenants, failed_logins, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
         self._reuse_port = reuse_port
         self.boundary = CallBoundary(
@@ -110,7 +115,9 @@ class Doors:
                 without_deadline_s=min(settings.default_deadline_s, settings.max_residency_s),
                 longest_s=settings.max_residency_s,
             ),
+            network_of=networks.group_of,
             refused=rooms.metrics.refused_bytes.inc,
+            much_is_free=self._sweeper.much_is_free,
             on_fault=lambda kind, text, peer: faults.note(kind.value, text, peer),
         )
         rooms.metrics.connections.set_function(lambda: self.server.connection_count)

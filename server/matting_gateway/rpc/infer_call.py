@@ -16,6 +16,7 @@ from matting_gateway.domain import Buffer, JobResult
 from matting_gateway.errors import GatewayError, TensorInvalidError
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.messages import MessageFault, MessageTooLongError
+from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import Hold
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_work import Arrived, Queue, Work
@@ -37,6 +38,7 @@ class InferRooms:
     gate: Gate
     tenants: Tenants
     queue: Queue
+    arrival: Arrival
     reception: Reception
     service: InferService
     clock: Clock
@@ -97,14 +99,21 @@ class InferCall:
             rooms.tenants.charge_request(call.tenant)
             promise = promise_of(call.metadata, rooms.settings)
             byte_count = COPIES_HELD * promise.request_bytes
-            permit = rooms.gate.try_acquire(byte_count, promised=promise.kept)
+            sender = CallSender(self._context, call)
+            permit = rooms.gate.try_acquire(byte_count, promised=promise.kept, sender=sender)
             if permit is None:
-                waiting = rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promise.kept)
+                waiting = self._permit(byte_count, sender, promised=promise.kept)
                 self._wait_for(waiting, functools.partial(self._receive, promise))
             else:
                 self._receive(promise, permit)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
+
+    async def _permit(self, byte_count: int, sender: CallSender, *, promised: bool) -> Permit:
+        """Wait for memory, once the message has begun to come."""
+        rooms = self._rooms
+        await rooms.arrival.begun(self._context)
+        return await rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promised, sender=sender)
 
     def _receive(self, promise: Promise, permit: Permit) -> None:
         """Let the body come, in bounded time."""

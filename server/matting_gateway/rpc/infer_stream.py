@@ -16,6 +16,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, DrainingError, GatewayError
 from matting_gateway.grpc_server.call import ServerCall
+from matting_gateway.rpc.arrival import StreamArrival
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_wire import join_and_release
@@ -63,6 +64,7 @@ class InferStream:
         self._acquire = acquire
         self._most_bytes = most_bytes
         self._charge = charge
+        self._arrival = StreamArrival(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
         self._reception = StreamReception(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
         self._on_bug = on_bug
         self._clock = clock
@@ -99,6 +101,8 @@ class InferStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
+            if not await self._next_begun():
+                return False
             permit = await self._acquire(self._deadline_s())
             message = await self._read(permit)
             if message is None:
@@ -115,6 +119,14 @@ class InferStream:
     def _deadline_s(self) -> float:
         own_s = self._clock.now() + self._settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
+
+    async def _next_begun(self) -> bool:
+        """Wait until the next message has begun to come; tell whether one may, as the gateway does not drain."""
+        try:
+            await self._arrival.next_begun(self._context, in_work=self._items, may_idle=self._behind)
+        except DrainingError:
+            return False
+        return True
 
     async def _read(self, permit: Permit) -> Buffer | None:
         """Wait for a message; None at the end, or when the gateway drains."""

@@ -20,6 +20,7 @@ from matting_gateway.errors import (
     without_frames,
 )
 from matting_gateway.grpc_server.call import ServerCall
+from matting_gateway.rpc.arrival import StreamArrival
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import to_status, unexpected
@@ -36,7 +37,7 @@ class ItemStream:
 
     Owns the tasks of its items, by item id. Invariants: an id is there exactly while its item
     is in work; every item started is answered once, unless the stream itself ends; no task
-    outlives `run`. A permit is held before each message is read.
+    outlives `run`. A permit is held before each message is read, and asked for once it has begun to come.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ItemStream:
         self._on_bug = on_bug
         self._reading = reading
         self._room = asyncio.Semaphore(max_item_count)
+        self._arrival = StreamArrival(draining=draining, idle_timeout_s=idle_timeout_s)
         self._reception = StreamReception(draining=draining, idle_timeout_s=idle_timeout_s)
         self._most_bytes = most_bytes
         self._default_ttl_s = default_ttl_s
@@ -97,6 +99,7 @@ class ItemStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
+            await self._arrival.next_begun(self._context, in_work=self._tasks)
             permit = await self._acquire()
             data = await self._reception.read(self._context, permit, most_bytes=self._most_bytes, in_work=self._tasks)
             if data is grpc.aio.EOF:

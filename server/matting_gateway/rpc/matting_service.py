@@ -17,6 +17,7 @@ from matting_gateway.domain import ModelContract, Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
+from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
@@ -70,6 +71,7 @@ class MattingService:
         self._clock = clock
         self._settings = settings
         self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
+        self._arrival = Arrival(settings.receive_timeout_s)
         self._residency = Timeouts(settings.max_residency_s)
         self._parse = RequestParser(pb.RemoveBackgroundRequest, settings.message_limits)
         self._parse_item = RequestParser(pb.StreamRemoveBackgroundRequest, settings.message_limits)
@@ -105,7 +107,8 @@ class MattingService:
         context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
         self._tenants.charge_request(call.tenant)
-        permit = await self._acquire(promise, call.deadline_s)
+        await self._arrival.begun(context)
+        permit = await self._acquire(promise, call.deadline_s, CallSender(context, call))
         with call.holding(permit):
             data = await self._reception.read(
                 context,
@@ -132,10 +135,11 @@ class MattingService:
         try:
             context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
             promise = promise_of(call.metadata, self._settings)
+            sender = CallSender(context, call)
             stream = ItemStream(
                 context,
                 call,
-                acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf),
+                acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf, sender),
                 most_bytes=promise.request_bytes,
                 parse=self._parse_item,
                 serve=functools.partial(self._serve_item, promise=promise),
@@ -165,9 +169,9 @@ class MattingService:
     async def get_data_policy(self, _request: pb.GetDataPolicyRequest, _context: _Context) -> pb.GetDataPolicyResponse:
         return pb.GetDataPolicyResponse(policy=self._policy())
 
-    async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
+    async def _acquire(self, promise: Promise, deadline_s: float, sender: CallSender) -> Permit:
         byte_count = promise.byte_count(self._settings)
-        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept)
+        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
 
     async def _serve_item(
         self,

@@ -15,6 +15,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.errors import PermissionDeniedError
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.call import ServerCall
+from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_call import COPIES_HELD, InferCall, InferRooms
@@ -88,6 +89,7 @@ class OpenInference:
             gate=gate,
             tenants=tenants,
             queue=queue,
+            arrival=Arrival(settings.receive_timeout_s),
             reception=Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
             service=self._service,
             clock=clock,
@@ -124,7 +126,7 @@ class OpenInference:
             call,
             service=self._service,
             passage=self._pool.passage,
-            acquire=functools.partial(self._acquire, promise),
+            acquire=functools.partial(self._acquire, promise, CallSender(context, call)),
             most_bytes=promise.request_bytes,
             charge=lambda: self._tenants.charge_request(call.tenant),
             draining=self._draining,
@@ -134,9 +136,9 @@ class OpenInference:
             settings=self._settings,
         ).run()
 
-    async def _acquire(self, promise: Promise, deadline_s: float) -> Permit:
+    async def _acquire(self, promise: Promise, sender: CallSender, deadline_s: float) -> Permit:
         return await self._gate.acquire(
-            COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept
+            COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept, sender=sender
         )
 
 

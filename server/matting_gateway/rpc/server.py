@@ -23,7 +23,9 @@ def make_server(
     max_message_bytes: int,
     max_connection_streams: int,
     reading: ReadingTime | None = None,
+    network_of: Callable[[str], str | None] = lambda _peer: None,
     refused: Callable[[int], object] = lambda _byte_count: None,
+    much_is_free: Callable[[], object] = lambda: None,
     on_fault: Callable[[FaultKind, str, str], None],
 ) -> GrpcServer:
     """Return a server without services and ports.
@@ -32,7 +34,9 @@ def make_server(
         interceptors: Asked once for each method.
         max_message_bytes: The most that a message may have.
         max_connection_streams: How many calls one connection may have open.
+        network_of: Tells whose calls a peer's count as; None: it stands for many.
         refused: Told of bytes of calls that were not let in.
+        much_is_free: Told where much was held of calls without permits, and is free now.
         on_fault: Told of each fault of the protocol: its kind, what it was, and the peer as grpc names it.
     """
     return GrpcServer(
@@ -40,7 +44,9 @@ def make_server(
         max_message_bytes=max_message_bytes,
         limits=Http2Limits(max_streams=max_connection_streams),
         reading=reading,
+        network_of=network_of,
         refused=refused,
+        much_is_free=much_is_free,
         on_fault=on_fault,
     )
 

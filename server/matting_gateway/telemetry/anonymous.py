@@ -13,6 +13,20 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MEGAPIXEL_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
+def address_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address of a peer as grpc names it; None where it has none, as on a Unix socket."""
+    scheme, _, rest = unquote(peer).partition(":")
+    if scheme not in {"ipv4", "ipv6"}:
+        return None
+    try:
+        address = ipaddress.ip_address(rest.rpartition(":")[0].strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
 @functools.lru_cache(maxsize=256)
 def short_peer(peer: str) -> str:
     """Return the network of a peer as grpc names it: /24 of IPv4, /48 of IPv6, "unix" or "unknown".
@@ -22,18 +36,9 @@ def short_peer(peer: str) -> str:
     usual = _IPV4_PEER.fullmatch(peer)
     if usual is not None:
         return f"{usual[1]}.0/24"
-    scheme, _, rest = unquote(peer).partition(":")
-    if scheme.startswith("unix"):
-        return "unix"
-    if scheme not in {"ipv4", "ipv6"}:
-        return "unknown"
-    host = rest.rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "unknown"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    address = address_of(peer)
+    if address is None:
+        return "unix" if peer.startswith("unix") else "unknown"
     kept_bits = 24 if address.version == 4 else 48
     hidden_bits = address.max_prefixlen - kept_bits
     return f"{type(address)(int(address) >> hidden_bits << hidden_bits)}/{kept_bits}"

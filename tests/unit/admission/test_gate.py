@@ -196,3 +196,47 @@ def test_the_budget_is_never_exceeded_and_everything_comes_back(calls: list[tupl
         assert gate.statistics() == type(gate.statistics())(0, 0, 0, 0)
 
     asyncio.run(run())
+
+
+class Sender:
+    """Who sends a message, of a group."""
+
+    arrived_bytes = 0
+
+    def __init__(self, group: str | None) -> None:
+        self.group = group
+
+
+async def test_a_group_may_take_every_place_alone_and_leaves_an_eighth_as_soon_as_another_comes() -> None:
+    gate = gate_of(budget_bytes=100, max_waiting_count=8)
+
+    def wait(group: str | None) -> asyncio.Task[object]:
+        return asyncio.create_task(gate.acquire(1, deadline_s=soon(), sender=Sender(group)))
+
+    with await gate.acquire(100, deadline_s=soon()):
+        many = [wait("192.0.2.0/24") for _ in range(8)]
+        await waiting(gate, 8)
+        with pytest.raises(OverloadedError):
+            await wait("192.0.2.0/24")
+        other = wait("198.51.100.0/24")
+        await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.done() for task in many] == [False] * 7 + [True]
+        assert isinstance(many[-1].exception(), OverloadedError)
+        with pytest.raises(OverloadedError):
+            await wait("203.0.113.0/24")  # the eighth that is kept is for all others together
+        for task in (*many, other):
+            task.cancel()
+        await asyncio.gather(*many, other, return_exceptions=True)
+    assert not gate._waiting_by_group
+
+
+async def test_peers_that_stand_for_many_may_take_every_place() -> None:
+    gate = gate_of(budget_bytes=100, max_waiting_count=2)
+    with await gate.acquire(100, deadline_s=soon()):
+        tasks = [asyncio.create_task(gate.acquire(1, deadline_s=soon(), sender=Sender(None))) for _ in range(2)]
+        await waiting(gate, 2)
+        with pytest.raises(OverloadedError):
+            await gate.acquire(1, deadline_s=soon(), sender=Sender("192.0.2.0/24"))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,10 +2,11 @@
 """Who holds memory for a message that does not come gives way to those who wait, in good time and not before."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 from matting_gateway.admission.gate import Gate, GateSettings
-from matting_gateway.admission.silence import good_time_s, pace_s
+from matting_gateway.admission.silence import good_time_s, pace_s, sending_time_s
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
@@ -161,3 +162,54 @@ async def test_those_who_promised_nothing_are_helped_by_any_memory_where_all_of_
         async with asyncio.timeout(5):
             (await gate.acquire(40, deadline_s=99, promised=False)).release()
     assert permit.released
+
+
+@dataclass
+class Sender:
+    """Who sends a message, as much of it as has come."""
+
+    group: str | None = None
+    arrived_bytes: int = 0
+
+
+@pytest.mark.parametrize(
+    ("arrived_bytes", "seconds"), [(0, 0.25), (1000, 0.25), (32 << 10, 1.03), (MIB, 2.0), (60 * MIB, 5.0)]
+)
+def test_a_message_that_has_not_begun_gets_a_short_moment_and_none_may_take_longer_than_a_bound(
+    arrived_bytes: int, seconds: float
+) -> None:
+    assert sending_time_s(Sender(arrived_bytes=arrived_bytes)) == pytest.approx(seconds, abs=0.01)
+
+
+async def test_of_those_who_send_the_one_goes_that_is_furthest_behind_the_pace() -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    quick, slow = Sender(arrived_bytes=4 * MIB), Sender(arrived_bytes=1000)
+    first = await gate.acquire(50, deadline_s=99, sender=quick)
+    second = await gate.acquire(50, deadline_s=99, sender=slow)
+    with first.awaiting(10, first.release), second.awaiting(10, second.release):
+        clock.advance(3)
+        (await gate.acquire(50, deadline_s=99)).release()
+        assert (first.released, second.released) == (False, True)
+    first.release()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "gives_way"),
+    [("a", "b", True), ("a", "a", False), (None, "b", False), ("a", None, True)],
+)
+async def test_a_group_of_which_too_much_waits_for_its_messages_makes_room_for_another_at_once(
+    theirs: str | None, own: str | None, gives_way: bool
+) -> None:
+    clock = ManualClock(0.0)
+    gate = gate_at(clock, budget_bytes=100)
+    permits = [await gate.acquire(10, deadline_s=99, sender=Sender(theirs, MIB)) for _ in range(10)]
+    for permit in permits:
+        permit.awaiting(10, permit.release)
+    waiting = asyncio.create_task(gate.acquire(10, deadline_s=99, sender=Sender(own)))
+    while not gate.statistics().waiting_count and not waiting.done():  # noqa: ASYNC110 - until the task has come so far
+        await asyncio.sleep(0)
+    assert any(permit.released for permit in permits) is gives_way
+    for permit in permits:
+        permit.release()
+    (await waiting).release()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting_gateway.grpc_body import PREFIX_BYTES
-from matting_gateway.grpc_server.inbox import Inbox
+from matting_gateway.grpc_server.inbox import BEGUN_BYTES, Inbox
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError
 from matting_gateway.grpc_server.recycled import RecycledMemory
 from matting_gateway.grpc_server.unadmitted import Unadmitted
@@ -269,3 +269,47 @@ async def test_bytes_of_a_call_that_is_refused_before_it_is_read_are_counted_als
     box.inbox.close(refused=True)
     box.bring(bytes(20))
     assert sum(refused) == 120
+
+
+@pytest.mark.parametrize(
+    ("data", "begun"),
+    [
+        pytest.param(b"", False, id="nothing"),
+        pytest.param(framed(b"abc")[:-1], False, id="a little"),
+        pytest.param(framed(b"abc"), True, id="all of it"),
+        pytest.param(framed(bytes(100_000))[:BEGUN_BYTES], True, id="much"),
+        pytest.param(b"\0" + (MOST_BYTES + 1).to_bytes(4, "big"), True, id="one that is too large anyway"),
+    ],
+)
+def test_a_message_has_begun_once_it_is_whole_or_much_of_it_has_come(data: bytes, begun: bool) -> None:
+    box, told = Box(), list[str]()
+    box.inbox.when_begun(lambda: told.append("begun"))
+    for at in range(0, len(data), 9_000):
+        box.bring(data[at : at + 9_000])
+    assert (box.inbox.begun, told) == (begun, ["begun"] * begun)
+    assert box.inbox.arrived_bytes == len(data)
+
+
+@pytest.mark.parametrize("end", ["ended", "close"])
+def test_who_waits_for_a_beginning_is_told_of_the_end_too(end: str) -> None:
+    box, told = Box(), list[str]()
+    box.inbox.when_begun(lambda: told.append("begun"))
+    getattr(box.inbox, end)()
+    assert told == ["begun"]
+
+
+async def test_what_has_arrived_is_told_of_a_message_that_is_being_received_too() -> None:
+    box = Box()
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
+    await asyncio.sleep(0)
+    box.bring(framed(bytes(100_000))[:50_005])
+    assert box.inbox.arrived_bytes == 50_000
+    reading.cancel()
+    await asyncio.wait([reading])
+
+
+async def test_the_peer_is_let_send_as_much_as_a_beginning_takes() -> None:
+    """Of the window before may be left less than that."""
+    box = Box()
+    box.inbox.when_begun(lambda: None)
+    assert box.leave == [BEGUN_BYTES]

@@ -80,3 +80,12 @@ def test_there_is_never_more_than_the_most_and_the_sum_is_right(changes: list[tu
             if call.refused:
                 held[call], call.refused = 0, False
         assert unadmitted.total_bytes == sum(held.values()) <= 1000
+
+
+def test_that_much_is_free_again_is_told_once_for_each_time_that_there_was_much() -> None:
+    told: list[int] = []
+    unadmitted = Unadmitted(most_bytes=1600, much_is_free=lambda: told.append(1))
+    call = Call(unadmitted)
+    for byte_count in (300, 0, 500, 200, 50, 0, 90, 0):
+        call.holds(byte_count)
+    assert told == [1]

@@ -4,6 +4,7 @@
 import asyncio
 
 import pytest
+from matting_gateway.privacy.heap import give_back_free_memory
 from matting_gateway.privacy.sweeper import Sweeper
 from testkit.manual_clock import ManualClock
 
@@ -49,3 +50,19 @@ async def test_sweeps_that_take_long_come_less_often_but_within_the_second(took_
     sweeper.call_ended()
     await sweeps.wait()
     assert loop.time() - since_s >= pause_s - 0.01  # never sooner; how much later is the machine's affair
+
+
+async def test_memory_is_given_back_with_the_next_sweep_once_much_of_it_is_free_and_not_else() -> None:
+    sweeps, trimmed = Sweeps(0.001), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    sweeper = Sweeper(now=sweeps.clock.now, collect=sweeps.collect, trim=lambda: loop.call_soon_threadsafe(trimmed.set))
+    sweeper.call_ended()
+    await sweeps.wait()
+    assert not trimmed.is_set()
+    sweeper.much_is_free()
+    async with asyncio.timeout(5):
+        await trimmed.wait()
+
+
+def test_the_heap_can_be_told_to_give_free_memory_back() -> None:
+    give_back_free_memory()
