@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifests: rendered by kubectl, valid for Kubernetes, and in agreement with the program they run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from matting_gateway.settings import OPTIONS
+from testkit.deploy_tools import DEPLOY, output_of, tool
+
+KUBERNETES = DEPLOY / "kubernetes"
+OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
+VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+GRPC_PORT, METRICS_PORT = 50051, 9464
+
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def rendered(folder: Path) -> str:
+    return output_of(tool("kubectl"), "kustomize", str(folder))
+
+
+def objects_of(text: str) -> Objects:
+    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
+
+
+def with_component(name: str, folder: Path) -> str:
+    """Render the base with one component alone."""
+    parts = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(KUBERNETES / "base", folder)],
+        "components": [os.path.relpath(KUBERNETES / "components" / name, folder)],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(parts))
+    return rendered(folder)
+
+
+# Run by the tools' own Python, where the schemas are.
+_VALIDATE = """
+import sys, yaml, kubernetes_validate
+from kubernetes_validate import SchemaNotFoundError
+for one in yaml.safe_load_all(sys.stdin):
+    for version in sys.argv[1:]:
+        try:
+            kubernetes_validate.validate(one, version, strict=True)
+        except SchemaNotFoundError:
+            if one["kind"] not in {"GRPCRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}:
+                raise
+"""
+
+
+def check_valid(text: str) -> None:
+    python = Path(tool("kubernetes-validate")).resolve().parent / "python"
+    output_of(str(python), "-c", _VALIDATE, *VERSIONS, given=text)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_renders_and_is_valid_for_each_kubernetes(overlay: str) -> None:
+    check_valid(rendered(KUBERNETES / "overlays" / overlay))
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_alone_renders_and_is_valid_for_each_kubernetes(component: str, tmp_path: Path) -> None:
+    check_valid(with_component(component, tmp_path))
+
+
+@pytest.fixture(params=OVERLAYS)
+def objects(request: pytest.FixtureRequest) -> Objects:
+    return objects_of(rendered(KUBERNETES / "overlays" / request.param))
+
+
+def pod_of(objects: Objects, deployment: str = "matting-gateway") -> dict[str, Any]:
+    spec: dict[str, Any] = objects["Deployment", deployment]["spec"]["template"]["spec"]
+    return spec
+
+
+def gateway_of(objects: Objects) -> dict[str, Any]:
+    (container,) = [one for one in pod_of(objects)["containers"] if one["name"] == "gateway"]
+    found: dict[str, Any] = container
+    return found
+
+
+def configuration_of(objects: Objects) -> dict[str, str]:
+    (name,) = [source["configMapRef"]["name"] for source in gateway_of(objects)["envFrom"]]
+    data: dict[str, str] = objects["ConfigMap", name]["data"]
+    return data
+
+
+def test_every_variable_is_one_that_the_program_reads(objects: Objects) -> None:
+    assert set(configuration_of(objects)) <= {option.variable for option in OPTIONS}
+
+
+def test_ports_of_container_services_policies_and_settings_are_the_same(objects: Objects) -> None:
+    configuration = configuration_of(objects)
+    assert configuration["MATTING_LISTEN"] == f"0.0.0.0:{GRPC_PORT}"
+    assert configuration["MATTING_METRICS_LISTEN"] == f"0.0.0.0:{METRICS_PORT}"
+    ports = {port["name"]: port["containerPort"] for port in gateway_of(objects)["ports"]}
+    assert ports == {"grpc": GRPC_PORT, "metrics": METRICS_PORT}
+    assert objects["Service", "matting-gateway"]["spec"]["ports"][0]["port"] == GRPC_PORT
+    assert objects["Service", "matting-gateway-metrics"]["spec"]["ports"][0]["port"] == METRICS_PORT
+    (rule,) = objects["NetworkPolicy", "matting-gateway"]["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == set(ports)
+
+
+def test_a_pod_is_given_longer_than_its_pause_and_its_drain(objects: Objects) -> None:
+    pause_s = gateway_of(objects)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain_s = float(configuration_of(objects)["MATTING_DRAIN_TIMEOUT_S"])
+    assert pod_of(objects)["terminationGracePeriodSeconds"] >= pause_s + drain_s + 5
+
+
+def test_only_readiness_depends_on_triton(objects: Objects) -> None:
+    gateway = gateway_of(objects)
+    assert gateway["startupProbe"]["httpGet"]["path"] == gateway["livenessProbe"]["httpGet"]["path"] == "/livez"
+    readiness = gateway["readinessProbe"]
+    if "MATTING_TLS_CERTIFICATE" in configuration_of(objects):
+        assert readiness["exec"]["command"][:2] == ["matting-gateway", "health"]
+        assert "grpc" not in readiness
+    else:
+        assert readiness["grpc"]["port"] == GRPC_PORT
+
+
+def test_every_container_runs_without_privileges_on_a_read_only_root(objects: Objects) -> None:
+    for kind, name in objects:
+        if kind != "Deployment":
+            continue
+        pod = pod_of(objects, name)
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_nothing_goes_out_but_to_triton_and_the_name_service(objects: Objects) -> None:
+    policy = objects["NetworkPolicy", "matting-gateway"]["spec"]
+    assert "Egress" in policy["policyTypes"]
+    ports = [port["port"] for rule in policy.get("egress", ()) for port in rule["ports"]]
+    assert ports in ([], [8001, 53, 53])
+
+
+def test_where_there_are_several_gateways_one_at_a_time_is_taken_away(objects: Objects) -> None:
+    if any(kind in {"HorizontalPodAutoscaler", "ScaledObject"} for kind, _ in objects):
+        assert objects["PodDisruptionBudget", "matting-gateway"]["spec"]["maxUnavailable"] == 1
+        assert objects["Deployment", "matting-gateway"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_one_autoscaler_alone_owns_the_replicas(objects: Objects) -> None:
+    assert len([kind for kind, _ in objects if kind in {"HorizontalPodAutoscaler", "ScaledObject"}]) <= 1
+    assert "replicas" not in objects["Deployment", "matting-gateway"]["spec"]
+
+
+def test_a_sidecar_shares_memory_and_user_with_its_gateway(tmp_path: Path) -> None:
+    pod = pod_of(objects_of(with_component("triton-sidecar", tmp_path)))
+    (triton,) = pod["initContainers"]
+    assert triton["restartPolicy"] == "Always"
+    assert "--allow-client-shm=true" in triton["args"]
+    assert "runAsUser" not in triton["securityContext"]
+    for container in (triton, *pod["containers"]):
+        (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == "/dev/shm"]
+        assert mount["name"] == "shared-memory"
+
+
+def test_with_mutual_tls_nothing_is_allowed_in_the_clear(tmp_path: Path) -> None:
+    objects = objects_of(with_component("mtls", tmp_path))
+    assert configuration_of(objects)["MATTING_ALLOW_PLAINTEXT"] == ""
+    triton = pod_of(objects, "triton")["containers"][0]
+    assert {"--grpc-use-ssl=1", "--grpc-use-ssl-mutual=1"} <= set(triton["args"])

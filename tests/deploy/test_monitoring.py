@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules and dashboard: what promtool says of them, and that each form of them says the same."""
+
+import json
+import runpy
+
+import yaml
+from testkit.deploy_tools import DEPLOY, output_of, tool
+
+MONITORING = DEPLOY / "kubernetes" / "components" / "monitoring"
+RULES = DEPLOY / "prometheus" / "rules.yaml"
+ALERTS = [
+    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule
+]
+
+
+def test_the_rules_pass_their_own_tests() -> None:
+    output_of(tool("promtool"), "check", "rules", str(RULES))
+    output_of(tool("promtool"), "test", "rules", str(DEPLOY / "prometheus" / "tests" / "rules_test.yaml"))
+
+
+def test_the_operators_rules_are_those_of_prometheus() -> None:
+    custom = yaml.safe_load((MONITORING / "rules.yaml").read_text())
+    assert custom["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_every_alert_has_a_test_and_a_section_of_the_runbook() -> None:
+    tested = (DEPLOY / "prometheus" / "tests" / "rules_test.yaml").read_text()
+    runbook = (DEPLOY.parent / "docs" / "runbook.md").read_text()
+    for alert in ALERTS:
+        assert f"alertname: {alert['alert']}" in tested
+        assert f"### {alert['alert']}\n" in runbook
+        assert alert["annotations"]["runbook"] == f"docs/runbook.md#{alert['alert'].lower()}"
+
+
+def test_the_dashboard_is_what_its_program_writes() -> None:
+    made = runpy.run_path(str(DEPLOY / "grafana" / "dashboard.py"))["dashboard"]()
+    assert json.loads((MONITORING / "matting-gateway.json").read_text()) == made
+
+
+def test_the_configuration_of_prometheus_is_valid() -> None:
+    output_of(tool("promtool"), "check", "config", "--syntax-only", str(DEPLOY / "prometheus" / "prometheus.yaml"))
