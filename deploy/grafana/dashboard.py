@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the Grafana dashboard: `python deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json`.
+"""Writes the Grafana dashboard to standard output; `make dashboard` keeps it where Kubernetes and compose take it.
 
 What is shown stands in `ROWS`; everything else is how Grafana wants to be told (schema version 41).
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Images by outcome",
             "ops",
             {"{{outcome}}": "sum by (outcome) (rate(matting_images_total{$match}[$__rate_interval]))"},
-            "ok: answered in time. late: after the deadline. dropped: the deadline could not be met. rejected: refused.",
+            "ok: in time. late: after the deadline. dropped: the deadline could not be met. rejected: refused.",
         ),
         Panel(
             "Goodput",
@@ -103,6 +104,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 "sum by (model) (rate(matting_batch_size_count{$match}[$__rate_interval]))"
             },
         ),
+        Panel(
+            "Offered over possible",
+            "percentunit",
+            {"{{instance}}": "matting_utilization{$match}"},
+            "1.0 is as much as the Tritons can do; refused calls count. The figure to scale by.",
+        ),
         Panel("Jobs waiting", "short", {"{{instance}}": "matting_queue_depth{$match}"}),
         Panel("Batches in flight", "short", {"{{backend}}": "sum by (backend) (matting_backend_inflight{$match})"}),
         Panel("Tritons that answer", "short", {"{{backend}}": "min by (backend) (matting_backend_up{$match})"}),
@@ -118,7 +125,20 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "The process": (
         Panel("Ready", "short", {"{{instance}} {{state}}": "matting_lifecycle{$match} == 1"}),
         Panel("Images held", "short", {"{{instance}}": "matting_resident_images{$match}"}),
-        Panel("Memory reserved for images", "bytes", {"{{instance}}": "matting_resident_bytes{$match}"}),
+        Panel(
+            "Memory for images",
+            "bytes",
+            {
+                "{{instance}} reserved": "matting_resident_bytes{$match}",
+                "{{instance}} budget": "matting_memory_budget_bytes{$match}",
+            },
+        ),
+        Panel("Connections", "short", {"{{instance}}": "matting_connections{$match}"}),
+        Panel(
+            "Days until a certificate expires",
+            "d",
+            {"{{file}}": "(min by (file) (matting_certificate_expiry_timestamp_seconds{$match}) - time()) / 86400"},
+        ),
         Panel(
             "How long images are held, p99",
             "s",
@@ -128,7 +148,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
         Panel("Memory resident", "bytes", {"{{instance}}": "process_resident_memory_bytes{$match}"}),
-        Panel("Processor", "percentunit", {"{{instance}}": "rate(process_cpu_seconds_total{$match}[$__rate_interval])"}),
+        Panel(
+            "Processor",
+            "percentunit",
+            {"{{instance}}": "rate(process_cpu_seconds_total{$match}[$__rate_interval])"},
+        ),
     ),
 }
 
@@ -213,4 +237,4 @@ def _variable(name: str, query: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(dashboard(), indent=1))
+    sys.stdout.write(json.dumps(dashboard(), indent=1) + "\n")

@@ -9,9 +9,7 @@ from testkit.deploy_tools import DEPLOY, output_of, tool
 
 MONITORING = DEPLOY / "kubernetes" / "components" / "monitoring"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
-ALERTS = [
-    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule
-]
+ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
 
 
 def test_the_rules_pass_their_own_tests() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that check `deploy/`, as `make tools` installs them; tests that need a missing one are skipped with that reason."""
+"""The tools that check `deploy/`, as `make tools` installs them; its tests are skipped where one is missing."""
 
 import shutil
 import subprocess

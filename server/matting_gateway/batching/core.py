@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from matting_gateway.batching import policy
 from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.group import Group, Wish
+from matting_gateway.batching.offered_load import OfferedLoad
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
 from matting_gateway.batching.server import Flight, Server
 from matting_gateway.batching.settings import BatchingSettings
@@ -45,6 +46,7 @@ class SchedulerCore:
         self._groups: dict[tuple[str, str], Group] = {}
         self._seq = 0
         self._displaced: list[Action] = []
+        self.load = OfferedLoad()
         # Jobs that are to be tried, and where, from their arrival to the next pump.
         self._probes: list[tuple[Entry, Server]] = []
         self.waiting_count = 0
@@ -113,7 +115,10 @@ class SchedulerCore:
     def _note_demand(self, wish: Wish, now_s: float) -> Flow | None:
         """Count what is asked for, granted or not; return the flow that the newcomer is of, if its model is known."""
         group = self._groups.get((wish.key.model, wish.key.version))
-        return None if group is None else group.note_demand(wish, now_s)
+        if group is None:
+            return None
+        self.load.note(wish.rows, group.fleet.rate(wish.key), now_s)
+        return group.note_demand(wish, now_s)
 
     def _group(self, key: BatchKey, now_s: float) -> Group | None:
         name = (key.model, key.version)

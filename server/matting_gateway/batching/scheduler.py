@@ -53,6 +53,7 @@ class Scheduler:
         # Whoever receives a body that will be a job at once does so within this context.
         self.coming = Gathering(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
         metrics.queue_depth.set_function(lambda: self._core.waiting_count)
+        metrics.utilization.set_function(self.utilization)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump_handle: asyncio.Handle | None = None
@@ -130,6 +131,14 @@ class Scheduler:
         if not future.cancelled():
             future.exception()  # a caller that is gone will not fetch it, and need not
         self.withdraw(entry)
+
+    def utilization(self) -> float:
+        """Return what was offered during the last second over what all Tritons can do, refused calls included."""
+        return self._core.load.utilization(self._clock.now())
+
+    def refused_elsewhere(self) -> None:
+        """Count a call that was refused before it became a job."""
+        self._core.load.note_refused(self._clock.now())
 
     # --- the loop's side of the machine ---------------------------------------------------
 

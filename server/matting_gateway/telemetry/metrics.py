@@ -85,6 +85,11 @@ class Metrics:
             registry=registry,
         )
         self.queue_depth = Gauge("matting_queue_depth", "Jobs waiting for a backend.", registry=registry)
+        self.utilization = Gauge(
+            "matting_utilization",
+            "What was offered during the last second over what can be done, refused calls included.",
+            registry=registry,
+        )
         self.dropped = Counter(
             "matting_dropped", "Work given up without an answer in time, by reason.", ("reason",), registry=registry
         )
