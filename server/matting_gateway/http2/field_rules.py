@@ -9,6 +9,8 @@ from matting_gateway.http2.header_blocks import Fields
 
 _NAME = re.compile(rb"[!-9;-@[-~]+")  # visible, no colon, nothing upper-case (8.2.1)
 _BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")
+# Clients whose token is empty send "Bearer " there; they are to hear what is wrong with it.
+_CREDENTIALS = b"authorization"
 _OF_CONNECTIONS = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 _OF_REQUESTS = frozenset({b":method", b":scheme", b":path", b":authority"})
 _OF_RESPONSES = frozenset({b":status"})
@@ -70,7 +72,7 @@ def _checked(fields: Fields, allowed: frozenset[bytes]) -> tuple[dict[bytes, byt
     content_length: int | None = None
     regular = False
     for name, value in fields:
-        if _BAD_VALUE.search(value):
+        if _BAD_VALUE.search(value.rstrip(b" ") if name == _CREDENTIALS else value):
             raise MalformedMessage("a field's value has characters that none may have")
         if name[:1] == b":":
             if regular or name not in allowed or name in pseudo:

@@ -9,8 +9,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from matting_gateway.grpc_server.reading_time import ReadingTime
-from matting_gateway.grpc_server.server import GrpcServer
-from matting_gateway.http2.errors import FaultKind
+from matting_gateway.grpc_server.server import GrpcServer, OnPeerFault, unheard
 from matting_gateway.http2.limits import Http2Limits
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -26,7 +25,7 @@ def make_server(
     network_of: Callable[[str], str | None] = lambda _peer: None,
     refused: Callable[[int], object] = lambda _byte_count: None,
     much_is_free: Callable[[], object] = lambda: None,
-    on_fault: Callable[[FaultKind, str, str], None],
+    on_fault: OnPeerFault = unheard,
 ) -> GrpcServer:
     """Return a server without services and ports.
 

@@ -322,6 +322,7 @@ SERVED: dict[str, bytes] = {
     # 8.2
     "an empty value": headers(1, (*ECHO, (b"x-a", b""))) + data(1),
     "a value with spaces within": headers(1, (*ECHO, (b"x-a", b"a b"))) + data(1),
+    "credentials that end with a space": headers(1, (*ECHO, (b"authorization", b"Bearer "))) + data(1),
     "cookies in several fields": headers(1, (*ECHO, (b"cookie", b"a=1"), (b"cookie", b"b=2"))) + data(1),
     "te: trailers": call(1),
     # 8.3.1
