@@ -10,19 +10,24 @@ from typing import cast
 from google.protobuf.duration_pb2 import Duration
 from matting.v1 import matting_service_pb2 as pb
 
-from matting_client.photos import PIXEL_FORMAT_NAMES, PixelFormat, Pixels
+from matting_client.photos import PIXEL_FORMAT_NAMES, REFINEMENT_NAMES, PixelFormat, Pixels
 from matting_client.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Output:
-    """One result: a file (`content`, `mime_type`), or rows of pixels (`pixels`)."""
+    """One result: a file (`content`, `mime_type`), or rows of pixels (`pixels`).
+
+    `refinement_applied` is what was done to the alpha's edge: a name of `photos.Refinement`, or empty where the
+    server is older than the question.
+    """
 
     content: bytes
     mime_type: str
     pixels: Pixels | None
     width_px: int
     height_px: int
+    refinement_applied: str = ""
 
     def __repr__(self) -> str:
         kind = self.mime_type if self.pixels is None else self.pixels.pixel_format
@@ -199,7 +204,14 @@ def _read_output(message: pb.Output) -> Output:
         pixels=pixels,
         width_px=message.width_px,
         height_px=message.height_px,
+        refinement_applied=_refinement_name(message.refinement_applied),
     )
+
+
+def _refinement_name(number: int) -> str:
+    if number == pb.REFINEMENT_UNSPECIFIED:
+        return ""
+    return REFINEMENT_NAMES.get(number, f"refinement {number}")
 
 
 def _read_box(message: pb.Box) -> Box:

@@ -10,7 +10,19 @@ from matting_client.connection import DEFAULT_ADDRESS, Tls
 from matting_client.cutout import CutoutPlan
 from matting_client.files import FORMAT_OF_SUFFIX, FileJob, plan_files
 from matting_client.local import why_not_local
-from matting_client.photos import FILE_FORMATS, BackgroundPicture, Color, FileFormat, Kind, OutputSpec
+from matting_client.photos import (
+    FILE_FORMATS,
+    REFINEMENTS,
+    BackgroundPicture,
+    Color,
+    FileFormat,
+    Kind,
+    OutputSpec,
+    Refinement,
+)
+
+# The best that costs less than a quarter of a second a photo on two cores; docs/refinement.md has the figures.
+DEFAULT_REFINEMENT: Refinement = "matting"
 
 
 class UsageError(Exception):
@@ -51,8 +63,18 @@ def add_cutout_arguments(parser: argparse.ArgumentParser) -> None:
     result.add_argument("--format", choices=FILE_FORMATS, help="file format (default: by OUT's suffix, or png)")
     result.add_argument("--quality", type=_quality, default=0, metavar="1-100", help="of webp, jpeg and avif")
     result.add_argument("--lossless", action="store_true", help="write webp without loss")
-    result.add_argument("--refine", action="store_true", help="sharpen the alpha's edge on the photo")
-    result.add_argument("--decontaminate", action="store_true", help="take background colour out of the soft edge")
+    result.add_argument(
+        "--refine",
+        nargs="?",
+        const="guided",
+        metavar="|".join(REFINEMENTS),
+        help="sharpen the alpha's edge on the photo: solved for, or by a guided filter (default: matting)",
+    )
+    result.add_argument(
+        "--decontaminate",
+        action=argparse.BooleanOptionalAction,
+        help="take background colour out of the soft edge (default: wherever there is colour and a refined edge)",
+    )
     result.add_argument("--crop", action="store_true", help="cut to the subject")
     result.add_argument(
         "--margin", type=_share, metavar="SHARE", help="room around a crop, as a share of its longer side, 0 to 1"
@@ -77,13 +99,15 @@ def read_cutout(arguments: argparse.Namespace) -> tuple[list[FileJob], CutoutPla
     kind: Kind = arguments.output or ("composite" if arguments.background else "cutout")
     file_format = _file_format(arguments)
     _check_together(arguments, kind, file_format)
+    refinement: Refinement = arguments.refine or DEFAULT_REFINEMENT
+    default_decontaminate = kind != "alpha" and refinement != "none"
     spec = OutputSpec(
         kind=kind,
         encoding=file_format,
         quality=arguments.quality,
         lossless=arguments.lossless,
-        refine=arguments.refine,
-        decontaminate=arguments.decontaminate,
+        refine=refinement,
+        decontaminate=default_decontaminate if arguments.decontaminate is None else arguments.decontaminate,
         background=_background(arguments.background),
         crop_margin_share=(arguments.margin or 0.0) if arguments.crop else None,
         max_side_px=arguments.max_side,
@@ -93,7 +117,8 @@ def read_cutout(arguments: argparse.Namespace) -> tuple[list[FileJob], CutoutPla
     # An alpha is what the server makes anyway; there is nothing to compose.
     wanted_local = not arguments.server_side and kind != "alpha"
     arguments.local_missing = why_not_local() if wanted_local else ""
-    return jobs, CutoutPlan(spec, model, version, local=wanted_local and not arguments.local_missing)
+    is_local = wanted_local and not arguments.local_missing
+    return jobs, CutoutPlan(spec, model, version, local=is_local, insists=arguments.refine is not None)
 
 
 def read_tls(arguments: argparse.Namespace) -> Tls | None:
@@ -112,6 +137,11 @@ def _file_format(arguments: argparse.Namespace) -> FileFormat:
 
 
 def _check_together(arguments: argparse.Namespace, kind: Kind, file_format: FileFormat) -> None:
+    if arguments.refine is not None and arguments.refine not in REFINEMENTS:
+        known = ", ".join(REFINEMENTS)
+        raise UsageError(
+            f"--refine is one of {known}, not {arguments.refine!r}; without a word it goes after the photos"
+        )
     if kind == "composite" and not arguments.background:
         raise UsageError("a composite needs --background '#rrggbb' or a file")
     if kind != "composite" and arguments.background:

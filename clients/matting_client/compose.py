@@ -6,116 +6,137 @@ server's own (`matting_pixels`). Works at 8 bits a sample; deeper photos are the
 Needs the extra `[pixels]`.
 """
 
-import contextlib
-import functools
-import importlib
 import io
-import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 try:
     import numpy as np
     from matting_pixels.arrays import Pixels
-    from matting_pixels.compose import cutout, over_color, over_picture
+    from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
     from matting_pixels.decontaminate import decontaminate
-    from matting_pixels.fit import resize
+    from matting_pixels.fit import capped_size, resize
+    from matting_pixels.matting import refine_matting
     from matting_pixels.refine import refine_guided
-    from matting_pixels.subject import Region, find_subject, widen
-    from PIL import Image, ImageCms, ImageOps
+    from matting_pixels.subject import Region, cut, find_subject, widen
+    from PIL import Image, ImageCms
+
+    from matting_client.decoding import check_readable, read_color, read_photo
 except ImportError as missing:
     raise ImportError(
         f"matting_client.compose needs {missing.name}: pip install 'matting-gateway[pixels]'"
     ) from missing
 
 from matting_client.answers import Answer, Box
-from matting_client.photos import BackgroundPicture, Fit, OutputSpec
+from matting_client.photos import BackgroundPicture, Fit, OutputSpec, Refinement
+
+__all__ = ["LocalComposer", "compose", "encode", "fit_background", "read_color"]
 
 DEFAULT_QUALITY = 85
-# Asked for where the model's own size is not known: fine enough for any, and still small.
-_UNKNOWN_GRID_PX = 1024
-_DEEP_MODES = frozenset(("I", "I;16", "I;16B", "I;16L", "F"))
 
 
 @dataclass(frozen=True, slots=True)
 class LocalComposer:
-    """Makes one kind of result. `grid_px` is the model's own input size, 0 where it takes any."""
+    """Makes one kind of result."""
 
     spec: OutputSpec
-    grid_px: int = 0
 
     def alpha_spec(self, photo: bytes) -> OutputSpec:
         """Return the alpha to ask the server for.
 
-        A guided filter starts from the alpha at the model's own resolution; everything else from
-        one of the photo's size.
+        Refinement starts from the alpha at the model's own grid, as it does at the server; everything else from one
+        of the photo's size.
 
         Raises:
             ValueError: The photo cannot be read here, or not at its full depth.
         """
-        with _opened(photo) as image:
-            _check_depth(image, photo)
-            long_px, short_px = max(image.size), min(image.size)
-        grid_px = self.grid_px or _UNKNOWN_GRID_PX
-        if not self.spec.refine or short_px <= grid_px:
-            return OutputSpec()
-        return OutputSpec(max_side_px=math.ceil(grid_px * long_px / short_px))
+        check_readable(photo)
+        return OutputSpec(model_grid=True) if self.spec.refinement != "none" else OutputSpec()
 
     def compose(self, photo: bytes, answer: Answer) -> bytes:
         """Make the finished file of a photo and the answer that holds its alpha.
 
         Raises:
-            ValueError: The photo cannot be read here, or not at its full depth.
+            ValueError: The photo cannot be read here, or not at its full depth; or the server is older than
+                `OutputSpec.model_grid`, and has enlarged the alpha that was to be refined.
         """
-        return compose(photo, answer.output.content, self.spec, answer.subject.box)
+        of_model = self.spec.refinement != "none"
+        if of_model and not answer.output.refinement_applied:
+            raise ValueError("it is of an older version, and does not give the alpha of the model's own grid")
+        return compose(photo, answer.output.content, self.spec, answer.subject.box, of_model=of_model)
 
 
-def compose(photo: bytes, alpha: bytes, spec: OutputSpec, box: Box | None = None) -> bytes:
+def compose(photo: bytes, alpha: bytes, spec: OutputSpec, box: Box | None = None, *, of_model: bool = False) -> bytes:
     """Make the file that `spec` describes of a photo's file and its alpha's file.
 
     The alpha may be smaller than the photo. `box` is the subject in photo pixels, as the server
-    reported it; None: it is looked for in the alpha.
+    reported it; None: it is looked for in the alpha. With `of_model` the alpha is one of `OutputSpec.model_grid`,
+    and the photo's own alpha, if it has one, is multiplied in here.
 
     Raises:
         ValueError: The photo cannot be read here, or not at its full depth.
     """
-    color = read_color(photo)
+    color, own = read_photo(photo)
     height, width = color.shape[:2]
     with Image.open(io.BytesIO(alpha)) as image:
-        matte: Pixels = np.asarray(image.convert("L"))
-    matte = refine_guided(color, matte) if spec.refine else resize(matte, width, height)
-    if spec.decontaminate:
-        color = decontaminate(color, matte)
-    region = _region(spec, matte, box)
-    size = _capped(region, spec.max_side_px)
-    color, cut_matte = (resize(np.ascontiguousarray(_cut(each, region)), *size) for each in (color, matte))
+        grid: Pixels = np.asarray(image.convert("L"))
+    edge = _Edge(color, own if of_model else None, grid, spec.refinement)
+    region = _region(spec, edge, box)
+    size = capped_size(region.width_px, region.height_px, spec.max_side_px)
+    # As the server does it: what shows the whole photo is refined at its own size, a part at the photo's.
+    is_whole = (region.width_px, region.height_px) == (width, height)
+    cut_matte = edge.alpha(*size) if is_whole else resize(_cut(edge.alpha(width, height), region), *size)
     if spec.kind == "alpha":
         return encode(cut_matte, spec)
+    if spec.decontaminate:
+        color = decontaminate(color, edge.alpha(width, height))
+    color = resize(_cut(color, region), *size)
     if spec.kind == "cutout":
         return encode(cutout(color, cut_matte), spec)
     if isinstance(spec.background, BackgroundPicture):
         behind = fit_background(read_color(spec.background.picture), width, height, spec.background.fit)
-        behind = resize(np.ascontiguousarray(_cut(behind, region)), *size)
+        behind = resize(_cut(behind, region), *size)
         return encode(over_picture(color, cut_matte, behind, linear_light=spec.background.linear_light), spec)
     if spec.background is None:
         raise ValueError("a composite needs a background")
     return encode(over_color(color, cut_matte, spec.background), spec)
 
 
-def read_color(photo: bytes) -> Pixels:
-    """Decode a photo to sRGB uint8 [H, W, 3], upright.
+class _Edge:
+    """The alpha of one photo at whatever size, refined there, the photo's own multiplied in; each made once."""
 
-    Raises:
-        ValueError: It cannot be read here, or not at its full depth.
-    """
-    with _opened(photo) as image:
-        _check_depth(image, photo)
-        try:
-            upright = _to_srgb(ImageOps.exif_transpose(image))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"it cannot be decoded here ({error})") from error
-        return np.asarray(upright)
+    def __init__(self, color: Pixels, own: Pixels | None, grid: Pixels, refinement: Refinement) -> None:
+        self._color = color
+        self._own = own
+        self._grid = grid
+        self._refinement = refinement
+        self._made: dict[tuple[int, int], Pixels] = {}
+
+    def alpha(self, width: int, height: int) -> Pixels:
+        """Return the alpha uint8 [height, width]."""
+        size = (width, height)
+        if size not in self._made:
+            self._made[size] = self._with_own(self._refined(width, height))
+        return self._made[size]
+
+    @property
+    def photo_shape(self) -> tuple[int, int]:
+        """Height and width of the photo."""
+        return self._color.shape[:2]
+
+    def _refined(self, width: int, height: int) -> Pixels:
+        if self._refinement == "none":
+            return resize(self._grid, width, height)
+        guide = resize(self._color, width, height)
+        if self._refinement == "guided":
+            return refine_guided(guide, self._grid)
+        return refine_matting(guide, self._grid).alpha
+
+    def _with_own(self, alpha: Pixels) -> Pixels:
+        if self._own is None:
+            return alpha
+        height, width = alpha.shape
+        return multiply_alpha(alpha, resize(self._own, width, height))
 
 
 def encode(pixels: Pixels, spec: OutputSpec) -> bytes:
@@ -151,8 +172,7 @@ def fit_background(picture: Pixels, width_px: int, height_px: int, fit: Fit) -> 
         cut_width = max(1, min(own_width, round(width_px / scale)))
         cut_height = max(1, min(own_height, round(height_px / scale)))
         left, top = (own_width - cut_width) // 2, (own_height - cut_height) // 2
-        part = _cut(picture, Region(left, top, cut_width, cut_height))
-        return resize(np.ascontiguousarray(part), width_px, height_px)
+        return resize(_cut(picture, Region(left, top, cut_width, cut_height)), width_px, height_px)
     scale = min(ratios)
     inner_width = max(1, min(width_px, round(own_width * scale)))
     inner_height = max(1, min(height_px, round(own_height * scale)))
@@ -162,68 +182,20 @@ def fit_background(picture: Pixels, width_px: int, height_px: int, fit: Fit) -> 
     return out
 
 
-@functools.cache
-def _know_heif() -> None:
-    """Teach Pillow HEIC where the extra `[heif]` is installed."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
-
-
-def _opened(photo: bytes) -> Image.Image:
-    _know_heif()
-    try:
-        with warnings.catch_warnings():
-            # Between its warning and its refusal Pillow is asked for a photo that the server took.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(photo))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError("it is of a format that cannot be read here") from error
-
-
-def _check_depth(image: Image.Image, photo: bytes) -> None:
-    """Refuse more than 8 bits a sample; of a colour PNG Pillow does not tell, but its header does."""
-    depth = photo[24] if image.format == "PNG" else 8
-    if image.mode in _DEEP_MODES or depth > 8:
-        raise ValueError("it has 16 bits a sample")
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError):
-            converted = None  # a broken profile says nothing about the colours
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
-
-
-def _region(spec: OutputSpec, matte: Pixels, box: Box | None) -> Region:
-    height, width = matte.shape
+def _region(spec: OutputSpec, edge: _Edge, box: Box | None) -> Region:
+    height, width = edge.photo_shape
     whole = Region(0, 0, width, height)
     if spec.crop_margin_share is None:
         return whole
     if box is not None:
         subject = Region(box.left_px, box.top_px, box.width_px, box.height_px)
     else:
-        found = find_subject(matte).box
+        found = find_subject(edge.alpha(width, height)).box
         if found is None:
             return whole
         subject = found
     return widen(subject, spec.crop_margin_share, width, height)
 
 
-def _capped(region: Region, max_side_px: int) -> tuple[int, int]:
-    longest = max(region.width_px, region.height_px)
-    if max_side_px == 0 or longest <= max_side_px:
-        return region.width_px, region.height_px
-    scale = max_side_px / longest
-    return max(1, round(region.width_px * scale)), max(1, round(region.height_px * scale))
-
-
 def _cut(pixels: Pixels, region: Region) -> Pixels:
-    return pixels[region.top_px : region.top_px + region.height_px, region.left_px : region.left_px + region.width_px]
+    return np.ascontiguousarray(cut(pixels, region))

@@ -3,11 +3,11 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matting_client.aio import AsyncClient
 from matting_client.answers import Answer
-from matting_client.errors import MattingError, ServerUnreachableError
+from matting_client.errors import MattingError, OptionUnsupportedError, ServerUnreachableError
 from matting_client.files import FileJob, write_atomically
 from matting_client.local import Composer, local_composer
 from matting_client.photos import OutputSpec
@@ -18,13 +18,15 @@ class CutoutPlan:
     """What is wanted of every photo.
 
     With `local` the server is asked for the alpha only, and the finished file is made here; a
-    photo that cannot be read here is asked for as a finished file after all.
+    photo that cannot be read, or not be finished here is asked for as a finished file after all. Unless the caller
+    `insists` on the refinement, a server that does not know it is asked for GUIDED.
     """
 
     spec: OutputSpec
     model: str = ""
     version: str = ""
     local: bool = False
+    insists: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ async def cut_out(
 
     A server that cannot be reached does: what is left is not tried.
     """
-    composer = await _composer(client, plan) if plan.local else None
+    composer = local_composer(plan.spec) if plan.local else None
     waiting = iter(jobs)
     outcomes: list[FileOutcome] = []
     reachable = True
@@ -82,19 +84,11 @@ async def _one(client: AsyncClient, job: FileJob, plan: CutoutPlan, composer: Co
         return FileOutcome(job, error=explain(error), unreachable=isinstance(error, ServerUnreachableError))
     except OSError as error:
         return FileOutcome(job, error=f"{error.strerror or error}: {error.filename or job.source}")
+    if plan.insists and plan.spec.refinement == "matting" and answer.output.refinement_applied == "guided":
+        note = "the edge could not be solved for; the guided filter made it"
     if not answer.subject.found:
         note = "no subject found; the result is what the model made of it"
     return FileOutcome(job, note=note)
-
-
-async def _composer(client: AsyncClient, plan: CutoutPlan) -> Composer:
-    """Make the composer; a refined edge needs the size that the model works at."""
-    grid_px = 0
-    if plan.spec.refine:
-        for model in await client.list_models():
-            if model.name == plan.model or (model.default and not plan.model):
-                grid_px = max(model.input_width_px, model.input_height_px)
-    return local_composer(plan.spec, grid_px)
 
 
 async def _finished(
@@ -108,7 +102,13 @@ async def _finished(
             return await asyncio.to_thread(composer.compose, photo, answer), answer, note
         except ValueError as error:
             note = f"finished by the server: {error}"
-    answer = await client.remove_background(photo, [plan.spec], model=plan.model, version=plan.version)
+    try:
+        answer = await client.remove_background(photo, [plan.spec], model=plan.model, version=plan.version)
+    except OptionUnsupportedError as error:
+        if plan.insists or not error.details.field_path.endswith("refinement"):
+            raise
+        guided = replace(plan.spec, refine="guided")
+        answer = await client.remove_background(photo, [guided], model=plan.model, version=plan.version)
     return answer.output.content, answer, note
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from matting_client.answers import Answer
 from matting_client.photos import OutputSpec
 
-_NEEDED = {"numpy": "numpy", "PIL": "pillow", "cv2": "opencv-python-headless"}
+_NEEDED = {"numpy": "numpy", "PIL": "pillow", "cv2": "opencv-python-headless", "scipy": "scipy"}
 
 
 class Composer(Protocol):
@@ -18,7 +18,7 @@ class Composer(Protocol):
         """Return the alpha to ask for; raises ValueError where the photo cannot be read here."""
 
     def compose(self, photo: bytes, answer: Answer) -> bytes:
-        """Return the finished file; raises ValueError where the photo cannot be read here."""
+        """Return the finished file; raises ValueError where it cannot be made here."""
 
 
 def why_not_local() -> str:
@@ -29,7 +29,7 @@ def why_not_local() -> str:
     return f"{', '.join(missing)} not installed here (pip install 'matting-gateway[pixels]')"
 
 
-def local_composer(spec: OutputSpec, grid_px: int) -> Composer:
+def local_composer(spec: OutputSpec) -> Composer:
     """Return what makes the finished files; imports what the bare install has not."""
     module = importlib.import_module("matting_client.compose")
-    return cast("Composer", module.LocalComposer(spec, grid_px))
+    return cast("Composer", module.LocalComposer(spec))

@@ -14,8 +14,10 @@ FileFormat: TypeAlias = Literal["png", "webp", "jpeg", "avif"]
 PixelFormat: TypeAlias = Literal["gray8", "rgb8", "bgr8", "rgba8", "gray16", "rgb16", "rgba16"]
 Priority: TypeAlias = Literal["low", "normal", "high"]
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
+Refinement: TypeAlias = Literal["none", "guided", "matting"]
 Color: TypeAlias = tuple[int, int, int]
 
+REFINEMENTS: tuple[Refinement, ...] = ("none", "guided", "matting")
 FILE_FORMATS: tuple[FileFormat, ...] = ("png", "webp", "jpeg", "avif")
 
 _KINDS = {
@@ -32,6 +34,12 @@ _PIXEL_FORMATS = {
     "rgb16": pb.PIXEL_FORMAT_RGB16,
     "rgba16": pb.PIXEL_FORMAT_RGBA16,
 }
+_REFINEMENTS: dict[Refinement, pb.Refinement] = {
+    "none": pb.REFINEMENT_NONE,
+    "guided": pb.REFINEMENT_GUIDED,
+    "matting": pb.REFINEMENT_MATTING,
+}
+REFINEMENT_NAMES: dict[int, Refinement] = {number: name for name, number in _REFINEMENTS.items()}
 PIXEL_FORMAT_NAMES = {number: name for name, number in _PIXEL_FORMATS.items()}
 _PRIORITIES = {"low": pb.PRIORITY_LOW, "normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
 _FITS = {
@@ -76,35 +84,46 @@ class OutputSpec:
         encoding: A file format, or a pixel format for raw rows.
         quality: Of a lossy encoding, 1 to 100; 0 is the server's default.
         lossless: Write WebP without loss.
-        refine: Sharpen the alpha's edge on the photo (guided filter).
+        refine: Sharpen the alpha's edge on the photo: by a guided filter ("guided", or True), or solved for
+            ("matting").
         decontaminate: Take background colour out of the soft edge; cutout and composite only.
         background: A colour in sRGB or a picture; composite only, where it must be given.
         crop_margin_share: Cut to the subject, with room around it as a share of its longer side,
             0 to 1. None: not cut.
         max_side_px: Scale down so that neither side is longer; 0: the photo's own size.
+        model_grid: The alpha as the model made it, at the size of its grid and without the photo's own alpha; an
+            alpha without any of refine, crop_margin_share and max_side_px only.
     """
 
     kind: Kind = "alpha"
     encoding: FileFormat | PixelFormat = "png"
     quality: int = 0
     lossless: bool = False
-    refine: bool = False
+    refine: bool | Refinement = False
     decontaminate: bool = False
     background: Color | BackgroundPicture | None = None
     crop_margin_share: float | None = None
     max_side_px: int = 0
+    model_grid: bool = False
+
+    @property
+    def refinement(self) -> Refinement:
+        """How the edge is sharpened, by name."""
+        if isinstance(self.refine, bool):
+            return "guided" if self.refine else "none"
+        return self.refine
 
     def message(self) -> pb.OutputSpec:
         """Write it as the contract's message."""
-        spec = pb.OutputSpec(kind=_KINDS[self.kind], max_side_px=self.max_side_px)
+        spec = pb.OutputSpec(kind=_KINDS[self.kind], max_side_px=self.max_side_px, model_grid=self.model_grid)
         if self.encoding in _PIXEL_FORMATS:
             spec.raw.pixel_format = _PIXEL_FORMATS[self.encoding]
         else:
             spec.encoded.mime_type = f"image/{self.encoding}"
             spec.encoded.quality = self.quality
             spec.encoded.lossless = self.lossless
-        if self.refine:
-            spec.refinement = pb.REFINEMENT_GUIDED
+        if self.refinement != "none":
+            spec.refinement = _REFINEMENTS[self.refinement]
         if self.decontaminate:
             spec.decontamination = pb.DECONTAMINATION_BLUR_FUSION
         if isinstance(self.background, BackgroundPicture):

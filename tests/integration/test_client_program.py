@@ -16,7 +16,7 @@ import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_client.cli import main
 from PIL import Image
-from testkit.fake_gateway import Failure, FakeGateway, Hold, make_answer
+from testkit.fake_gateway import Answer, Failure, FakeGateway, Hold, make_answer
 
 GREEN, RED = (20, 180, 40), (200, 30, 20)
 
@@ -28,13 +28,14 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def answer_left_half(request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
-    """Answer an alpha with a real one: the left half is the subject."""
+    """Answer an alpha with a real one, of a grid as large as the photo: the left half is the subject."""
     response = make_answer(request)
     if not request.outputs or request.outputs[0].kind in (pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_UNSPECIFIED):
         width, height = Image.open(io.BytesIO(request.encoded.content)).size
         alpha = np.zeros((height, width), np.uint8)
         alpha[:, : width // 2] = 255
         response.outputs[0].encoded.content = png(alpha)
+        response.outputs[0].refinement_applied = pb.REFINEMENT_NONE
         response.subject.box.CopyFrom(pb.Box(left_px=0, top_px=0, width_px=width // 2, height_px=height))
     return response
 
@@ -69,7 +70,8 @@ def test_a_cutout_is_composed_here_and_said_so(
     assert main(["cutout", str(photos / "a.png"), "-o", str(tmp_path / "out.png")]) == 0
     result = np.asarray(Image.open(tmp_path / "out.png"))
     assert tuple(result[10, 5]) == (*GREEN, 255)
-    assert not result[:, 15:].any()
+    # Two cells of doubt to either side of the edge, and what the guided filter reaches from there.
+    assert not result[:, 22:].any()
     assert gateway.calls[0].request.outputs[0].kind == pb.OUTPUT_KIND_ALPHA
     assert "composing here" in capsys.readouterr().err
 
@@ -99,9 +101,55 @@ def test_a_composite_has_its_background(gateway: FakeGateway, photos: Path, tmp_
     assert np.asarray(Image.open(out))[10, 25].tolist() == pytest.approx(RED, abs=4)
 
 
-def test_a_refined_cutout_asks_for_a_small_alpha(gateway: FakeGateway, photos: Path, tmp_path: Path) -> None:
-    assert main(["cutout", str(photos / "a.png"), "-o", str(tmp_path / "out.png"), "--refine", "--crop"]) == 0
-    assert gateway.calls[0].request.outputs[0].max_side_px == 12
+@pytest.mark.parametrize("options", [[], ["--refine"], ["--refine", "guided"], ["--refine", "matting"]])
+def test_a_refined_cutout_asks_for_the_alpha_of_the_models_grid(
+    gateway: FakeGateway, photos: Path, tmp_path: Path, options: list[str]
+) -> None:
+    assert main(["cutout", str(photos / "a.png"), "-o", str(tmp_path / "out.png"), *options, "--crop"]) == 0
+    assert gateway.calls[0].request.outputs[0] == pb.OutputSpec(
+        kind=pb.OUTPUT_KIND_ALPHA, encoded=pb.ImageEncoding(mime_type="image/png"), model_grid=True
+    )
+
+
+def test_an_older_server_is_asked_for_guided_unless_solving_was_asked_for(
+    gateway: FakeGateway, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = Failure(
+        "OPTION_UNSUPPORTED",
+        grpc.StatusCode.UNIMPLEMENTED,
+        "Value 3 of outputs[0].refinement is not served.",
+        field_path="outputs[0].refinement",
+    )
+    arguments = ["cutout", str(photos / "a.png"), "-o", str(tmp_path / "out.png"), "--server-side"]
+    gateway.script(unknown)
+    assert main(arguments) == 0
+    asked = [call.request.outputs[0].refinement for call in gateway.calls]
+    assert asked == [pb.REFINEMENT_MATTING, pb.REFINEMENT_GUIDED]
+    gateway.script(unknown)
+    assert main([*arguments, "--refine", "matting"]) == 1
+    assert "[OPTION_UNSUPPORTED]" in capsys.readouterr().err
+    assert len(gateway.calls) == 3
+
+
+def test_what_an_older_server_has_enlarged_is_left_to_it_to_finish(
+    gateway: FakeGateway, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = photos / "a.png"
+    older = make_answer(pb.RemoveBackgroundRequest(outputs=[pb.OutputSpec()]))
+    gateway.script(Answer(older))
+    assert main(["cutout", str(photo), "-o", str(tmp_path / "out.png")]) == 0
+    kinds = [call.request.outputs[0].kind for call in gateway.calls]
+    assert kinds == [pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_CUTOUT]
+    assert "finished by the server: it is of an older version" in capsys.readouterr().err
+
+
+def test_a_word_after_refine_that_is_none_of_its_own_is_said_so(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["cutout", "-o", str(tmp_path / "out"), str(photos), "--refine", str(photos / "a.png")])
+    assert stopped.value.code == 2
+    assert "--refine is one of none, guided, matting" in capsys.readouterr().err
 
 
 def test_one_bad_photo_does_not_stop_the_others(

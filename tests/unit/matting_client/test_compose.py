@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from matting_client import BackgroundPicture, OutputSpec
-from matting_client.answers import Box
+from matting_client.answers import Answer, Box, Output, Subject, Timings
 from matting_client.compose import LocalComposer, compose, fit_background, read_color
 from matting_client.photos import FileFormat
 from PIL import Image, ImageCms
@@ -169,11 +169,36 @@ def test_a_deep_photo_is_left_to_the_server() -> None:
         read_color(file_of(np.full((8, 9), 40_000, np.uint16)))
 
 
-@pytest.mark.parametrize(("grid_px", "expected_px"), [(20, 30), (320, 0), (0, 0)])
-def test_a_refined_edge_asks_for_the_alpha_at_the_models_size(photo: bytes, grid_px: int, expected_px: int) -> None:
-    composer = LocalComposer(OutputSpec(kind="cutout", refine=True), grid_px)
-    assert composer.alpha_spec(photo) == OutputSpec(max_side_px=expected_px)
-    assert LocalComposer(OutputSpec(kind="cutout"), grid_px).alpha_spec(photo) == OutputSpec()
+def test_a_refined_edge_asks_for_the_alpha_of_the_models_grid(photo: bytes) -> None:
+    for refine in (True, "guided", "matting"):
+        composer = LocalComposer(OutputSpec(kind="cutout", refine=refine))
+        assert composer.alpha_spec(photo) == OutputSpec(model_grid=True)
+    assert LocalComposer(OutputSpec(kind="cutout")).alpha_spec(photo) == OutputSpec()
+
+
+def answer_of(matte: npt.NDArray[Any], applied: str) -> Answer:
+    output = Output(file_of(matte), "image/png", None, matte.shape[1], matte.shape[0], applied)
+    return Answer((output,), "u2net", "1", Subject(True, None, 0.5), Timings(0, 0, 0))
+
+
+def test_an_alpha_that_an_older_server_has_enlarged_is_not_refined(photo: bytes) -> None:
+    matte = np.full((40, 60), 255, np.uint8)
+    refined = LocalComposer(OutputSpec(kind="cutout", refine="matting"))
+    with pytest.raises(ValueError, match="older version"):
+        refined.compose(photo, answer_of(matte, ""))
+    assert refined.compose(photo, answer_of(matte, "none"))
+    assert LocalComposer(OutputSpec(kind="cutout")).compose(photo, answer_of(matte, ""))
+
+
+def test_the_photos_own_alpha_is_taken_into_account_once() -> None:
+    clear = np.full((40, 60, 4), 255, np.uint8)
+    clear[..., 3] = 128
+    photo, matte = file_of(clear), np.full((10, 15), 255, np.uint8)
+    refined = LocalComposer(OutputSpec(kind="cutout", refine="matting")).compose(photo, answer_of(matte, "none"))
+    # The server has multiplied it into an alpha that is not of the model's grid.
+    plain = LocalComposer(OutputSpec(kind="cutout")).compose(photo, answer_of(np.full((40, 60), 128, np.uint8), ""))
+    assert (pixels_of(refined)[..., 3] == 128).all()
+    assert (pixels_of(plain)[..., 3] == 128).all()
 
 
 @pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
