@@ -57,6 +57,7 @@ class BackendView:
         models: Models that are ready there.
         unready: Models that it has and cannot serve: the state that Triton gives, or why.
         suspects: Those of `models` that are not used for a moment, as they did not keep to their contract.
+        credentials_refused: Why new credentials towards it do not work, so that the old ones are still used.
         on_cpu_instead: Those of `models` that ask for a GPU and are served on a CPU.
         starting: Whether it is a Triton of our own that has not finished loading its models.
     """
@@ -70,6 +71,7 @@ class BackendView:
     suspects: frozenset[str] = frozenset()
     on_cpu_instead: frozenset[str] = frozenset()
     starting: bool = False
+    credentials_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,3 +73,7 @@ async def test_a_new_certificate_that_the_server_refuses_leaves_the_old_connecti
         await send_until(pool, triton, lambda: len(triton.callers) > sent + 100)
         assert set(triton.callers) == {"first"}
         assert pool.can_serve("echo")
+        await pool.wait_until(lambda: bool(pool.views()[0].credentials_refused))
+        remote.show("third", remote.clients)
+        await send_until(pool, triton, lambda: "third" in triton.callers)
+        assert pool.views()[0].credentials_refused == ""

@@ -41,11 +41,13 @@ class ReadinessReport:
         self._troubles: frozenset[Trouble] = frozenset()
         self._backends: dict[str, tuple[bool, str]] = {}
         self._on_cpu: frozenset[str] = frozenset()
+        self._refused: dict[str, str] = {}
 
     def tell(self, readiness: Readiness, backends: Sequence[BackendView]) -> None:
         """Tell how the gateway and its backends are now."""
         self._tell_backends(backends)
         self._tell_misplaced(backends)
+        self._tell_refused(backends)
         self._health()(serving=readiness.ready, models=readiness.models)
         for state in ServingState:
             self._metrics.lifecycle.labels(state.value).set(state is readiness.state)
@@ -89,3 +91,15 @@ class ReadinessReport:
             detail = "the configuration asks for a GPU, and the model is served on the CPU"
             self._logs.event(Event.GPU_UNUSED, level="warning", model=model, backend=misplaced[model], detail=detail)
         self._on_cpu = frozenset(misplaced)
+
+    def _tell_refused(self, backends: Sequence[BackendView]) -> None:
+        told, self._refused = self._refused, {view.address: view.credentials_refused for view in backends}
+        for view in backends:
+            if view.credentials_refused and view.credentials_refused != told.get(view.address):
+                self._logs.event(
+                    Event.CREDENTIALS_REFUSED,
+                    level="warning",
+                    backend=view.address,
+                    detail=view.credentials_refused,
+                    advice="check the files of --triton-tls-...; those of before are used until new ones work",
+                )

@@ -59,6 +59,7 @@ class Event(Enum):
     PLAINTEXT = "plaintext"
     BACKEND_UP = "backend_up"
     BACKEND_DOWN = "backend_down"
+    CREDENTIALS_REFUSED = "credentials_refused"
     GPU_UNUSED = "gpu_unused"
     TRITON_STARTED = "triton_started"
     TRITON_DIED = "triton_died"

@@ -2,7 +2,6 @@
 """The way to one Triton over time: a link, who looks after it, and its renewal when credentials change."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -13,8 +12,6 @@ from matting_gateway.triton.caretaker import Caretaker
 from matting_gateway.triton.discovery import NotATritonError
 from matting_gateway.triton.link import Link
 from matting_gateway.triton.settings import PoolSettings
-
-_logger = logging.getLogger(__name__)
 
 
 class Connection:
@@ -27,12 +24,20 @@ class Connection:
         address: Where the Triton is.
         settings: Of the pool.
         look: Asks the Triton how it is; returns whether it is well.
+        on_renewal: Told of each renewal: why the new credentials do not work, or "" where they do.
     """
 
-    def __init__(self, address: Address, settings: PoolSettings, look: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        settings: PoolSettings,
+        look: Callable[[], Awaitable[bool]],
+        on_renewal: Callable[[str], None],
+    ) -> None:
         self._address = address
         self._settings = settings
         self._look = look
+        self._on_renewal = on_renewal
         self._renewal: asyncio.Task[None] | None = None
         self.link = Link(address, settings)
         self._caretaker = self._taken_care_of()
@@ -68,12 +73,14 @@ class Connection:
         try:
             await fresh.discoverer.look(None)
         except (grpc.aio.AioRpcError, NotATritonError) as exc:
-            _logger.warning("backend %s: new credentials do not work: %s", self._address.label, failures.describe(exc))
+            found = await fresh.find_out(self._settings.probe_timeout_s)
             await fresh.close()
+            self._on_renewal(found.seen if found is not None else failures.describe(exc))
             return
         except BaseException:
             await fresh.close()
             raise
+        self._on_renewal("")
         old, self.link = self.link, fresh
         try:
             await self._caretaker.close()

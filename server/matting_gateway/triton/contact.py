@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matting_gateway.grpc_client.greeting import spoken_at
 
-_START_IT = "start Triton there, or name another with --triton"
+_START_IT = "start Triton there, wait if it still loads its models, or name another with --triton"
 _NO_TLS = "leave out --triton-tls-ca, or put TLS in front of that Triton"
 _GRPC_PORT = "name Triton's gRPC port, which is 8001 unless told otherwise"
 _TLS = "give --triton-tls-ca"

@@ -59,6 +59,7 @@ class Endpoint:
         self._settings = settings
         self._on_change = on_change
         self._seen = Finding("", "")  # nothing before the first look
+        self._refused = ""
         self._known: Discovery | None = None
         self._config_read_s = 0.0
         # Model -> time until which it is not used here.
@@ -95,6 +96,7 @@ class Endpoint:
             models=frozenset(models),
             unready=self.unready if self.healthy else {},
             suspects=frozenset(model for model in models if not self.serves(model)),
+            credentials_refused=self._refused,
             on_cpu_instead=frozenset(name for name, contract in models.items() if gpu_unused(contract)),
         )
 
@@ -102,7 +104,7 @@ class Endpoint:
         """Open the channel and begin to look after it."""
         self._up = self._metrics.backend_up.labels(self.address.label)
         self._up.set(0)
-        self._connection = Connection(self.address, self._settings, self._look)
+        self._connection = Connection(self.address, self._settings, self._look, self._renewed)
 
     async def close(self) -> None:
         """Stop looking after it, fail what is in flight, and take its series away."""
@@ -231,6 +233,12 @@ class Endpoint:
         asyncio.get_running_loop().call_later(self._settings.longest_retry_s, self._on_change)
         self.look_again()
         self._on_change()
+
+    def _renewed(self, problem: str) -> None:
+        """Take note of whether new credentials work; the old ones are used until they do."""
+        if problem != self._refused:
+            self._refused = problem
+            self._on_change()
 
     def _set_health(self, finding: Finding | None) -> None:
         """Take note of what is wrong with it, or that nothing is."""
