@@ -92,6 +92,8 @@ class SchedulerPlay:
         sent = self.pump()
         for entry in self.core.waiting_entries():
             assert entry.due_s >= self.now_s
+            group = self.core._groups[(entry.key.model, entry.key.version)]
+            assert group.fleet.can_serve(entry) or (group.lost_s is not None and group.lost_s > self.now_s)
         return sent
 
     def flap(self, endpoint: str) -> list[Flight]:

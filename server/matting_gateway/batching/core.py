@@ -163,12 +163,9 @@ class SchedulerCore:
         failures: list[Fail] = []
         endpoint = flight.server.endpoint
         for entry in flight.entries:
-            elsewhere = any(
-                name != endpoint and server.max_rows >= entry.rows for name, server in group.fleet.servers.items()
-            )
-            again = retry and elsewhere and entry.avoid is None and not entry.abandoned
-            if again and group.hopeless_at(entry) > now_s:
-                entry.avoid = endpoint
+            again = retry and entry.avoid is None and not entry.abandoned and group.hopeless_at(entry) > now_s
+            entry.avoid = endpoint
+            if again and group.fleet.can_serve(entry):
                 self._wait(entry, now_s)
             else:
                 failures.append(Fail(entry))
@@ -183,7 +180,7 @@ class SchedulerCore:
     def endpoints_changed(self, now_s: float) -> None:
         """Take over the pool's view of every model."""
         for group in self._groups.values():
-            group.fleet.set_endpoints(self._endpoints(group.example), now_s)
+            group.set_endpoints(self._endpoints(group.example), now_s)
 
     def waiting_entries(self) -> list[Entry]:
         """Return every job that waits: for closing, and for tests."""
@@ -198,6 +195,8 @@ class SchedulerCore:
         # A job given up may move to its stand-in's group, which may be new.
         for group in list(self._groups.values()):
             group.fleet.bring_back(now_s)
+            for entry in group.take_stranded(now_s):
+                self._give_up(entry, Reason.UNAVAILABLE, now_s, actions)
             self._expire(group, now_s, actions)
         for group in list(self._groups.values()):
             group.stuck = False
@@ -278,7 +277,7 @@ class SchedulerCore:
         if entry.key == entry.job.key:
             wish = Wish(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
             other = self._stand_in_for(wish, now_s)
-            if other is not None:
+            if other is not None and self._groups[(other.model, other.version)].fleet.can_serve(entry):
                 entry.key = other
                 self._wait(entry, now_s)
                 return
@@ -302,6 +301,8 @@ class SchedulerCore:
                 ready_s = None if group.stuck else group.fleet.next_ready_s()
                 if ready_s is not None and ready_s < wake_s:
                     wake_s = ready_s
+                if group.lost_s is not None and group.lost_s < wake_s:
+                    wake_s = group.lost_s
                 if soonest_s is None or wake_s < soonest_s:
                     soonest_s = wake_s
         return soonest_s

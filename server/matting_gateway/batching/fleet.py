@@ -42,10 +42,14 @@ class Fleet:
         self.max_rows = 0
         self.instance_count = 0  # of the healthy servers
 
-    def set_endpoints(self, states: Iterable[EndpointState], now_s: float) -> None:
-        """Take over the pool's view. Flights on endpoints that went away still come back."""
+    def set_endpoints(self, states: Iterable[EndpointState], now_s: float) -> bool:
+        """Take over the pool's view. Flights on endpoints that went away still come back.
+
+        Returns whether any went away.
+        """
         usable = {state.endpoint: state for state in states if state.healthy and state.slot_count > 0}
-        for endpoint in [e for e, server in self.servers.items() if e not in usable or not server.matches(usable[e])]:
+        lost = [e for e, server in self.servers.items() if e not in usable or not server.matches(usable[e])]
+        for endpoint in lost:
             gone = self.servers.pop(endpoint)
             gone.healthy = False
             gone.version += 1
@@ -56,6 +60,11 @@ class Fleet:
         self._free = sorted(end_s for server in self.servers.values() for end_s in server.ends)
         self.instance_count = len(self._free)
         self.max_rows = max((server.max_rows for server in self.servers.values()), default=0)
+        return bool(lost)
+
+    def can_serve(self, entry: Entry) -> bool:
+        """Whether there is a server that an entry could be sent to, now or later."""
+        return any(s.endpoint != entry.avoid and s.max_rows >= entry.rows for s in self.servers.values())
 
     def common_table(self, key: BatchKey) -> LatencyTable:
         """Return what is known of the key over all endpoints but stragglers: the prior of a new one's own table."""

@@ -13,7 +13,7 @@ from matting_gateway.batching.outcomes import Admission, Reason, Refusal, Verdic
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.shares import Flow, Shares
 from matting_gateway.batching.waiting import DeadlineProfile, Lane
-from matting_gateway.domain import BatchKey, Priority
+from matting_gateway.domain import BatchKey, EndpointState, Priority
 
 _MAX_LANES = 256  # keys of one model that are remembered while nothing of them waits
 
@@ -38,6 +38,7 @@ class Group:
     """
 
     def __init__(self, example: BatchKey, settings: BatchingSettings, weight: Callable[[str], float]) -> None:
+        self._settings = settings
         self.fleet = Fleet(settings)
         self.lanes: dict[BatchKey, Lane] = {}
         self.shares = Shares(weight, settings.demand_window_s)
@@ -45,6 +46,8 @@ class Group:
         self.example = example
         # Whether the next server is better left as it is; another event must come first.
         self.stuck = False
+        # When those are told whom no server is left for, after one went away.
+        self.lost_s: float | None = None
         self._heads: list[tuple[int, float, int, Lane]] = []
         self._dues: list[tuple[float, int, Lane, Entry]] = []
         self._profiles = [DeadlineProfile() for _ in Priority]
@@ -125,6 +128,18 @@ class Group:
         table = self.fleet.common_table(entry.key)
         needed_s = table.predict(entry.rows) if table.warm and self.fleet.instance_count else 0.0
         return entry.due_s - needed_s
+
+    def set_endpoints(self, states: Sequence[EndpointState], now_s: float) -> None:
+        """Take over the pool's view. Whom no server is left for is told after a moment in which one may return."""
+        if self.fleet.set_endpoints(states, now_s) and self.lost_s is None:
+            self.lost_s = now_s + self._settings.unavailable_grace_s
+
+    def take_stranded(self, now_s: float) -> list[Entry]:
+        """Return those whom no server is left for, once, when it is time that they are told; they still wait."""
+        if self.lost_s is None or self.lost_s > now_s:
+            return []
+        self.lost_s = None
+        return [entry for lane in self.lanes.values() for entry in lane if not self.fleet.can_serve(entry)]
 
     # --- who is let in --------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ def drop_error(reason: Reason) -> GatewayError:
             "Others, who asked for less than their share, needed the place; send less or try again later.",
             retry_after_s=1.0,
         )
+    if reason is Reason.UNAVAILABLE:
+        return BackendUnavailableError("No backend that could serve the call is left; try again.", retry_after_s=1.0)
     return DeadlineExpiredError("The call waited until its deadline could not be met; allow more time.")
 
 

@@ -27,6 +27,8 @@ class BatchingSettings:
         probe_interval_s: So long after the last such try a job that seems hopeless only because the
             model is thought too slow is tried all the same, so that a wrong belief heals. One that came
             back in time is followed by the next at once.
+        unavailable_grace_s: Jobs that no backend is left for wait so long for one to come back, before they
+            are told.
         gather_gap_s: While bodies of jobs are coming in, a free slot waits for more jobs than it could
             send so long after the last one came. With nothing coming in it never waits.
         gather_most_s: And so long at most in all.
@@ -41,5 +43,6 @@ class BatchingSettings:
     max_waiting_count: int = 100_000
     demand_window_s: float = 1.0
     probe_interval_s: float = 0.5
+    unavailable_grace_s: float = 0.05
     gather_gap_s: float = 0.002
     gather_most_s: float = 0.010

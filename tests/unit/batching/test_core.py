@@ -330,6 +330,58 @@ def test_endpoints_that_go_and_come_are_followed() -> None:
     assert refusal.reason is Reason.UNAVAILABLE
 
 
+def drops(bench: Bench) -> list[tuple[Entry, Reason]]:
+    return [(action.entry, action.reason) for action in bench.core.pump(bench.now_s) if isinstance(action, Drop)]
+
+
+def test_whoever_waits_hears_within_a_tenth_of_a_second_that_no_endpoint_is_left() -> None:
+    bench = Bench(max_rows=1)
+    bench.arrive()
+    (flight,) = bench.pump()
+    waiting = [bench.arrive() for _ in range(15)]
+    bench.endpoints.clear()
+    bench.core.endpoints_changed(bench.now_s)
+    lost_s = bench.now_s
+    assert len(bench.core.fail(flight, bench.now_s, retry=True)) == 1
+    assert drops(bench) == []
+    wake_s = bench.core.wake_at()
+    assert wake_s is not None
+    assert wake_s < lost_s + 0.1
+    bench.now_s = wake_s
+    assert drops(bench) == [(entry, Reason.UNAVAILABLE) for entry in waiting]
+
+
+def test_whoever_waits_is_served_by_an_endpoint_that_comes_in_the_same_moment() -> None:
+    bench = Bench(max_rows=1)
+    bench.arrive()
+    bench.pump()
+    waiting = bench.arrive()
+    bench.endpoints.clear()
+    bench.core.endpoints_changed(bench.now_s)
+    bench.now_s += 0.02
+    bench.endpoints.append("b")
+    bench.core.endpoints_changed(bench.now_s)
+    bench.now_s += 0.02
+    (flight,) = bench.pump()
+    assert (flight.server.endpoint, flight.entries) == ("b", (waiting,))
+    bench.now_s += 1.0
+    bench.core.complete(flight, bench.now_s)
+    assert drops(bench) == []
+
+
+def test_a_job_that_one_endpoint_lost_hears_that_the_other_is_gone_as_well() -> None:
+    bench = Bench("a", "b", max_rows=1)
+    for _ in range(2):
+        bench.arrive()
+    flights = bench.pump()
+    lost = next(flight for flight in flights if flight.server.endpoint == "a")
+    assert bench.core.fail(lost, bench.now_s, retry=True) == []  # to be tried at b, which is busy
+    bench.endpoints.remove("b")
+    bench.core.endpoints_changed(bench.now_s)
+    bench.now_s += 0.1
+    assert drops(bench) == [(lost.entries[0], Reason.UNAVAILABLE)]
+
+
 def test_low_priority_is_told_by_its_deadline_though_others_always_go_first() -> None:
     bench = Bench(max_rows=1)
     bench.teach(seconds=0.1)
