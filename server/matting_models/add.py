@@ -112,7 +112,10 @@ def _original(request: AddRequest, places: Places, say: Say) -> tuple[Path, str]
         return _downloaded(request, places, say), ""
     path = Path(request.source)
     if request.source in CATALOGUE and not path.is_file():
-        return original_of(catalogue_model(request.source), places, say), request.source
+        found = original_of(catalogue_model(request.source), places, say)
+        if request.sha256:
+            require_hash(found, request.sha256)
+        return found, request.source
     if not path.exists():
         catalogue_model(request.source)  # raises, naming what there is
     if request.sha256:

@@ -60,9 +60,9 @@ def _u2net(name: str, title: str, license_name: str = "Apache-2.0", note: str = 
     return Preset(name, title, _U2NET, _TORCH_INPUTS, outputs, license_name, note=note)
 
 
-def _birefnet(name: str, title: str, recipe: Recipe = _BIREFNET, data: str = _DIS5K) -> Preset:
+def _birefnet(name: str, title: str, recipe: Recipe = _BIREFNET, data: str = f"most were {_DIS5K}") -> Preset:
     note = (
-        f"the authors put code and weights under MIT, and say that they were {data}; "
+        f"the authors put code and weights under MIT; {data}; "
         "the size is part of the model: it loses much at another than it was trained for"
     )
     return Preset(name, title, recipe, ("input_image", "input"), ("output_image", "output"), "MIT", note=note)
@@ -104,7 +104,7 @@ PRESETS: dict[str, Preset] = {
         _birefnet(
             "birefnet-matting",
             "BiRefNet, soft edges",
-            data="trained on sets of which some, PPM-100 among them, allow no commercial use",
+            data="they were trained on sets of which some, PPM-100 among them, allow no commercial use",
         ),
         Preset(
             "rmbg-1.4",
