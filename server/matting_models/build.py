@@ -70,8 +70,7 @@ def build(request: BuildRequest, network: onnx.ModelProto, target: Path, say: Sa
     operated = _operate(request, network, answer, batching=True)
     for note in operated.notes:
         say(f"  {note}")
-    save_model(operated.model, target)
-    alone, refusal = _alone_and_in_a_batch(target, pictures)
+    alone, refusal = _alone_and_in_a_batch(operated.model, target, pictures)
     if refusal:
         say(f"  WARNING: this network cannot take a batch, it is served as single calls: {refusal}")
         for doubt in operated.doubts[:3]:
@@ -122,9 +121,10 @@ def _operate(request: BuildRequest, network: onnx.ModelProto, answer: Answer, *,
     )
 
 
-def _alone_and_in_a_batch(path: Path, pictures: list[Pixels]) -> tuple[list[Pixels], str]:
-    """The answers to single pictures, and why a batch cannot be had, if so."""
+def _alone_and_in_a_batch(model: onnx.ModelProto, path: Path, pictures: list[Pixels]) -> tuple[list[Pixels], str]:
+    """Saves the model; the answers to single pictures, and why a batch cannot be had, if so."""
     try:
+        save_model(model, path)
         runner = OnnxRuntimeRunner(path)
         alone = [runner.run(picture[None])[0] for picture in pictures]
     except EngineError as exc:

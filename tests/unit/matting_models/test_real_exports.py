@@ -209,6 +209,23 @@ def test_an_entry_beyond_its_originals_jitter_is_not_added(
     assert repository.names() == []
 
 
+def test_a_graph_that_loads_with_a_batch_of_one_only_is_served_as_single_calls(
+    add_net: AddNet, repository: Repository, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, saved = build.save_model, list[Path]()
+
+    def save(model: onnx.ModelProto, path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 1:
+            raise EngineError("onnxruntime refuses a batch")
+        real(model, path)
+
+    monkeypatch.setattr(build, "save_model", save)
+    assert not add_net(tiny.plain(), recipe=Recipe()).batches
+    assert read_config(repository.config_path("entry")).max_batch_size == 0
+    assert any("served as single calls: onnxruntime refuses a batch" in line for line in told)
+
+
 def test_a_network_that_finds_nothing_in_the_test_pictures_is_warned_of(add_net: AddNet, told: list[str]) -> None:
     net = tiny.Net("input", [1, 3, 32, 32])
     net.op("ReduceMean", axes=[1], keepdims=1).op("Mul", net.constant(np.array(0.0, np.float32)))
