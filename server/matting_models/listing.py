@@ -10,6 +10,7 @@ from matting_models.config import EntryConfig
 from matting_models.config_reader import read_config
 from matting_models.errors import EntryNotFoundError, ModelsError
 from matting_models.presets import preset_of
+from matting_models.recipe import Recipe
 from matting_models.repository import Repository
 
 
@@ -66,13 +67,28 @@ def as_table(entries: list[Listed]) -> list[str]:
 
 def catalogue_table() -> list[str]:
     """Lines for a terminal: what can be added by name, and what is known of each."""
-    lines = [f"{'NAME':22} {'MB':>6} {'INPUT':10} {'LICENCE':30} WHAT"]
+    lines = [f"{'NAME':22} {'MB':>6} {'LICENCE':52} WHAT"]
     for model in CATALOGUE.values():
         preset = preset_of(model.preset)
-        height, width = model.used_recipe.size_px or (0, 0)
         licence = preset.license + (" (NOT for commercial use)" if preset.noncommercial else "")
-        lines.append(
-            f"{model.name:22} {model.size_bytes / 1e6:6.0f} {f'{width}x{height}':10} {licence:30} {model.about}"
-        )
+        lines.append(f"{model.name:22} {model.size_bytes / 1e6:6.0f} {licence:52} {model.about}")
+        lines.append(f"{'':22} fed {_fed(model.used_recipe)}")
         lines.append(f"{'':22} sha256 {model.sha256}  {model.source}")
     return lines
+
+
+def _fed(recipe: Recipe) -> str:
+    """How a network gets its photo and what is made of its answer, in a few words."""
+    height, width = recipe.size_px or (0, 0)
+    scale = "its own maximum" if recipe.scale is None else f"{recipe.scale:g}"
+    told = [f"{width}x{height} pixels ({recipe.fit.value}) / {scale}"]
+    if any(recipe.mean):
+        told.append(f"- {_numbers(recipe.mean)}")
+    if set(recipe.std) != {1.0}:
+        told.append(f"/ {_numbers(recipe.std)}")
+    after = [kind.value for kind in (recipe.activation, recipe.normalise) if kind.value != "none"]
+    return " ".join(told) + (f"; answers through {', '.join(after)}" if after else "")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ", ".join(f"{value:g}" for value in values)

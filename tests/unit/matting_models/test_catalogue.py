@@ -62,6 +62,9 @@ def test_the_command_tells_what_can_be_had_with_licence_size_and_hash() -> None:
         assert model.sha256 in told.output
         assert PRESETS[model.preset].license in told.output
     assert "NOT for commercial use" in told.output
+    imagenet = "- 0.485, 0.456, 0.406 / 0.229, 0.224, 0.225; answers through"
+    assert f"320x320 pixels (stretch) / its own maximum {imagenet} min-max" in told.output
+    assert f"1024x1024 pixels (stretch) / 255 {imagenet} sigmoid" in told.output
 
 
 @dataclass(frozen=True)
