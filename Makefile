@@ -55,9 +55,10 @@ bench: setup ## Measure beside the rivals, one after the other; prints Markdown 
 simulate: setup ## Goodput of batching policies in virtual time, up to 512 backends
 	PYTHONPATH=tests $(BIN)/python -m bench.simulator
 
-fuzz: setup ## A million mutated photos, and a million tensor messages (COUNT=...)
+fuzz: setup ## A million mutated photos, a million tensor messages (COUNT=...), a minute of hostile frames
 	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_images.py --count $(COUNT)
 	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_infer.py $(COUNT)
+	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_wire.py --seconds 60
 
 soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak.py --seconds $(SECONDS)

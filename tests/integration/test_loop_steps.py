@@ -3,6 +3,7 @@
 
 import asyncio
 import io
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import pytest
 import pytest_asyncio
 from grpc_reflection.v1alpha import reflection_pb2
 from matting.v1 import matting_service_pb2 as pb
+from matting_gateway.http2 import frames
+from matting_gateway.http2.header_blocks import write_fields
 from PIL import Image
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config, uint8
 from testkit.gateway import RunningGateway, running_gateway
@@ -193,3 +196,34 @@ async def test_no_step_takes_long(served: tuple[RunningGateway, LoopWatch], name
             return
     longest_s, step = min(found)
     pytest.fail(f"{longest_s * 1e3:.1f} ms at best in {step}")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", [INFER.encode(), PHOTO.encode(), LIST.encode(), b"/no.such.Service/Method"])
+async def test_a_thousand_calls_that_come_at_once_are_opened_in_many_steps(
+    served: tuple[RunningGateway, LoopWatch], path: bytes
+) -> None:
+    gateway, watch = served
+    block = write_fields([(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"),
+                          (b"content-type", b"application/grpc"), (b"te", b"trailers")])  # fmt: skip
+    flood = b"".join(frames.frame(frames.HEADERS, frames.END_HEADERS, 1 + 2 * n, block) for n in range(1000))
+
+    def send_and_wait() -> None:
+        host, _, port = gateway.address.rpartition(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(frames.PREFACE + frames.settings({}) + flood + frames.frame(frames.PING, 0, 0, bytes(8)))
+            connection.settimeout(20)
+            received = b""
+            while frames.frame(frames.PING, frames.ACK, 0, bytes(8)) not in received:
+                more = connection.recv(1 << 16)
+                assert more, "the connection was closed"
+                received += more
+
+    found = []
+    for _ in range(TRIES):
+        watch.start_again()
+        await asyncio.to_thread(send_and_wait)
+        found.append((watch.longest_s / slowness(), watch.step))
+        if found[-1][0] <= MOST_S:
+            return
+    pytest.fail(f"{min(found)[0] * 1e3:.1f} ms at best in {min(found)[1]}")

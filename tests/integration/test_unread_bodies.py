@@ -48,7 +48,9 @@ async def take(_requests: object, context: Any) -> bytes:
 @asynccontextmanager
 async def served(hold: Callable[..., Awaitable[bytes]]) -> AsyncIterator[tuple[CountingProxy, grpc.aio.Channel]]:
     """Yield a proxy before a server with the gateway's own options, and a channel through it."""
-    server = make_server((), max_message_bytes=64 << 20, max_connection_streams=100)
+    server = make_server(
+        (), max_message_bytes=64 << 20, max_connection_streams=100, on_fault=lambda _peer, _kind, _text: None
+    )
     methods = {"Take": grpc.stream_unary_rpc_method_handler(take), "Hold": grpc.stream_unary_rpc_method_handler(hold)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
     proxy = CountingProxy(server.listen("127.0.0.1:0"))

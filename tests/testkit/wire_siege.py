@@ -62,6 +62,8 @@ class Siege:
     most_bytes: int = 0
     after_bytes: int = 0
     left: dict[str, float] = field(default_factory=dict)
+    # What the program said of its backend meanwhile.
+    backend: list[str] = field(default_factory=list)
 
     @property
     def frame_count(self) -> int:
@@ -90,7 +92,7 @@ class Siege:
             f" {max(self.health_s) * 1e3:.1f} ms; honest photo p50 {quantile(self.photo_s, 0.5) * 1e3:.1f} ms, p99"
             f" {quantile(self.photo_s, 0.99) * 1e3:.1f} ms; {dict(self.codes)}; memory {self.before_bytes >> 20} MiB,"
             f" at most +{self.most_bytes - self.before_bytes >> 20}, afterwards"
-            f" {self.after_bytes - self.before_bytes >> 20:+}; left {self.left}"
+            f" {self.after_bytes - self.before_bytes >> 20:+}; left {self.left}; {self.backend}"
         )
 
 
@@ -123,6 +125,11 @@ async def besiege(*, seed: int, most_frames: int, seconds: float) -> Siege:
         siege.left = {name: max(0.0, open_after[name] - open_before[name]) for name in open_after}
         await asyncio.sleep(_MEMORY_BACK_S)
         siege.after_bytes = _resident_bytes(service)
+        siege.backend = [
+            f"{event['event']}: {event.get('detail', '')}"
+            for event in service.events
+            if event["event"].startswith("backend_d") or "bug" in event["event"]
+        ]
     return siege
 
 

@@ -50,7 +50,6 @@ class Connection(Streams):
     ) -> None:
         super().__init__(limits, preface=frames.PREFACE, write=write, soon=soon, now=now, on_fault=on_fault)
         self._open_stream = open_stream
-        self._soon = soon
         self._on_drained = on_drained
         self._on_told: Callable[[], None] | None = None  # exactly while the peer may not know yet that we drain
         self._leaving = False  # closes with its last stream

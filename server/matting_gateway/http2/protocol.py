@@ -14,6 +14,9 @@ from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.streams import Streams
 
 SCRATCH_BYTES = 64 << 10
+# Begun in one step of the event loop: so many calls take some milliseconds to open, and then others have a turn.
+_FRAMES_A_STEP = 24
+_NOTHING = memoryview(b"")
 # Headers and the beginning of a body, but little of it: what comes here is copied once more.
 _HEAD_BYTES = 2 << 10
 # Where so many calls begin at once, or still as many, they are read so much at a time, one time a turn of the loop.
@@ -45,9 +48,9 @@ class Scratch:
 class ConnectionProtocol(asyncio.BufferedProtocol):
     """Brings a transport and a connection together, whoever began it.
 
-    Owns both, and one timer. Invariants: the timer ends a peer that does not introduce itself in
-    time, or that answers no ping; `on_closed` is called once for each `on_opened`: a handshake of
-    TLS that fails leads to neither.
+    Owns both, and one timer. Invariants: while frames that have come are left for a later step, nothing is read; the
+    timer ends a peer that does not introduce itself in time, or that answers no ping; `on_closed` is called once for
+    each `on_opened`: a handshake of TLS that fails leads to neither.
     """
 
     connection: Streams
@@ -71,6 +74,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._in_place = self._deaf = False
         self._crowded = False  # whether many calls began with what came last
         self._heard = False
+        self._has_frames_left = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what the transport says ------------------------------------------------------------
@@ -84,7 +88,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         receiving = self.connection.receiving
-        room = receiving.room()
+        room = None if self._paused else receiving.room()
         self._in_place = room is not None
         if room is not None:
             return room
@@ -100,27 +104,48 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
             else:
-                self._take(nbytes)
+                self._take(self._scratch.view[:nbytes])
         except ConnectionFault as fault:
             self._fail(fault)
         finally:
             if not self._in_place:
                 self._scratch.wipe(nbytes)
 
-    def _take(self, nbytes: int) -> None:
-        """Take what came; where many calls begin with it, let others have their turn before more of them are read."""
+    def _take(self, data: memoryview) -> None:
+        """Take what came, a few frames in a step; where many calls begin with it, others have their turn in between."""
+        self._take_some(data, 0 if self._paused else _FRAMES_A_STEP)
+        if (self._has_frames_left or self._crowded) and not self._paused and not self._closing:
+            self._paused = True
+            self._pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _take_some(self, data: memoryview, most_frames: int) -> None:
         receiving = self.connection.receiving
         before = receiving.block_count
-        receiving.take(self._scratch.view[:nbytes])
+        self._has_frames_left = receiving.take(data, most_frames)
         begun = receiving.block_count - before
         self._crowded = begun >= (_STILL_CROWDED_COUNT if self._crowded else _CROWDED_COUNT)
-        if self._crowded and self.transport is not None and not self._closing:
-            self.transport.pause_reading()
-            self._loop.call_soon(self._read_on)
 
-    def _read_on(self) -> None:
+    def _go_on(self) -> None:
+        """Take some of what is left of what came; once nothing is, read on."""
+        if self._deaf:
+            return
+        if self._has_frames_left:
+            try:
+                self._take_some(_NOTHING, _FRAMES_A_STEP)
+            except ConnectionFault as fault:
+                self._has_frames_left = False
+                self._fail(fault)
+        if self._has_frames_left:
+            self._loop.call_soon(self._go_on)
+            return
+        self._paused = False
         if self.transport is not None and not self._closing:
             self.transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         self.connection.end("the peer has gone")

@@ -50,9 +50,13 @@ class ReceiveWindows:
     # --- for who is behind a stream ---------------------------------------------------------
 
     def let_send(self, stream: Stream, byte_count: int) -> None:
-        """Let the peer send at least so many bytes more on a stream, step by step; then at least its first window."""
+        """Let the peer send at least so many bytes more on a stream, step by step; then at least its first window.
+
+        While it may send half of that it is told nothing yet: who reads many small messages would tell it each time.
+        """
         stream.wanted_bytes = byte_count
-        if byte_count > stream.receivable_bytes and not stream.closed and not stream.remote_ended:
+        is_little = 2 * stream.receivable_bytes < min(byte_count, _STEP_BYTES)
+        if is_little and not stream.closed and not stream.remote_ended:
             self._open(stream)
 
     def resize(self, byte_count: int) -> None:

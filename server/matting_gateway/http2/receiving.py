@@ -88,8 +88,13 @@ class Receiving:
 
     # --- everything else --------------------------------------------------------------------
 
-    def take(self, data: memoryview) -> None:
+    def take(self, data: memoryview, most_frames: int | None = None) -> bool:
         """Take bytes as they came; the view is valid during the call only.
+
+        Args:
+            data: What came.
+            most_frames: Begin no more than so many frames; then it tells whether others are left, and goes on with
+                them when it is called again, with or without more.
 
         Raises:
             ConnectionFault: They are not HTTP/2, or not what it allows.
@@ -103,11 +108,17 @@ class Receiving:
             if self.body_bytes or self._padding_bytes:
                 at += self._take_body(data, at)
                 continue
+            if most_frames is not None:
+                if not most_frames:
+                    self._rest = bytes(data[at:])
+                    return True
+                most_frames -= 1
             taken = self._take_frame(data, at, end - at)
             if not taken:
                 self._rest = bytes(data[at:])
-                return
+                return False
             at += taken
+        return False
 
     def _greet(self, data: memoryview) -> int:
         """Take what is there of the preface (RFC 9113, 3.4)."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The streams of one connection, and what client and server do alike with them. No I/O and no clock of its own."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,9 @@ from matting_gateway.http2.receive_windows import ReceiveWindows
 from matting_gateway.http2.receiving import Receiving
 from matting_gateway.http2.sending import Sending
 from matting_gateway.http2.stream import Stream
+
+# Given up in one step of the event loop: for each of them a call is ended.
+_LOST_A_STEP = 32
 
 
 class Streams(ABC):
@@ -45,6 +49,7 @@ class Streams(ABC):
     ) -> None:
         self._limits = limits
         self._on_fault = on_fault
+        self._soon = soon
         self._streams: dict[int, Stream] = {}
         self._closing = False
         self._patience = Patience(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=now)
@@ -101,8 +106,15 @@ class Streams(ABC):
     def end(self, text: str) -> None:
         """Give up all streams: the peer is gone, or has to go."""
         self._closing = True
-        for stream in self._all():
+        self._lose_some(text)
+
+    def _lose_some(self, text: str) -> None:
+        """Give up as many streams as others can wait for, and the rest in a later step."""
+        streams = self._all()
+        for stream in streams[:_LOST_A_STEP]:
             self.lose(stream, text)
+        if len(streams) > _LOST_A_STEP:
+            self._soon(functools.partial(self._lose_some, text))
 
     def _all(self) -> tuple[Stream, ...]:
         """Return those whose end somebody has to hear of."""

@@ -32,6 +32,9 @@ _HUNG = "look at its log and its load; it is asked again until it answers"
 _UNWELL = "look at its log; it is asked again until it answers"
 _NOT_A_TRITON = "name the gRPC port of a Triton, which is 8001 unless told otherwise"
 
+# What a call that is passed on asks for, and how long it may take, is its caller's choice: no fault of the backend.
+_CALLERS_CHOICE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED)
+
 
 class Endpoint:
     """One Triton.
@@ -168,7 +171,7 @@ class Endpoint:
             try:
                 return await call(request, timeout=max(0.0, timeout_s))
             except grpc.aio.AioRpcError as exc:
-                if exc.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:  # how long it may take is the caller's wish
+                if exc.code() not in _CALLERS_CHOICE:
                     self._note_failure(exc)
                 raise failures.translate_forwarded(exc, backend=self.address.label) from exc
 
