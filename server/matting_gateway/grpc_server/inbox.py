@@ -9,6 +9,7 @@ import grpc
 
 from matting_gateway.domain import Buffer
 from matting_gateway.grpc_body import PREFIX_BYTES
+from matting_gateway.grpc_server.early_bytes import EarlyBytes
 from matting_gateway.grpc_server.messages import MessageFault, MessageRules, MessageTooLongError, too_early
 from matting_gateway.grpc_server.unpacking import Unpack, Unpacked
 from matting_gateway.grpc_server.windows import Windows
@@ -93,7 +94,7 @@ class Inbox:
         self._refuse = refuse
         self._unpack = unpack
         self.network = network
-        self._early = bytearray()
+        self._early = EarlyBytes()
         self._read_bytes = 0  # of the last message that was read without a permit: who reads it still has it
         self._permitted = self._heard = False
         self._held_bytes = self._answer_bytes = 0
@@ -145,7 +146,7 @@ class Inbox:
     @property
     def begun(self) -> bool:
         """Whether the next message has really begun to come: all of it is there, or much, or nothing more comes."""
-        early = self._early
+        early = self._early.view()
         if self._ended or self._message is not None or len(early) >= BEGUN_BYTES:
             return True
         if len(early) < PREFIX_BYTES:
@@ -212,7 +213,7 @@ class Inbox:
             if not self._early and len(data) >= PREFIX_BYTES and self._tell is not None and self._message is None:
                 data = data[self._begin(data) :] if self._permitted else data  # in its place at once
             if data:
-                self._early += data
+                self._early.add(data)
                 if self._tell is not None:
                     self._begin_early()
                 self._count()
@@ -229,7 +230,7 @@ class Inbox:
         self._closed = self._ended = True
         if refused and self._early and not self._permitted:
             self._windows.refused(len(self._early))
-        self._early = bytearray()
+        self._early = EarlyBytes()
         self._read_bytes = self._head_bytes = 0
         self._count()
         self._message = self._room = self._unpacked = self._fault = None
@@ -306,14 +307,10 @@ class Inbox:
     def _begin_early(self) -> None:
         """Begin the next message with what came before it was expected."""
         if self._message is None and self._fault is None and len(self._early) >= PREFIX_BYTES:
-            if self._permitted:
-                with memoryview(self._early) as early:
-                    taken = self._begin(early)
-            else:
-                taken = self._begin_small(self._early)
-            del self._early[:taken]
+            begin = self._begin if self._permitted else self._begin_small
+            self._early.drop(begin(self._early.view()))
 
-    def _begin_small(self, early: bytearray) -> int:
+    def _begin_small(self, early: memoryview) -> int:
         """Take a message for which there is no permit once all of it has come; return how much that took."""
         flag, length = early[0], int.from_bytes(early[1:PREFIX_BYTES], "big")
         self._fault = self._rules.problem_of(flag, length, None)

@@ -170,7 +170,7 @@ async def test_of_a_request_that_nobody_read_nothing_is_kept_while_its_answer_wa
         caller.send(frames.frame(frames.DATA, 0, 1, b"after it") + frames.frame(frames.PING, 0, 0, bytes(8)))
         await caller.next_of(frames.PING)
         (call,) = served.server._calls
-        assert call.inbox._early == b""
+        assert not len(call.inbox._early)
 
 
 @pytest.mark.parametrize("end", [RawCaller.cut, RawCaller.half_close])
