@@ -201,7 +201,8 @@ class Gateway:
         return tuple(replace(view, starting=True) for view in views)
 
     def _tell(self) -> None:
-        self._report.tell(self.readiness(), self._backends())
+        views = self._backends()
+        self._report.tell(readiness(self._lifecycle, views, self.settings.default_model), views)
 
     # --- rooms ----------------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
+from matting.v1 import matting_service_pb2 as pb
 from testkit.gateway import wait_serving
 from testkit.local_triton import TEST_MODELS
 from testkit.program import Service, running_service
@@ -63,3 +65,33 @@ async def test_why_its_default_model_did_not_load_is_told_whole(tmp_path: Path) 
         assert state["cause"] == f"slow_matting: ValueError: {cause}"
         assert any(cause in said["cause"] for said in says(service))
         assert cause in await assert_all_say(service, "not_ready")
+
+
+_TALKATIVE = """
+import triton_python_backend_utils as pb
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        pb.Logger.log_warn("words at load")
+
+    def execute(self, requests):
+        pb.Logger.log_error("words about secret pixels")
+        raise ValueError("secret pixels")
+"""
+
+
+async def test_what_it_says_after_its_start_is_told_without_its_words(tmp_path: Path) -> None:
+    shutil.copytree(TEST_MODELS / "slow_matting", tmp_path / "slow_matting")
+    (tmp_path / "slow_matting" / "1" / "model.py").write_text(_TALKATIVE)
+    arguments = ("--repository", str(tmp_path), "--default-model", "slow_matting")
+    async with running_service(*arguments) as service:
+        assert any(told["cause"] == "words at load" for told in says(service))
+        pixels = pb.PixelImage(data=bytes(48), width_px=4, height_px=4, pixel_format=pb.PIXEL_FORMAT_RGB8)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await service.stub.RemoveBackground(pb.RemoveBackgroundRequest(pixels=pixels), timeout=30)
+        told = await line(service, lambda told: told["event"] == "triton_says" and told["level"] == "error")
+        assert told["cause"] == ""
+        assert told["where"]
+        assert await service.stop() == 0
+        assert "secret" not in str(service.events)

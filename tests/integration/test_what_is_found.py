@@ -43,14 +43,20 @@ async def server_of(
             await closed(writer)
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handled.add(asyncio.create_task(handle(reader, writer)))
+        if server.is_serving():
+            handled.add(asyncio.create_task(handle(reader, writer)))
+        else:  # it came in while the last of its kind were sent away
+            writer.transport.abort()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
+    try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for task in handled:
-        task.cancel()
-    await asyncio.gather(*handled, return_exceptions=True)
+    finally:
+        server.close()
+        for task in handled:
+            task.cancel()
+        await asyncio.gather(*handled, return_exceptions=True)
+        await server.wait_closed()
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
