@@ -15,8 +15,9 @@ try:
     from matting_pixels.arrays import Pixels
     from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
     from matting_pixels.decontaminate import decontaminate
-    from matting_pixels.fit import capped_size, resize
+    from matting_pixels.fit import resize
     from matting_pixels.matting import refine_matting
+    from matting_pixels.placement import capped_size
     from matting_pixels.refine import refine_guided
     from matting_pixels.subject import Region, cut, find_subject, widen
     from PIL import Image, ImageCms

@@ -79,7 +79,7 @@ class Gateway:
         metrics.memory_budget.set(settings.gate.budget_bytes)
         metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
         self.tenants = self._make_tenants()
-        self.imaging = Imaging(settings.imaging, clock=clock, metrics=metrics)
+        self.imaging = Imaging(settings.imaging, clock=clock)
         self.pool = self._make_pool()
         self.scheduler = Scheduler(
             run_batch=self.pool.run_batch,

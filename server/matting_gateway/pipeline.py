@@ -88,14 +88,19 @@ class Pipeline:
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
                 self._scheduler.check(grid, 1, deadline_s, request.priority, tenant)
             with self._stage("decode"):
-                prepared = await self._imaging.prepare(request.photo, header, model.matting, outputs)
-            self._check_deadline(deadline_s, "it was decoded")
-            result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant))
-            self._stages["queue"].observe(result.queue_s)
-            self._stages["inference"].observe(result.inference_s)
-            self._check_deadline(deadline_s, "the model had answered")
-            with self._stage("render"):
-                rendered = await self._imaging.render(prepared, result.outputs[0].data, outputs)
+                prepared = await self._imaging.prepare(
+                    request.photo, header, model.matting, outputs, deadline_s=deadline_s, priority=request.priority
+                )
+            with prepared:
+                self._check_deadline(deadline_s, "it was decoded")
+                result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant))
+                self._stages["queue"].observe(result.queue_s)
+                self._stages["inference"].observe(result.inference_s)
+                self._check_deadline(deadline_s, "the model had answered")
+                with self._stage("render"):
+                    rendered = await self._imaging.render(
+                        prepared, result.outputs[0].data, deadline_s=deadline_s, priority=request.priority
+                    )
             return MattingAnswer(
                 rendered.outputs, rendered.subject, result.model, result.version, result.queue_s, result.inference_s
             )

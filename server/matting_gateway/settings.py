@@ -150,9 +150,8 @@ OPTIONS = (
     Option("--max-side-px", "imaging.limits.max_side_px", int, "Longest side of a photo."),
     Option("--formats", "imaging.formats", str, "Formats taken, comma-separated.", convert=_formats),
     Option("--allow-animated", "imaging.allow_animated", bool, "Take the first frame of animations."),
-    Option("--imaging-workers", "imaging.worker_count", int, "Photos decoded or encoded at once; 0: one a core."),
+    Option("--imaging-workers", "imaging.worker_count", int, "Processes that decode and encode; 0: one a core."),
     Option("--exact-resize", "imaging.exact", bool, "Resize as rembg does: slower, for comparisons."),
-    Option("--isolate-decoders", "imaging.isolate_decoders", bool, "Decode in processes that can be killed."),
     Option(
         "--triton-shared-memory",
         "pool.shared_memory",

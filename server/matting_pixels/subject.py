@@ -53,7 +53,8 @@ def find_subject(alpha: Pixels) -> Finding:
         return Finding(None, 0.0)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats((alpha >= _SOFT).view(np.uint8), connectivity=8)
     touched = np.zeros(len(boxes), bool)
-    touched[labels[core]] = True
+    # Where there is but one patch beside what is clear, the core is in it.
+    touched[1 if len(boxes) == 2 else labels[core]] = True
     left, top, width, height = boxes[touched, : cv2.CC_STAT_AREA].T
     right, bottom = int((left + width).max()), int((top + height).max())
     return Finding(
@@ -84,7 +85,7 @@ def edge_sharpness(alpha: Pixels, core: Pixels) -> float:
 
 def decidedness(alpha: Pixels) -> float:
     """Return the mean of an alpha uint8 [H, W], weighted by itself: 0 to 1, and 0 of an alpha without any mass."""
-    counts = np.bincount(alpha.reshape(-1), minlength=256).astype(np.float64)
+    counts = cv2.calcHist([alpha], [0], None, [256], [0, 256]).ravel().astype(np.float64)
     values = np.arange(256) / 255.0
     mass = float(counts @ values)
     return float(counts @ values**2) / mass if mass else 0.0

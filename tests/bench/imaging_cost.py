@@ -29,9 +29,7 @@ from matting_gateway.domain import (
 )
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
 from PIL import Image
-from prometheus_client import CollectorRegistry
 from testkit.photos import ellipse, sample_photo
 
 WIDTH, HEIGHT = 4000, 3000
@@ -70,9 +68,8 @@ async def measure_room(room: Imaging, photo: EncodedPhoto, output: OutputSpec, a
     size = 0
     for _ in range(ROUNDS):
         header = room.inspect(photo, (output,))
-        prepared = await room.prepare(photo, header, MODEL, (output,))
-        size = len((await room.render(prepared, alpha, (output,))).outputs[0].data)
-        del prepared
+        with await room.prepare(photo, header, MODEL, (output,)) as prepared:
+            size = len((await room.render(prepared, alpha)).outputs[0].data)
     return (cpu_seconds() - start) / ROUNDS, size
 
 
@@ -98,7 +95,7 @@ async def main() -> None:
     Image.fromarray(color).save(buffer, "JPEG", quality=90)
     photo = EncodedPhoto(buffer.getvalue())
     alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46)
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
     report: dict[str, dict[str, float]] = {}
     for name, output in OUTPUTS.items():

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 from matting_gateway.domain import FileEncoding
-from matting_gateway.imaging.encode import encode_file
-from matting_gateway.imaging.png import encode_png
+from matting_gateway.imaging.writers.encode import encode_file
+from matting_gateway.imaging.writers.png import encode_png
 from matting_pixels.compose import cutout
 from matting_pixels.fit import resize
 from PIL import Image

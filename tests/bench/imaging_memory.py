@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of one 12-megapixel photo in flight, gateway and decoder process together, shared pages once.
+"""Peak memory of one 12-megapixel photo in flight, gateway and worker together, shared pages once.
 
 Run: python tests/bench/imaging_memory.py [--plain-allocator]. Every kind of result of a baseline JPEG, and a cutout
 PNG of every other format, in the allocator's settings that the gateway runs with. Prints Markdown; sizes are beyond
@@ -33,8 +33,6 @@ from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.environment import required_environment, start_over_with
-from matting_gateway.telemetry.metrics import Metrics
-from prometheus_client import CollectorRegistry
 from testkit.photos import ellipse, photo_files
 from testkit.process_memory import PeakMemory
 
@@ -69,7 +67,7 @@ class Reading:
 
 async def measure(content: bytes, output: OutputSpec) -> Reading:
     """Send a photo through a room of this process three times, after a small one."""
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
     libc = ctypes.CDLL(None)
     peak = PeakMemory([psutil.Process().pid, *(child.pid for child in psutil.Process().children())])
@@ -82,8 +80,8 @@ async def measure(content: bytes, output: OutputSpec) -> Reading:
         with peak:
             prepared = await room.prepare(photo, header, MODEL, (output,))
         decoding = peak.grown_bytes
-        with peak:
-            await room.render(prepared, alpha, (output,))
+        with peak, prepared:
+            await room.render(prepared, alpha)
         return Reading(decoding, peak.grown_bytes, header.working_bytes((output,), MODEL), decoded_bytes(header))
 
     for small in photo_files(64, 64).values():

@@ -17,10 +17,8 @@ from matting_gateway.clock import SystemClock
 from matting_gateway.domain import EncodedPhoto, ModelInput, OutputSpec, RawEncoding
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
 from matting_pixels.subject import decidedness, find_subject
 from PIL import Image
-from prometheus_client import CollectorRegistry
 from testkit.photos import sample_photo
 
 CACHE = pathlib.Path(__file__).parents[2] / ".cache"
@@ -57,9 +55,9 @@ def rembg_alpha(content: bytes, network: Network) -> np.ndarray:
 
 async def room_alpha(room: Imaging, content: bytes, network: Network) -> np.ndarray:
     photo = EncodedPhoto(content)
-    prepared = await room.prepare(photo, room.inspect(photo, OUTPUTS), MODEL, OUTPUTS)
-    pixels = np.frombuffer(prepared.data, np.uint8).reshape(MODEL.height_px, MODEL.width_px, 3)
-    rendered = await room.render(prepared, network.alpha(pixels).tobytes(), OUTPUTS)
+    with await room.prepare(photo, room.inspect(photo, OUTPUTS), MODEL, OUTPUTS) as prepared:
+        pixels = np.frombuffer(prepared.data, np.uint8).reshape(MODEL.height_px, MODEL.width_px, 3)
+        rendered = await room.render(prepared, network.alpha(pixels).tobytes())
     return np.frombuffer(rendered.outputs[0].data, np.uint8).reshape(HEIGHT, WIDTH)
 
 
@@ -94,9 +92,7 @@ async def main() -> None:
     network = Network(CACHE / "models" / "u2net.onnx")
     rooms = {}
     for name, exact in (("exact", True), ("fast", False)):
-        rooms[name] = Imaging(
-            ImagingSettings(worker_count=1, exact=exact), clock=SystemClock(), metrics=Metrics(CollectorRegistry())
-        )
+        rooms[name] = Imaging(ImagingSettings(worker_count=1, exact=exact), clock=SystemClock())
         await rooms[name].start()
     for name in PHOTOS:
         buffer = io.BytesIO()

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos per second with a model that does nothing, by size and output, and where the time goes.
 
-Run: python tests/bench/imaging_throughput.py [--workers N] [--seconds S] [--threads]. With `--threads` photos are
-decoded in threads of this process instead of decoder processes: the comparison that chose between the two.
+Run: python tests/bench/imaging_throughput.py [--workers N] [--seconds S].
 """
 
 import argparse
@@ -16,9 +15,7 @@ from matting_gateway.clock import SystemClock
 from matting_gateway.domain import EncodedPhoto, ModelInput, OutputKind, OutputSpec
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
 from PIL import Image
-from prometheus_client import CollectorRegistry
 from testkit.photos import ellipse, sample_photo
 
 SIZES = {1: (1155, 866), 4: (2309, 1732), 12: (4000, 3000)}
@@ -43,9 +40,9 @@ async def measure(room: Imaging, photo: EncodedPhoto, output: OutputSpec, worker
             first = time.perf_counter()
             header = room.inspect(photo, (output,))
             second = time.perf_counter()
-            prepared = await room.prepare(photo, header, MODEL, (output,))
-            third = time.perf_counter()
-            await room.render(prepared, alpha, (output,))
+            with await room.prepare(photo, header, MODEL, (output,)) as prepared:
+                third = time.perf_counter()
+                await room.render(prepared, alpha)
             stages["inspect"] += second - first
             stages["prepare"] += third - second
             stages["render"] += time.perf_counter() - third
@@ -61,10 +58,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--threads", action="store_true")
     arguments = parser.parse_args()
-    settings = ImagingSettings(worker_count=arguments.workers, isolate_decoders=not arguments.threads)
-    room = Imaging(settings, clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+    room = Imaging(ImagingSettings(worker_count=arguments.workers), clock=SystemClock())
     await room.start()
     for megapixels, size in SIZES.items():
         buffer = io.BytesIO()

@@ -25,11 +25,9 @@ from matting_gateway.clock import SystemClock
 from matting_gateway.domain import EncodedPhoto, OutputSpec
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from PIL import Image
-from prometheus_client import CollectorRegistry
 from testkit.local_triton import CACHE_DIR
 from testkit.perf_analyzer import PerfAnalyzer, ensure_perf_analyzer
 from testkit.photos import ellipse, sample_photo
@@ -43,7 +41,7 @@ ALPHA_BYTES = MODEL.width_px * MODEL.height_px
 
 async def imaging_core_s(count: int = 100) -> float:
     """Return the processor time that one photo's imaging takes: JPEG in, alpha PNG out."""
-    room = Imaging(ImagingSettings(), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+    room = Imaging(ImagingSettings(), clock=SystemClock())
     await room.start()
     buffer = io.BytesIO()
     Image.fromarray(sample_photo(SIDE_PX, SIDE_PX)).save(buffer, "JPEG", quality=90)
@@ -54,8 +52,8 @@ async def imaging_core_s(count: int = 100) -> float:
             before_s = cpu_seconds()
             for _ in range(count if warm else count // 10):
                 header = room.inspect(photo, (output,))
-                prepared = await room.prepare(photo, header, MODEL, (output,))
-                await room.render(prepared, alpha, (output,))
+                with await room.prepare(photo, header, MODEL, (output,)) as prepared:
+                    await room.render(prepared, alpha)
         return (cpu_seconds() - before_s) / count
     finally:
         await room.close()

@@ -2,6 +2,8 @@
 """The architecture's import rules, read off the source. A failure names the rule that was broken."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +51,8 @@ FENCES = {
     "hpack": {"http2"},
     "matting": {"rpc"},
     "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol
-    "PIL": {"imaging"},
-    "cv2": {"imaging"},
-    "simplejpeg": {"imaging"},
+    # No codec runs in the gateway's process: only imaging workers load them.
+    **{name: {"imaging/worker", "imaging/writers"} for name in ("PIL", "cv2", "simplejpeg", "isal", "pillow_heif")},
     "prometheus_client": {"telemetry"},
     "time": {"clock"},
 }
@@ -121,6 +122,25 @@ def test_foreign_libraries_stay_behind_their_fences() -> None:
         if not any(module == a or module.startswith((a + "/", a + "_")) for a in allowed):
             wrong.append(f"{found}: {library} belongs to {sorted(allowed)} alone")
     assert wrong == []
+
+
+def test_what_runs_in_imaging_workers_is_imported_there_alone() -> None:
+    workers = ("matting_gateway.imaging.worker", "matting_gateway.imaging.writers")
+    wrong = [
+        f"{found}: it runs in imaging workers alone"
+        for found in imports_of("matting_gateway")
+        if any(found.module == worker or found.module.startswith(f"{worker}.") for worker in workers)
+        and found.path.parent.name not in {"worker", "writers"}
+    ]
+    assert wrong == []
+
+
+def test_the_gateway_loads_no_codec() -> None:
+    program = "import sys, matting_gateway.cli, matting_gateway.run; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    loaded = {name.split(".")[0] for name in out.split()}
+    assert "numpy" in loaded
+    assert loaded & {"PIL", "cv2", "simplejpeg", "isal", "pillow_heif"} == set()
 
 
 def test_packages_import_only_the_packages_below_them() -> None:

@@ -4,11 +4,12 @@
 from dataclasses import replace
 
 from matting_gateway.domain import EncodedPhoto, ModelInput, OutputKind, OutputSpec
-from matting_gateway.imaging.formats import ImageFormat, register_heif
+from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.plan import DecodePlan, oriented_size, place, plan_decode
-from matting_gateway.imaging.prepare import Prepared, prepare_file
 from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.imaging.worker.decode import register_heif
+from matting_gateway.imaging.worker.prepare import Prepared, prepare_file
 
 ALL_FORMATS = frozenset(ImageFormat) if register_heif() else frozenset(ImageFormat) - {ImageFormat.HEIC}
 SETTINGS = ImagingSettings(formats=ALL_FORMATS)

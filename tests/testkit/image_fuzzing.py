@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutates image files and decodes them the way the gateway does, in a decoder process."""
+"""Mutates image files and decodes them the way the gateway does, in an imaging worker."""
 
 import asyncio
 import random
@@ -12,27 +12,29 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
-from matting_gateway.domain import EncodedPhoto
+from matting_gateway.clock import SystemClock
+from matting_gateway.domain import EncodedPhoto, ModelInput
 from matting_gateway.errors import (
-    GatewayError,
     ImageFormatUnsupportedError,
     ImageTooLargeError,
     ImageUnreadableError,
 )
-from matting_gateway.imaging.decoder_child import DecoderProcess
 from matting_gateway.imaging.inspect import read_header
-from matting_gateway.imaging.plan import DecodePlan, decoder_memory_bytes, plan_decode
+from matting_gateway.imaging.plan import DecodePlan, plan_decode
+from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImageLimits
-from matting_pixels.fit import stretch
+from matting_gateway.imaging.workers import WorkerFailedError
+from matting_pixels.placement import stretch
 
 from testkit.decoding import ALL_FORMATS, CUTOUT, SETTINGS
 from testkit.pngs import SIGNATURE
 
 LONGEST_S = 1.0
 _TIMEOUT_S = 5.0
+_GRID = ModelInput(16, 16)
 # Large enough for lying headers to matter, small enough for many files a second.
-_LIMITS = replace(ImageLimits(), max_pixels=4_000_000)
-_SETTINGS = replace(SETTINGS, limits=_LIMITS, allow_animated=True)
+_LIMITS = replace(ImageLimits(), max_pixels=4_000_000, max_profile_bytes=1 << 20)
+_SETTINGS = replace(SETTINGS, limits=_LIMITS, allow_animated=True, worker_count=1, worker_timeout_s=_TIMEOUT_S)
 _REASONS = (ImageUnreadableError, ImageFormatUnsupportedError, ImageTooLargeError)
 _INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF)
 _WIDE = (0, 1, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -120,12 +122,13 @@ class Fuzzer:
         self._honest = list(files.values())
         self._corpus = list(self._honest)
         self._seen: set[Any] = set()
-        self._decoder = _ready()
         self._loop = asyncio.Runner()
+        self._room = Imaging(_SETTINGS, clock=SystemClock())
+        self._loop.run(self._room.start())
         self.outcome = Outcome()
 
     def close(self) -> None:
-        self._decoder.kill()
+        self._loop.run(self._room.close())
         self._loop.close()
 
     def step(self) -> None:
@@ -176,23 +179,17 @@ class Fuzzer:
         return result, time.monotonic() - start
 
     def _decode(self, content: bytes, plan: DecodePlan) -> str:
+        photo = EncodedPhoto(content)
+        header = self._room.inspect(photo, (CUTOUT,))
         try:
-            memory_bytes = decoder_memory_bytes(plan) + 2 * len(content)
-            prepared = self._loop.run(self._decoder.decode(content, plan, memory_bytes, _TIMEOUT_S, asyncio.to_thread))
-        except GatewayError:
-            raise
-        except (OSError, ValueError):
-            self._decoder.kill()
-            self._decoder = _ready()
+            with self._loop.run(self._room.prepare(photo, header, _GRID, (CUTOUT,))) as prepared:
+                has_alpha = prepared.kept[0].alpha
+        except ImageUnreadableError as error:
+            if isinstance(error.__cause__, WorkerFailedError):
+                raise (TimeoutError if error.__cause__.too_slow else RuntimeError)(str(error.__cause__)) from None
             raise
         self.outcome.decoded += 1
-        return f"{plan.header.format} {prepared.alpha is None} {plan.header.bits_per_sample} {plan.reduction}"
-
-
-def _ready() -> DecoderProcess:
-    process = DecoderProcess()
-    process.wait_ready()
-    return process
+        return f"{plan.header.format} {not has_alpha} {plan.header.bits_per_sample} {plan.reduction}"
 
 
 def _plan(content: bytes, lines: set[Any] | None) -> DecodePlan:

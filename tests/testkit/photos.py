@@ -6,7 +6,7 @@ import pathlib
 
 import cv2
 import numpy as np
-from matting_gateway.imaging.formats import register_heif
+from matting_gateway.imaging.worker.decode import register_heif
 from numpy.typing import NDArray
 from PIL import Image
 

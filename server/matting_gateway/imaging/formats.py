@@ -66,14 +66,3 @@ def _sniff_brands(head: bytes) -> ImageFormat | None:
     if brands & _HEIC_BRANDS:
         return ImageFormat.HEIC
     return None
-
-
-def register_heif() -> bool:
-    """Teach Pillow to read HEIC, if the extra is installed; returns whether it is."""
-    try:
-        import pillow_heif  # noqa: PLC0415 - an extra, present only where it was asked for
-    except ImportError:
-        return False
-    pillow_heif.options.DECODE_THREADS = 1
-    pillow_heif.register_heif_opener(thumbnails=False)
-    return True

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The media types that are written, and what each of them can hold."""
+"""The media types and rows of pixels that are written, and what each of them can hold."""
 
 import math
 from collections.abc import Sequence
 
-from matting_gateway.domain import FileEncoding, OutputSpec
+from matting_gateway.domain import FileEncoding, OutputKind, OutputSpec, PixelFormat
 from matting_gateway.errors import OptionInvalidError
 
 PNG, WEBP, JPEG, AVIF = "image/png", "image/webp", "image/jpeg", "image/avif"
@@ -14,6 +14,16 @@ MIME_TYPES = (PNG, WEBP, JPEG, AVIF)
 _MAX_SIDES_PX = {PNG: (1 << 31) - 1, WEBP: 16_383, JPEG: 65_500, AVIF: 65_536}
 # An AVIF encoder takes some 35 bytes for each pixel, where other writers take one to six.
 MAX_AVIF_PIXELS = 4 << 20
+_NATURAL_FORMATS = {
+    OutputKind.ALPHA: PixelFormat.GRAY8,
+    OutputKind.CUTOUT: PixelFormat.RGBA8,
+    OutputKind.COMPOSITE: PixelFormat.RGB8,
+}
+
+
+def natural_format(kind: OutputKind) -> PixelFormat:
+    """Return how rows of pixels are written where the request leaves it open."""
+    return _NATURAL_FORMATS[kind]
 
 
 def can_be_deep(encoding: FileEncoding) -> bool:

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matting_pixels.fit import Placement, keep_aspect, letterbox, stretch
+from matting_pixels.placement import Placement, keep_aspect, letterbox, stretch
 
 from matting_gateway.domain import Fit, ModelInput, OutputKind, OutputSpec, Refinement
 from matting_gateway.imaging.formats import ImageFormat
@@ -13,7 +13,6 @@ from matting_gateway.imaging.headers.model import FileHeader
 # Decoded sides are at least so many times the model's, so that scaled decoding costs it nothing.
 _HEADROOM = 2
 _DECODER_FIXED_BYTES = 128 << 20
-_PIXELS_PER_TIMEOUT = 4e6
 _JPEG_REDUCTIONS = (8, 4, 2)
 
 
@@ -54,11 +53,6 @@ def decoder_memory_bytes(plan: DecodePlan) -> int:
     sample_bytes = 2 if header.bits_per_sample > 8 else 1
     area = header.width_px * header.height_px // (plan.reduction * plan.reduction)
     return _DECODER_FIXED_BYTES + 16 * area * sample_bytes + 2 * header.coefficient_bytes
-
-
-def decoder_timeout_s(plan: DecodePlan, base_s: float) -> float:
-    """Return how long a decoder may take for one file."""
-    return base_s * (1.0 + plan.header.width_px * plan.header.height_px / _PIXELS_PER_TIMEOUT)
 
 
 def oriented_size(header: FileHeader) -> tuple[int, int]:

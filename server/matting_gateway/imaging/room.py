@@ -1,68 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The imaging room: photos in, results out, all heavy work off the event loop."""
+"""The imaging room as the pipeline sees it: photos are inspected here, and decoded and rendered by workers."""
 
 import asyncio
 import contextlib
+import importlib.util
+import math
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
-from matting_pixels.fit import Placement
+from types import TracebackType
+from typing import Self
 
 from matting_gateway.clock import Clock
-from matting_gateway.domain import (
-    Buffer,
-    EncodedPhoto,
-    ModelInput,
-    OutputSpec,
-    Photo,
-    PictureBackground,
-    RenderedOutput,
-    Subject,
-)
-from matting_gateway.errors import InternalError
-from matting_gateway.imaging.cancellation import outlast_cancellation, watched
-from matting_gateway.imaging.decode import set_up_decoders
-from matting_gateway.imaging.decoders import Decoders
-from matting_gateway.imaging.formats import ImageFormat, register_heif
+from matting_gateway.domain import Buffer, EncodedPhoto, ModelInput, OutputSpec, Photo, PictureBackground, Priority
+from matting_gateway.errors import ImageUnreadableError, InternalError
+from matting_gateway.imaging.answers import Rendered, read_decoded, read_rendered
+from matting_gateway.imaging.call_file import CallFile
+from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.media_types import check_areas
 from matting_gateway.imaging.options import check_outputs
-from matting_gateway.imaging.pixels import byte_view, from_raw
-from matting_gateway.imaging.plan import DecodePlan, needs_color, oriented_size, place, plan_decode
-from matting_gateway.imaging.prepare import Prepared, prepare_file, prepare_pixels
-from matting_gateway.imaging.render import Renderer
+from matting_gateway.imaging.photo_job import Kept, PhotoJob, Request, Step
+from matting_gateway.imaging.plan import oriented_size
+from matting_gateway.imaging.plan_job import contents, plan_job, step_memory_bytes, step_timeout_s
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.imaging.workers import WorkerFailedError, Workers
 
-_T = TypeVar("_T")
+# It takes half a millisecond at most.
+_COPIED_AT_ONCE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PreparedPhoto:
-    """A photo ready for the model: `data` is uint8 RGB [height_px, width_px, 3]."""
+    """A photo ready for the model: `data` is uint8 RGB [height_px, width_px, 3], a view of the call's file.
+
+    Owns the file until it is left as a context.
+    """
 
     data: Buffer
     width_px: int
     height_px: int
-    header: PhotoHeader
-    placement: Placement
-    pixels: Prepared
-    backgrounds: dict[int, Prepared]
+    job: PhotoJob
+    packed_job: bytes
+    working_bytes: int
+    kept: tuple[Kept, ...]
+    file: CallFile
 
+    def __enter__(self) -> Self:
+        return self
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Rendered:
-    """The results of one photo, in the order asked."""
-
-    outputs: tuple[RenderedOutput, ...]
-    subject: Subject
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,54 +64,53 @@ class ImagingStatistics:
 
     worker_count: int
     active: int
+    waiting: int
     prepared_total: int
     rendered_total: int
     killed_total: int
 
 
 class Imaging:
-    """Decodes and renders photos with a bounded number of workers.
+    """Decodes and renders photos in a bounded number of worker processes.
 
-    Owns the worker threads and the counts in `statistics()`; both are touched on the event loop only.
-    A cancelled `prepare` or `render` returns when its worker has finished, so that whoever accounts
+    Owns the workers and the counts in `statistics()`; both are touched on the event loop only.
+    A cancelled `prepare` or `render` returns when its worker has let go of the photo, so that whoever accounts
     for memory by awaiting it is right.
     """
 
-    def __init__(self, settings: ImagingSettings, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, settings: ImagingSettings, *, clock: Clock) -> None:
         self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
         self._worker_count = settings.worker_count or len(os.sched_getaffinity(0))
-        self._threads: ThreadPoolExecutor | None = None
-        self._decoders: Decoders | None = None
+        self._workers = Workers(self._worker_count, clock=clock)
         self._formats = _available_formats(settings)
         self._active = 0
         self._prepared_total = 0
         self._rendered_total = 0
 
     def __repr__(self) -> str:
-        return f"<Imaging {self._active} active of {self._worker_count} workers>"
+        return f"<Imaging {self._active} active, {self._workers!r}>"
 
     async def start(self) -> None:
-        """Start the workers."""
-        set_up_decoders()
-        self._threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="imaging")
-        if self._settings.isolate_decoders:
-            timeout_s = self._settings.decode_timeout_s
-            self._decoders = Decoders(self._worker_count, base_timeout_s=timeout_s, aside=self._run)
-            await self._decoders.start()
+        """Start the workers.
+
+        Raises:
+            InternalError: One did not start.
+        """
+        await self._workers.start()
 
     async def close(self) -> None:
         """Finish what runs, and stop the workers."""
-        if self._decoders is not None:
-            await self._decoders.close()
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            await asyncio.to_thread(threads.shutdown, wait=True)
+        await self._workers.close()
 
     def statistics(self) -> ImagingStatistics:
-        killed = 0 if self._decoders is None else self._decoders.killed_total
-        return ImagingStatistics(self._worker_count, self._active, self._prepared_total, self._rendered_total, killed)
+        return ImagingStatistics(
+            self._worker_count,
+            self._active,
+            self._workers.waiting_count,
+            self._prepared_total,
+            self._rendered_total,
+            self._workers.killed_total,
+        )
 
     def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
         """Check all options before any work.
@@ -145,89 +137,107 @@ class Imaging:
                 header = read_header(output.background.photo, self._settings, self._formats)
                 if header is not None:
                     backgrounds[index] = header
-        if file is None:
-            if isinstance(photo, EncodedPhoto):
-                raise InternalError("A file was taken for raw pixels.")
-            check_areas(outputs, photo.width_px, photo.height_px)
-            return PhotoHeader("RAW", photo.width_px, photo.height_px, None, backgrounds, self._settings.exact)
-        width, height = oriented_size(file)
-        check_areas(outputs, width, height)
-        return PhotoHeader(file.format.title, width, height, file, backgrounds, self._settings.exact)
+        if file is not None:
+            title, size = file.format.title, oriented_size(file)
+        elif isinstance(photo, EncodedPhoto):
+            raise InternalError("A file was taken for raw pixels.")
+        else:
+            title, size = "RAW", (photo.width_px, photo.height_px)
+        check_areas(outputs, *size)
+        return PhotoHeader(title, *size, file, backgrounds, self._settings.exact)
 
     async def prepare(
-        self, photo: Photo, header: PhotoHeader, model_input: ModelInput, outputs: Sequence[OutputSpec]
+        self,
+        photo: Photo,
+        header: PhotoHeader,
+        model_input: ModelInput,
+        outputs: Sequence[OutputSpec],
+        *,
+        deadline_s: float = math.inf,
+        latest_start_s: float = math.inf,
+        priority: Priority = Priority.NORMAL,
     ) -> PreparedPhoto:
-        """Decode a photo for the model, and keep of it what the results will need.
+        """Decode a photo for the model, and keep of it what the results will need, until the answer is left.
 
         Raises:
-            ImageUnreadableError: Damaged behind its header.
+            ImageUnreadableError: Damaged behind its header, or it made its decoder hang or crash.
             ImageFormatUnsupportedError: Samples of a kind that is not accepted.
-            ImageTooLargeError: A colour profile that unpacks to too much.
+            ImageTooLargeError: A colour profile that unpacks to too much, or more memory needed than is reasonable.
+            DeadlineExpiredError: No worker was free until `latest_start_s`.
+            InternalError: No worker could be started, or no memory be had.
         """
-        placement = place(header.width_px, header.height_px, model_input)
-        with self._counted_active():
-            prepared = await self._prepare(photo, header, placement, outputs)
+        job = plan_job(photo, header, model_input, outputs, self._settings)
+        packed, working_bytes = pickle.dumps(job), header.working_bytes(outputs, model_input)
+        file = CallFile(job.total_bytes)
+        try:
+            for offset, content in contents(job, photo, outputs):
+                await _copy(content, file, offset)
+            timeout_s = step_timeout_s(job, Step.DECODE, self._settings.worker_timeout_s)
+            request = Request(
+                Step.DECODE, step_memory_bytes(job, Step.DECODE, working_bytes), math.ceil(timeout_s) + 1, packed
+            )
+            with self._counted_active():
+                kept = await self._workers.run(
+                    request,
+                    file,
+                    lambda answer: read_decoded(answer, job, header.format),
+                    timeout_s=timeout_s,
+                    deadline_s=deadline_s,
+                    latest_start_s=latest_start_s,
+                    priority=priority,
+                )
+        except WorkerFailedError as error:
+            file.close()
+            raise ImageUnreadableError(
+                f"The {header.format} file could not be decoded within {timeout_s:.1f} s: "
+                "it is damaged, or made to be slow."
+                if error.too_slow
+                else f"The {header.format} file made its decoder fail: it is damaged."
+            ) from error
+        except BaseException:
+            file.close()
+            raise
         self._prepared_total += 1
-        return prepared
+        grid = job.placement
+        data = file.view(job.model.offset, job.model.byte_count)
+        return PreparedPhoto(data, grid.grid_width_px, grid.grid_height_px, job, packed, working_bytes, kept, file)
 
-    async def render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
-        """Make the results from a model's alpha, uint8 [height_px, width_px] of `prepared`.
+    async def render(
+        self,
+        prepared: PreparedPhoto,
+        matte: Buffer,
+        *,
+        deadline_s: float = math.inf,
+        latest_start_s: float = math.inf,
+        priority: Priority = Priority.NORMAL,
+    ) -> Rendered:
+        """Make the results from a model's answer, uint8 [height_px, width_px] of `prepared`.
 
         Raises:
             OptionInvalidError: A result is larger than its format can hold.
+            DeadlineExpiredError: No worker was free until `latest_start_s`.
+            InternalError: The worker failed, or none could be started.
         """
-        with self._counted_active():
-            rendered = await self._run(lambda: self._render(prepared, alpha, outputs))
+        job, file = prepared.job, prepared.file
+        file.write(job.matte.offset, matte)
+        timeout_s = step_timeout_s(job, Step.RENDER, self._settings.worker_timeout_s)
+        memory_bytes = step_memory_bytes(job, Step.RENDER, prepared.working_bytes)
+        request = Request(Step.RENDER, memory_bytes, math.ceil(timeout_s) + 1, prepared.packed_job, prepared.kept)
+        try:
+            with self._counted_active():
+                rendered = await self._workers.run(
+                    request,
+                    file,
+                    lambda answer: read_rendered(answer, job, file),
+                    timeout_s=timeout_s,
+                    deadline_s=deadline_s,
+                    latest_start_s=latest_start_s,
+                    priority=priority,
+                )
+        except WorkerFailedError as error:
+            raise InternalError("The worker that made the results failed; ask again.") from error
         self._rendered_total += 1
         return rendered
-
-    async def _prepare(
-        self, photo: Photo, header: PhotoHeader, placement: Placement, outputs: Sequence[OutputSpec]
-    ) -> PreparedPhoto:
-        settings = self._settings
-        if isinstance(photo, EncodedPhoto):
-            if header.file is None:
-                raise InternalError("A file reached decoding without its header.")
-            plan = plan_decode(
-                header.file,
-                placement,
-                outputs,
-                exact=settings.exact,
-                max_profile_bytes=settings.limits.max_profile_bytes,
-            )
-            pixels = await self._decode(photo.content, plan)
-        else:
-            keep_color = any(needs_color(output) for output in outputs)
-            pixels = await self._run(lambda: prepare_pixels(from_raw(photo), placement, 1, keep_color, settings.exact))
-        backgrounds: dict[int, Prepared] = {}
-        for index, background in header.backgrounds.items():
-            picture = outputs[index].background
-            if isinstance(picture, PictureBackground):
-                plan = DecodePlan(background, None, 1, True, settings.exact, settings.limits.max_profile_bytes)
-                backgrounds[index] = await self._decode(picture.photo.content, plan)
-        if pixels.model_pixels is None:
-            raise InternalError("A photo was decoded without the model's input.")
-        data = byte_view(pixels.model_pixels)
-        return PreparedPhoto(
-            data, placement.grid_width_px, placement.grid_height_px, header, placement, pixels, backgrounds
-        )
-
-    async def _decode(self, content: Buffer, plan: DecodePlan) -> Prepared:
-        if self._decoders is None:
-            return await self._run(lambda: prepare_file(content, plan))
-        return await self._decoders.decode(content, plan)
-
-    def _render(self, prepared: PreparedPhoto, alpha: Buffer, outputs: Sequence[OutputSpec]) -> Rendered:
-        renderer = Renderer(
-            prepared.pixels,
-            prepared.placement,
-            prepared.header.width_px,
-            prepared.header.height_px,
-            np.frombuffer(alpha, np.uint8).reshape(prepared.height_px, prepared.width_px),
-            exact=self._settings.exact,
-            default_quality=self._settings.default_quality,
-        )
-        return Rendered(renderer.render(outputs, prepared.backgrounds), renderer.subject())
 
     @contextlib.contextmanager
     def _counted_active(self) -> Iterator[None]:
@@ -237,17 +247,18 @@ class Imaging:
         finally:
             self._active -= 1
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        """Run work on a worker; a cancelled caller is let go only when the worker has finished or given up."""
-        if self._threads is None:
-            raise InternalError("The imaging room is not open.")
-        abandoned = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, watched(work, abandoned))
-        return await outlast_cancellation(future, abandoned)
+
+async def _copy(content: Buffer, file: CallFile, offset: int) -> None:
+    """Copy into the call's file, a piece in each turn of the event loop."""
+    view = memoryview(content).cast("B")
+    for start in range(0, view.nbytes, _COPIED_AT_ONCE_BYTES):
+        if start:
+            await asyncio.sleep(0)
+        file.write(offset + start, view[start : start + _COPIED_AT_ONCE_BYTES])
 
 
 def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:
     """Return the formats that are allowed and have a decoder installed."""
-    if ImageFormat.HEIC in settings.formats and not register_heif():
+    if ImageFormat.HEIC in settings.formats and importlib.util.find_spec("pillow_heif") is None:
         return settings.formats - {ImageFormat.HEIC}
     return settings.formats

@@ -46,11 +46,10 @@ class ImagingSettings:
         limits: What is accepted at most.
         formats: The file formats accepted; HEIC needs the extra `heif` as well.
         allow_animated: Take the first frame of an animation or a document instead of refusing it.
-        worker_count: Photos decoded at once, and results rendered at once; 0: one for each core
-            that this process may use.
-        decode_timeout_s: A decoder that takes longer than this, plus as much again for each
-            4 megapixels, is killed.
-        isolate_decoders: Decode in processes that can be killed; else in threads of this one.
+        worker_count: Processes that decode photos and render results, one at a time each; 0: one for
+            each core that this process may use.
+        worker_timeout_s: A worker that takes longer than this to decode a picture, plus as much again for
+            each 4 megapixels, or five times as long to make a result, is killed.
         exact: Resize the way rembg does (whole decode, Pillow's Lanczos both ways) instead of the fast way.
         max_outputs: Results of one photo.
         default_quality: Quality of a lossy file when the call names none, by media type.
@@ -62,8 +61,7 @@ class ImagingSettings:
     )
     allow_animated: bool = False
     worker_count: int = 0
-    decode_timeout_s: float = 2.0
-    isolate_decoders: bool = True
+    worker_timeout_s: float = 2.0
     exact: bool = False
     max_outputs: int = 8
     default_quality: int = 85
@@ -71,8 +69,8 @@ class ImagingSettings:
     def __post_init__(self) -> None:
         if self.worker_count < 0:
             raise ValueError("worker_count must be 0 (one for each core) or more")
-        if self.decode_timeout_s <= 0:
-            raise ValueError("decode_timeout_s must be positive")
+        if self.worker_timeout_s <= 0:
+            raise ValueError("worker_timeout_s must be positive")
         if self.max_outputs < 1:
             raise ValueError("max_outputs must be at least 1")
         if not 1 <= self.default_quality <= 100:

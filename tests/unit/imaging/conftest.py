@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders are asked on both event loops: the one of the gateway, and the one of everybody's tests."""
+"""Workers are asked on both event loops: the one of the gateway, and the one of everybody's tests."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,4 +10,4 @@ import uvloop
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     plain: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-    return plain | ({"uvloop": uvloop.new_event_loop} if item.path.name == "test_decoders.py" else {})
+    return plain | ({"uvloop": uvloop.new_event_loop} if item.path.name == "test_workers.py" else {})

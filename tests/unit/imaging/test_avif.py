@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matting_gateway.domain import CropSpec, FileEncoding, ModelInput, OutputKind, OutputSpec
 from matting_gateway.errors import ImageUnreadableError, OptionInvalidError
-from matting_gateway.imaging.encode import encode_cutout, encode_file
 from matting_gateway.imaging.media_types import MAX_AVIF_PIXELS, check_areas
 from matting_gateway.imaging.memory import working_bytes
+from matting_gateway.imaging.writers.encode import encode_cutout, encode_file
 from matting_pixels.fit import resize
 from PIL import Image
 from testkit.decoding import prepared

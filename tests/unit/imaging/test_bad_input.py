@@ -18,9 +18,9 @@ from matting_gateway.errors import (
     ImageUnreadableError,
     OptionInvalidError,
 )
-from matting_gateway.imaging.decode import decode
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.settings import ImageLimits, ImagingSettings
+from matting_gateway.imaging.worker.decode import decode
 from PIL import Image
 from testkit.decoding import SETTINGS, plan_of, prepared
 from testkit.image_seeds import seeds

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import OptionInvalidError
-from matting_gateway.imaging.encode import encode_file
 from matting_gateway.imaging.media_types import MIME_TYPES, check_side
-from matting_gateway.imaging.png import encode_png
+from matting_gateway.imaging.writers.encode import encode_file
+from matting_gateway.imaging.writers.png import encode_png
 from matting_gateway.privacy.environment import required_environment
 from PIL import Image, ImageCms
 from testkit.decoding import prepared
@@ -67,7 +67,7 @@ _WRITE_IN_A_THREAD = """
 import threading
 import numpy as np
 import psutil
-from matting_gateway.imaging.png import encode_png
+from matting_gateway.imaging.writers.png import encode_png
 process = psutil.Process()
 pixels = np.random.default_rng(0).integers(0, 24, (3000, 4000, 4), np.uint8)
 encode_png(pixels[:64, :64])

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is reserved for a photo covers what it takes, measured over the gateway's and the decoder's process."""
+"""What is reserved for a photo covers what it takes, measured over the gateway's and the worker's process."""
 
 import ctypes
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import psutil
 import pytest
-from matting_gateway.clock import SystemClock
 from matting_gateway.domain import (
     ColorBackground,
     CropSpec,
@@ -22,9 +20,7 @@ from matting_gateway.domain import (
     Refinement,
 )
 from matting_gateway.imaging.room import Imaging
-from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
-from prometheus_client import CollectorRegistry
+from testkit.imaging import open_room, take
 from testkit.photos import ellipse, photo_files
 from testkit.process_memory import PeakMemory
 
@@ -59,24 +55,20 @@ OUTPUTS = {
 
 @pytest.fixture
 async def room() -> AsyncIterator[Imaging]:
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
-    await room.start()
-    await take(room, EncodedPhoto(photo_files(64, 64, "JPEG")["JPEG"]), CUTOUT)
-    yield room
-    await room.close()
+    async with open_room() as room:
+        await send(room, photo_files(64, 64, "JPEG")["JPEG"], CUTOUT)
+        yield room
 
 
 @pytest.fixture
 def peak(room: Imaging) -> Iterator[PeakMemory]:
-    decoders = [child.pid for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
-    peak = PeakMemory([os.getpid(), *decoders])
+    peak = PeakMemory([os.getpid(), *(handle.pid for handle in room._workers._states)])
     yield peak
     peak.close()
 
 
-async def take(room: Imaging, photo: EncodedPhoto, output: OutputSpec) -> None:
-    prepared = await room.prepare(photo, room.inspect(photo, (output,)), MODEL, (output,))
-    await room.render(prepared, ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes(), (output,))
+async def send(room: Imaging, content: bytes, output: OutputSpec) -> None:
+    await take(room, content, ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes(), output, model=MODEL)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +82,7 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
     ctypes.CDLL(None).malloc_trim(0)
     peak.settle()
     with peak:
-        await take(room, photo, output)
+        await send(room, FILES[name], output)
     assert peak.grown_bytes <= reserved, f"{peak.grown_bytes / 1e6:.0f} MB of {reserved / 1e6:.0f}"
     # What is reserved keeps other photos out: far too much would be wrong as well.
     assert reserved <= 4 * peak.grown_bytes + (40 << 20)
@@ -117,9 +109,9 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
 async def test_a_photo_of_12_megapixels_takes_a_few_times_its_decoded_size_at_most(
     room: Imaging, peak: PeakMemory, name: str, result: str, times: int
 ) -> None:
-    photo = EncodedPhoto(photo_files(4000, 3000, name)[name])
+    content = photo_files(4000, 3000, name)[name]
     ctypes.CDLL(None).malloc_trim(0)
     peak.settle()
     with peak:
-        await take(room, photo, OUTPUTS.get(result, CUTOUT))
+        await send(room, content, OUTPUTS.get(result, CUTOUT))
     assert peak.grown_bytes <= times * 3 * 4000 * 3000

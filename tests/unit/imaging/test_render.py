@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a photo and a model's alpha to every kind of result, in threads instead of processes."""
+"""From a photo and a model's alpha to every kind of result."""
 
 import io
 from collections.abc import AsyncIterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from matting_gateway.clock import SystemClock
+import pytest_asyncio
 from matting_gateway.domain import (
     BackgroundFit,
     Box,
@@ -30,29 +30,28 @@ from matting_gateway.domain import (
     Refinement,
 )
 from matting_gateway.errors import OptionInvalidError
-from matting_gateway.imaging.room import Imaging, Rendered
-from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.imaging.answers import Rendered
+from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.worker import render as render_module
+from matting_pixels.placement import stretch
 from PIL import Image
-from prometheus_client import CollectorRegistry
+from testkit.decoding import prepared as decoded
+from testkit.imaging import ONE_WORKER, open_room, prepare
 from testkit.pngs import write_png
 
 WIDTH, HEIGHT = 160, 120
 MODEL = ModelInput(64, 64)
 RAW = RawEncoding()
-SETTINGS = ImagingSettings(worker_count=1, isolate_decoders=False)
 
 
-def open_room(settings: ImagingSettings = SETTINGS) -> Imaging:
-    return Imaging(settings, clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+# A worker takes a second to start: one for all of these tests.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def room() -> AsyncIterator[Imaging]:
-    room = open_room()
-    await room.start()
-    yield room
-    await room.close()
+    async with open_room() as room:
+        yield room
 
 
 def picture(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
@@ -76,10 +75,9 @@ async def render(
     room: Imaging, photo: Photo, alpha: np.ndarray, *outputs: OutputSpec, model: ModelInput = MODEL
 ) -> Rendered:
     room.check_outputs(outputs)
-    header = room.inspect(photo, outputs)
-    prepared = await room.prepare(photo, header, model, outputs)
-    assert len(prepared.data) == prepared.width_px * prepared.height_px * 3
-    return await room.render(prepared, alpha.tobytes(), outputs)
+    with await prepare(room, photo, *outputs, model=model) as prepared:
+        assert len(prepared.data) == prepared.width_px * prepared.height_px * 3
+        return await room.render(prepared, alpha.tobytes())
 
 
 def pixels(rendered: Rendered, index: int = 0) -> np.ndarray:
@@ -141,9 +139,9 @@ async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: Ima
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG", quality=95)
     photo = EncodedPhoto(out.getvalue())
     for output, width in ((spec(OutputKind.CUTOUT, max_side_px=300), 400), (spec(OutputKind.CUTOUT), 1600)):
-        prepared = await room.prepare(photo, room.inspect(photo, (output,)), MODEL, (output,))
-        assert prepared.pixels.color is not None
-        assert prepared.pixels.color.shape[1] == width
+        color = decoded(photo.content, output, model=MODEL).color
+        assert color is not None
+        assert color.shape[1] == width
     rendered = await render(room, photo, square(), spec(OutputKind.CUTOUT, max_side_px=300))
     reference = cv2.resize(picture(1600, 1200), (300, 225), interpolation=cv2.INTER_AREA)
     result = pixels(rendered)
@@ -250,11 +248,11 @@ async def test_every_fit_finds_its_way_back(room: Imaging, model: ModelInput) ->
     photo = np.zeros((100, 300, 3), np.uint8)
     photo[40:60, 200:230] = 255
     source, outputs = png(photo), (spec(),)
-    prepared = await room.prepare(source, room.inspect(source, outputs), model, outputs)
-    seen = np.frombuffer(prepared.data, np.uint8).reshape(prepared.height_px, prepared.width_px, 3)
-    if model.fit is Fit.ASPECT:
-        assert (prepared.width_px, prepared.height_px) == (192, 64)
-    rendered = await room.render(prepared, seen[..., 0].tobytes(), outputs)
+    with await prepare(room, source, *outputs, model=model) as prepared:
+        seen = np.frombuffer(prepared.data, np.uint8).reshape(prepared.height_px, prepared.width_px, 3)
+        if model.fit is Fit.ASPECT:
+            assert (prepared.width_px, prepared.height_px) == (192, 64)
+        rendered = await room.render(prepared, seen[..., 0].tobytes())
     found = rendered.subject.box
     assert found is not None
     assert abs(found.left_px + found.width_px / 2 - 215) < 5
@@ -262,14 +260,12 @@ async def test_every_fit_finds_its_way_back(room: Imaging, model: ModelInput) ->
     assert pixels(rendered).shape == (100, 300)
 
 
-async def test_outputs_of_one_photo_share_their_work(room: Imaging, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matting_gateway.imaging import render as module  # noqa: PLC0415 - the module, to count its calls
-
+async def test_outputs_of_one_photo_share_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("refine_guided", "decontaminate"):
-        original = getattr(module, name)
+        original = getattr(render_module, name)
         monkeypatch.setattr(
-            module, name, lambda *args, name=name, original=original: (calls.append(name), original(*args))[1]
+            render_module, name, lambda *args, name=name, original=original: (calls.append(name), original(*args))[1]
         )
     guided = {"refinement": Refinement.GUIDED}
     clean = {**guided, "decontamination": Decontamination.BLUR_FUSION}
@@ -279,7 +275,11 @@ async def test_outputs_of_one_photo_share_their_work(room: Imaging, monkeypatch:
         spec(OutputKind.CUTOUT, **clean, crop=CropSpec(), encoding=FileEncoding("image/webp")),
         spec(OutputKind.COMPOSITE, **clean, background=ColorBackground(0, 0, 0)),
     )
-    await render(room, png(picture()), cv2.GaussianBlur(square(), (0, 0), 2), *outputs)
+    alpha = cv2.GaussianBlur(square(), (0, 0), 2)
+    photo = decoded(png(picture()).content, outputs[1], model=MODEL)
+    renderer = render_module.Renderer(photo, stretch(64, 64), WIDTH, HEIGHT, alpha, exact=False, default_quality=85)
+    for index, output in enumerate(outputs):
+        renderer.render(output, None, f"outputs[{index}]")
     assert sorted(calls) == ["decontaminate", "refine_guided"]
 
 
@@ -311,19 +311,14 @@ async def test_a_result_too_long_for_its_format_is_refused(room: Imaging) -> Non
 
 
 async def test_exact_resizing_is_pillows_lanczos_both_ways() -> None:
-    room = open_room(replace(SETTINGS, exact=True))
-    await room.start()
-    try:
-        source, outputs = png(picture()), (spec(),)
-        prepared = await room.prepare(source, room.inspect(source, outputs), MODEL, outputs)
-        expected = np.asarray(Image.fromarray(picture()).resize((64, 64), Image.Resampling.LANCZOS))
-        assert np.array_equal(np.frombuffer(prepared.data, np.uint8).reshape(64, 64, 3), expected)
-        alpha = cv2.GaussianBlur(square(), (0, 0), 3)
-        rendered = await room.render(prepared, alpha.tobytes(), outputs)
+    async with open_room(replace(ONE_WORKER, exact=True)) as room:
+        with await prepare(room, png(picture()), spec(), model=MODEL) as prepared:
+            expected = np.asarray(Image.fromarray(picture()).resize((64, 64), Image.Resampling.LANCZOS))
+            assert np.array_equal(np.frombuffer(prepared.data, np.uint8).reshape(64, 64, 3), expected)
+            alpha = cv2.GaussianBlur(square(), (0, 0), 3)
+            rendered = await room.render(prepared, alpha.tobytes())
         enlarged = Image.fromarray(alpha).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
         assert np.array_equal(pixels(rendered), np.asarray(enlarged))
-    finally:
-        await room.close()
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
@@ -342,7 +337,7 @@ async def test_no_metadata_of_the_photo_reaches_a_result(room: Imaging, image_fo
         assert 0x0112 not in Image.open(io.BytesIO(output.data)).getexif()
 
 
-def test_the_bytes_reserved_cover_what_the_results_are_made_of(room: Imaging) -> None:
+async def test_the_bytes_reserved_cover_what_the_results_are_made_of(room: Imaging) -> None:
     out = io.BytesIO()
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG")
     photo = EncodedPhoto(out.getvalue())

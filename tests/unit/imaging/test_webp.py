@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError
-from matting_gateway.imaging import libwebp
-from matting_gateway.imaging.encode import encode_cutout, encode_file
-from matting_gateway.imaging.prefix_code import BitWriter, prefix_code
+from matting_gateway.imaging.writers import libwebp
+from matting_gateway.imaging.writers.encode import encode_cutout, encode_file
+from matting_gateway.imaging.writers.prefix_code import BitWriter, prefix_code
 from matting_pixels.compose import cutout
 from matting_pixels.fit import resize
 from PIL import Image

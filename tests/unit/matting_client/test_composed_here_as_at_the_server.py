@@ -11,10 +11,11 @@ from matting_client.compose import compose
 from matting_client.photos import OutputSpec as ClientSpec
 from matting_client.photos import Refinement as RefinementName
 from matting_gateway import domain
-from matting_gateway.imaging.pixels import Decoded
-from matting_gateway.imaging.prepare import prepare_pixels
-from matting_gateway.imaging.render import Renderer
-from matting_pixels.fit import Placement, letterbox, out_of_grid, stretch
+from matting_gateway.imaging.worker.pixels import Decoded
+from matting_gateway.imaging.worker.prepare import prepare_pixels
+from matting_gateway.imaging.worker.render import Renderer
+from matting_pixels.fit import out_of_grid
+from matting_pixels.placement import Placement, letterbox, stretch
 from PIL import Image
 from testkit.hair import hairy_scene
 from testkit.photos import sample_photo
@@ -86,5 +87,5 @@ def render(
         refinement=domain.Refinement(refine),
         **options,
     )
-    (made,) = renderer.render([output], {})
+    made = renderer.render(output, None, "outputs[0]")
     return np.frombuffer(made.data, np.uint8).reshape(made.height_px, made.width_px, 4), renderer.subject().box

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_pixels.fit import Placement, into_grid, keep_aspect, letterbox, out_of_grid, resize, stretch
+from matting_pixels.fit import into_grid, out_of_grid, resize
+from matting_pixels.placement import Placement, keep_aspect, letterbox, stretch
 
 SIDES = st.integers(1, 5000)
 

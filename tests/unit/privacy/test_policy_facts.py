@@ -39,7 +39,7 @@ SILENT = {
     *("metrics_listen", "repository", "cache", "default_model", "default_deadline_s", "drain_timeout_s"),
     *("max_message_mib", "memory_budget_mib", "max_calls", "max_streams", "max_stream_items"),
     *("stream_idle_timeout_s", "receive_timeout_s", "max_encoded_mib", "max_pixels", "max_side_px", "formats"),
-    *("allow_animated", "imaging_workers", "exact_resize", "isolate_decoders", "triton_shared_memory", "tensor_door"),
+    *("allow_animated", "imaging_workers", "exact_resize", "triton_shared_memory", "tensor_door"),
     *("max_message_fields", "max_list_entries", "reuse_port", "log_format", "log_health_checks", "trusted_proxy"),
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model's alpha to the results asked for: the arithmetic of one photo, shared between its outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
@@ -10,8 +10,9 @@ import numpy as np
 from matting_pixels.arrays import Pixels
 from matting_pixels.compose import cutout, multiply_alpha, over_color, over_picture
 from matting_pixels.decontaminate import decontaminate
-from matting_pixels.fit import Placement, capped_size, fit_contain, fit_cover, out_of_grid, resize
+from matting_pixels.fit import fit_contain, fit_cover, out_of_grid, resize
 from matting_pixels.matting import refine_matting
+from matting_pixels.placement import Placement, capped_size
 from matting_pixels.refine import refine_guided
 from matting_pixels.subject import Finding, Region, cut, find_subject, scale_region, widen
 from PIL import Image
@@ -31,24 +32,16 @@ from matting_gateway.domain import (
     RenderedOutput,
     Subject,
 )
-from matting_gateway.imaging.cancellation import check_wanted
-from matting_gateway.imaging.encode import encode_cutout, encode_file
-from matting_gateway.imaging.media_types import can_be_deep, check_side
-from matting_gateway.imaging.pixels import byte_view, to_8_bit, to_16_bit
-from matting_gateway.imaging.prepare import Prepared
-
-_NATURAL_FORMATS = {
-    OutputKind.ALPHA: PixelFormat.GRAY8,
-    OutputKind.CUTOUT: PixelFormat.RGBA8,
-    OutputKind.COMPOSITE: PixelFormat.RGB8,
-}
-
+from matting_gateway.imaging.media_types import can_be_deep, check_side, natural_format
+from matting_gateway.imaging.worker.pixels import byte_view, to_8_bit, to_16_bit
+from matting_gateway.imaging.worker.prepare import Prepared
+from matting_gateway.imaging.writers.encode import encode_cutout, encode_file
 
 _FITS = {BackgroundFit.COVER: fit_cover, BackgroundFit.CONTAIN: fit_contain, BackgroundFit.STRETCH: resize}
 
 
 class Renderer:
-    """Makes the results of one photo. Lives for one call, in one worker thread.
+    """Makes the results of one photo. Lives for one call.
 
     Shares between outputs what is equal for them: the alpha at the photo's size, refined or not, and the
     decontaminated colour. Everything is made when it is first needed and not before.
@@ -64,6 +57,7 @@ class Renderer:
         *,
         exact: bool,
         default_quality: int,
+        check_wanted: Callable[[], None] = lambda: None,
     ) -> None:
         self._prepared = prepared
         self._placement = placement
@@ -72,6 +66,8 @@ class Renderer:
         self._grid_alpha = out_of_grid(alpha, placement)
         self._exact = exact
         self._default_quality = default_quality
+        # Raises in the middle of long work that nobody waits for any more.
+        self._check_wanted = check_wanted
         self._alphas: dict[tuple[Refinement, int, int], Pixels] = {}
         self._clean_colors: dict[Refinement, Pixels] = {}
         # Sizes at which the edge was to be solved for, and the guided filter had to do.
@@ -88,20 +84,17 @@ class Renderer:
         box = None if region is None else Box(region.left_px, region.top_px, region.width_px, region.height_px)
         return Subject(found=box is not None, box=box, area_share=self.finding.area_share)
 
-    def render(self, outputs: Sequence[OutputSpec], backgrounds: Mapping[int, Prepared]) -> tuple[RenderedOutput, ...]:
-        """Make all results, in the order asked; `backgrounds` holds the decoded picture of each output that has one.
+    def render(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
+        """Make one result.
+
+        Args:
+            output: What is wanted.
+            background: The decoded picture to put behind the subject, where it has one.
+            path: What the output is called in the request.
 
         Raises:
-            OptionInvalidError: A result is larger than its format can hold.
-            AbandonedError: Nobody waits for them any more.
+            OptionInvalidError: The result is larger than its format can hold.
         """
-        return tuple(
-            self._render_one(output, backgrounds.get(index), f"outputs[{index}]")
-            for index, output in enumerate(outputs)
-        )
-
-    def _render_one(self, output: OutputSpec, background: Prepared | None, path: str) -> RenderedOutput:
-        check_wanted()
         if output.model_grid:
             return self._encode(self._grid_alpha, output)
         region = self._crop_region(output)
@@ -164,7 +157,7 @@ class Renderer:
             guide = to_8_bit(resize(self._prepared.color, width, height))
             if refinement is Refinement.GUIDED:
                 return refine_guided(guide, self._grid_alpha)
-            refined = refine_matting(guide, self._grid_alpha, check=check_wanted)
+            refined = refine_matting(guide, self._grid_alpha, check=self._check_wanted)
             if not refined.solved:
                 self._unsolved.add((width, height))
             return refined.alpha
@@ -221,7 +214,7 @@ class Renderer:
         if isinstance(output.encoding, FileEncoding):
             data = encode_file(pixels, output.encoding, self._default_quality)
             return RenderedOutput(data, width, height, mime_type=output.encoding.mime_type)
-        wanted = output.encoding.pixel_format or _NATURAL_FORMATS[output.kind]
+        wanted = output.encoding.pixel_format or natural_format(output.kind)
         pixels = to_16_bit(pixels) if wanted.bytes_per_sample == 2 else to_8_bit(pixels)
         if wanted is PixelFormat.BGR8:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

@@ -13,10 +13,10 @@ from PIL import Image
 from matting_gateway.domain import FileEncoding
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.media_types import AVIF, JPEG, PNG
-from matting_gateway.imaging.pixels import to_8_bit
-from matting_gateway.imaging.png import encode_png, encode_png_rows
-from matting_gateway.imaging.profile import srgb_profile
-from matting_gateway.imaging.webp import encode_webp_rows
+from matting_gateway.imaging.worker.pixels import to_8_bit
+from matting_gateway.imaging.worker.profile import srgb_profile
+from matting_gateway.imaging.writers.png import encode_png, encode_png_rows
+from matting_gateway.imaging.writers.webp import encode_webp_rows
 
 # What every JPEG begins with: its first marker and the segment JFIF.
 _JFIF_BYTES = 20

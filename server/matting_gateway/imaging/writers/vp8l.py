@@ -14,8 +14,8 @@ import numpy as np
 from matting_pixels.arrays import Pixels
 from numpy.typing import NDArray
 
-from matting_gateway.imaging.png import FillRows
-from matting_gateway.imaging.prefix_code import BitWriter, prefix_code
+from matting_gateway.imaging.writers.png import FillRows
+from matting_gateway.imaging.writers.prefix_code import BitWriter, prefix_code
 
 # Few enough for all that is made of a strip to stay in the processor's cache.
 _STRIP_PIXELS = 1 << 16

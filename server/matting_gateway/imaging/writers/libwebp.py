@@ -15,7 +15,7 @@ from matting_pixels.arrays import Pixels
 from PIL import _webp
 
 from matting_gateway.errors import InternalError
-from matting_gateway.imaging.png import FillRows
+from matting_gateway.imaging.writers.png import FillRows
 
 _ABI_VERSION = 0x0210
 _DEFAULT_PRESET = 0

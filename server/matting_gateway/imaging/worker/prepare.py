@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
-from matting_pixels.fit import Placement, into_grid, resize
+from matting_pixels.fit import into_grid, resize
+from matting_pixels.placement import Placement
 from PIL import Image
 
 from matting_gateway.domain import Buffer
-from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
-from matting_gateway.imaging.decode import decode
-from matting_gateway.imaging.pixels import Decoded, orient, to_8_bit
 from matting_gateway.imaging.plan import DecodePlan
+from matting_gateway.imaging.worker.canvas import Canvas, PrivateCanvas
+from matting_gateway.imaging.worker.decode import decode
+from matting_gateway.imaging.worker.pixels import Decoded, orient, to_8_bit
 
 _PRIVATE = PrivateCanvas()
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where decoders put pixels, so that a photo is in memory once while it is decoded and not twice."""
 
-import ctypes
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -26,8 +25,3 @@ class PrivateCanvas:
 
     def alpha(self, height_px: int, width_px: int, dtype: DType) -> Pixels:
         return np.empty((height_px, width_px), dtype)
-
-
-def give_back_freed() -> None:
-    """Return to the system what the allocator keeps of freed memory (malloc_trim(3))."""
-    ctypes.CDLL(None).malloc_trim(0)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from matting_pixels.arrays import Pixels
 
 from matting_gateway.domain import Buffer
-from matting_gateway.imaging.libwebp import encode_color
-from matting_gateway.imaging.png import FillRows
-from matting_gateway.imaging.vp8l import encode_gray, encode_rgba
+from matting_gateway.imaging.writers.libwebp import encode_color
+from matting_gateway.imaging.writers.png import FillRows
+from matting_gateway.imaging.writers.vp8l import encode_gray, encode_rgba
 
 # The file's own chunk and its four letters.
 _PREFIX_BYTES = 12

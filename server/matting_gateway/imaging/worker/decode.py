@@ -17,13 +17,13 @@ from PIL import Image
 
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
-from matting_gateway.imaging.canvas import Canvas, PrivateCanvas
-from matting_gateway.imaging.deep_profile import deep_profile_to_srgb
-from matting_gateway.imaging.formats import ImageFormat, register_heif
+from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
-from matting_gateway.imaging.pixels import Decoded, to_8_bit, to_16_bit
 from matting_gateway.imaging.plan import DecodePlan
-from matting_gateway.imaging.profile import extract_profile, is_convertible, profile_to_srgb
+from matting_gateway.imaging.worker.canvas import Canvas, PrivateCanvas
+from matting_gateway.imaging.worker.deep_profile import deep_profile_to_srgb
+from matting_gateway.imaging.worker.pixels import Decoded, to_8_bit, to_16_bit
+from matting_gateway.imaging.worker.profile import extract_profile, is_convertible, profile_to_srgb
 
 _JPEG_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -46,6 +46,17 @@ def set_up_decoders() -> None:
     # Headers are checked against the operator's own limits; Pillow's would only be a second, silent one.
     Image.MAX_IMAGE_PIXELS = None
     register_heif()
+
+
+def register_heif() -> bool:
+    """Teach Pillow to read HEIC, if the extra is installed; returns whether it is."""
+    try:
+        import pillow_heif  # noqa: PLC0415 - an extra, present only where it was asked for
+    except ImportError:
+        return False
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
 
 
 def decode(content: Buffer, plan: DecodePlan, canvas: Canvas = _PRIVATE) -> Decoded:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels to files. Runs in imaging workers alone."""
