@@ -7,15 +7,13 @@ from matting_gateway.domain import Buffer
 from matting_gateway.http2 import frames
 from matting_gateway.http2.closed_streams import ClosedStreams
 from matting_gateway.http2.control_frames import DEPENDS_ON_ITSELF
+from matting_gateway.http2.draining import Draining
 from matting_gateway.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge, MalformedMessage, OnFault
 from matting_gateway.http2.field_rules import check_request, check_trailers
 from matting_gateway.http2.header_blocks import Fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.stream import Body, Message, Sink, Stream
 from matting_gateway.http2.streams import Streams
-
-# What the PING after the first GOAWAY carries, so that its answer is known.
-_DRAIN_PING = b"draining"
 
 OpenStream = Callable[["Connection", Stream, Fields], Sink]
 
@@ -25,7 +23,7 @@ class Connection(Streams):
 
     Owns what is remembered of streams that are over, and how far draining has come. Invariants, beside those of all
     connections: streams have odd, rising numbers; at most `max_streams` are open; a stream ends in order by having
-    sent the last of its answer; whoever drains is told once that the peer knows.
+    sent the last of its answer.
 
     Args:
         limits: What the connection may cost.
@@ -51,8 +49,7 @@ class Connection(Streams):
         super().__init__(limits, preface=frames.PREFACE, write=write, soon=soon, now=now, on_fault=on_fault)
         self._open_stream = open_stream
         self._on_drained = on_drained
-        self._on_told: Callable[[], None] | None = None  # exactly while the peer may not know yet that we drain
-        self._leaving = False  # closes with its last stream
+        self._draining = Draining(self._sending.control)
         self._over_early = ClosedStreams(limits.max_streams)
         # The fields that were looked at last: a caller's are the same object for as long as they stay the same.
         self._checked: tuple[Fields, int | None] = ((), None)
@@ -76,30 +73,26 @@ class Connection(Streams):
         if self._closing:
             on_told()
             return
-        self._on_told = on_told
-        ping = frames.frame(frames.PING, 0, 0, _DRAIN_PING)
-        self._sending.control(frames.goaway(frames.MAX_STREAM_ID, frames.NO_ERROR) + ping)
+        self._draining.begin(on_told)
 
     def finish_drain(self) -> None:
         """Take no new streams, and close with the last that is open."""
-        on_told, self._on_told = self._on_told, None
+        on_told = self._draining.leave()
         if on_told is not None:
             self.shut()
-            self._leaving = True
             self._look_whether_drained()
             on_told()
 
     def ping_acknowledged(self, payload: bytes) -> None:
-        if payload == _DRAIN_PING:
+        if self._draining.is_answered_by(payload):
             self.finish_drain()
 
     def _look_whether_drained(self) -> None:
-        if self._leaving and not self._streams:
+        if self._draining.leaving and not self._streams:
             self._soon(self._on_drained)
 
     def end(self, text: str) -> None:
-        self._leaving = False
-        on_told, self._on_told = self._on_told, None
+        on_told = self._draining.give_up()
         super().end(text)
         if on_told is not None:
             on_told()
@@ -110,7 +103,7 @@ class Connection(Streams):
             code = frames.NO_ERROR  # with another the peer may drop the answer that came just before
             self._control.last_stream_id = fault.stream_id
             flags = frames.END_HEADERS | frames.END_STREAM
-            self._sending.control(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
+            self._sending.block(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
         self._sending.control(frames.goaway(self._control.last_stream_id, code, fault.text))
         self.end(fault.text)
 
@@ -280,5 +273,5 @@ class Connection(Streams):
 
     def _close(self, stream: Stream) -> None:
         super()._close(stream)
-        if self._leaving:
+        if self._draining.leaving:
             self._look_whether_drained()

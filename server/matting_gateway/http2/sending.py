@@ -106,6 +106,10 @@ class Sending:
         """Say, at the beginning of the next block that is sent, that we use no table of headers (RFC 9113, 4.3.1)."""
         self._table_untold = True
 
+    def block(self, frame: bytes) -> None:
+        """Send a frame of headers that belongs to no open stream, now."""
+        self.control(self._telling(frame) if self._table_untold else frame)
+
     def _telling(self, part: bytes) -> bytes:
         length_bytes, kind, flags, stream_id = frames.read_header(part, 0)
         if kind != frames.HEADERS:

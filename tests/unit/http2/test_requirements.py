@@ -488,3 +488,11 @@ async def test_a_smaller_table_of_headers_is_acknowledged_in_the_next_block(tabl
         blocks = [(await caller.next_of(frames.HEADERS))[3] for _ in range(4)]
     assert [block_[0] == 0x20 for block_ in blocks] == [True, False, False, False]
     assert (b":status", b"200") in caller.decode(blocks[0])
+
+
+async def test_a_smaller_table_is_acknowledged_in_the_answer_to_too_large_headers_too() -> None:
+    async with loopback(METHODS) as served, RawCaller(served.address, {frames.HEADER_TABLE_SIZE: 0}) as caller:
+        caller.send(frame(frames.HEADERS, 0, 1) + frame(frames.CONTINUATION, 0, 1) * 17)
+        _, _, _, answer = await caller.next_of(frames.HEADERS)
+    assert answer[0] == 0x20
+    assert dict(caller.decode(answer))[b"grpc-status"] == b"8"
