@@ -212,7 +212,8 @@ class Gate:
         sender = permit.sender
         if sender is None:
             return self._silence.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
-        return self._silence.begin(permit, functools.partial(sending_time_s, sender), give_way)
+        before = sender.arrived_bytes
+        return self._silence.begin(permit, lambda: sending_time_s(before, sender.arrived_bytes), give_way)
 
     def unread(self, permit: Permit, taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> Awaiting:
         before = taken_bytes()

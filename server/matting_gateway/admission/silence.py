@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from matting_gateway.admission.permit import Permit
-from matting_gateway.admission.sender import Sender
 from matting_gateway.clock import Clock
 
 # Good time: a moment, a short one for who has not really begun, and what has come or gone takes at the least pace.
@@ -19,6 +18,7 @@ from matting_gateway.clock import Clock
 _MOMENT_S = 1.0
 _SHORT_MOMENT_S = 0.25
 _BEGUN_BYTES = 32 << 10
+_ON_ITS_WAY_S = 0.5
 _SLOW_BYTES_PER_S = 1 << 20
 _LONGEST_S = 5.0
 # One at a time, so that a crowd that waits does not have all of its like sent away at once: then nobody's time would be
@@ -31,9 +31,15 @@ def good_time_s(message_bytes: int) -> float:
     return min(_LONGEST_S, _MOMENT_S + message_bytes // _SLOW_BYTES_PER_S)
 
 
-def sending_time_s(sender: Sender) -> float:
-    """Return how long a message may take to come while others wait, as much of it as there is."""
-    return min(_LONGEST_S, pace_s(sender.arrived_bytes))
+def sending_time_s(before_bytes: int, arrived_bytes: int) -> float:
+    """Return how long the rest of a message may take to come while others wait.
+
+    Args:
+        before_bytes: What was there when memory for it was: who had sent much waits for our leave, which has to travel.
+        arrived_bytes: What is there now.
+    """
+    on_its_way_s = _ON_ITS_WAY_S if before_bytes >= _BEGUN_BYTES else 0.0
+    return min(_LONGEST_S, max(on_its_way_s, pace_s(arrived_bytes - before_bytes)))
 
 
 def pace_s(moved_bytes: int) -> float:

@@ -173,22 +173,33 @@ class Sender:
 
 
 @pytest.mark.parametrize(
-    ("arrived_bytes", "seconds"), [(0, 0.25), (1000, 0.25), (32 << 10, 1.03), (MIB, 2.0), (60 * MIB, 5.0)]
+    ("before_bytes", "arrived_bytes", "seconds"),
+    [
+        (0, 0, 0.25),
+        (0, 1000, 0.25),
+        (0, 32 << 10, 1.03),
+        (0, MIB, 2.0),
+        (0, 60 * MIB, 5.0),
+        (MIB, MIB, 0.5),
+        (MIB, MIB + 1000, 0.5),
+        (MIB, 2 * MIB, 2.0),
+    ],
 )
-def test_a_message_that_has_not_begun_gets_a_short_moment_and_none_may_take_longer_than_a_bound(
-    arrived_bytes: int, seconds: float
+def test_a_message_that_does_not_go_on_gets_a_short_moment_and_none_may_take_longer_than_a_bound(
+    before_bytes: int, arrived_bytes: int, seconds: float
 ) -> None:
-    assert sending_time_s(Sender(arrived_bytes=arrived_bytes)) == pytest.approx(seconds, abs=0.01)
+    assert sending_time_s(before_bytes, arrived_bytes) == pytest.approx(seconds, abs=0.01)
 
 
 async def test_of_those_who_send_the_one_goes_that_is_furthest_behind_the_pace() -> None:
     clock = ManualClock(0.0)
     gate = gate_at(clock, budget_bytes=100)
-    quick, slow = Sender(arrived_bytes=4 * MIB), Sender(arrived_bytes=1000)
+    quick, slow = Sender(), Sender(arrived_bytes=MIB)
     first = await gate.acquire(50, deadline_s=99, sender=quick)
     second = await gate.acquire(50, deadline_s=99, sender=slow)
     with first.awaiting(10, first.release), second.awaiting(10, second.release):
         clock.advance(3)
+        quick.arrived_bytes += 4 * MIB
         (await gate.acquire(50, deadline_s=99)).release()
         assert (first.released, second.released) == (False, True)
     first.release()
