@@ -23,6 +23,12 @@ run: setup ## Start Triton and the gateway, cut out a sample photo, serve until 
 test: setup lint ## Lint, types and every test, against the real Triton and the real model
 	$(BIN)/pytest
 
+unit: .venv/.installed ## Unit tests and contracts alone: no Triton, no model, no network
+	$(BIN)/pytest tests/unit tests/contract
+
+check-long: tools ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
+	$(MAKE) test fuzz soak privacy-proof
+
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos
 	$(BIN)/python -m matting_triton.install
 	$(BIN)/python -m matting_models.setup
@@ -84,4 +90,4 @@ clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test setup lint proto bench simulate fuzz soak privacy-proof dashboard tools lock clean
+.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof dashboard tools lock clean
