@@ -45,6 +45,7 @@ def make_server(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_small_bytes: int | None = None,
     reading: ReadingTime | None = None,
+    network_of: Callable[[str], str | None] = lambda _peer: None,
     bare: Mapping[str, Callable[[BareCall], None]] | None = None,
     on_fault: OnPeerFault = unheard,
 ) -> GrpcServer:
@@ -56,6 +57,7 @@ def make_server(
         max_small_bytes=max_small_bytes or max_message_bytes,
         on_fault=on_fault,
         reading=reading,
+        network_of=network_of,
     )
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))

@@ -196,3 +196,20 @@ async def test_metadata_over_the_limit_are_refused_alone() -> None:
         error = await failed(channel.unary_unary("/test/Echo")(b"", metadata=metadata))
         assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert await channel.unary_unary("/test/Echo")(b"x") == b"x"
+
+
+async def test_the_network_of_a_peer_is_asked_for_once_for_each_connection_and_known_of_each_call() -> None:
+    asked: list[str] = []
+
+    def network_of(peer: str) -> str:
+        asked.append(peer)
+        return "192.0.2.0/24"
+
+    async def tell(_request: bytes, context: Any) -> bytes:
+        return str(context.network).encode()
+
+    async with loopback({"Tell": ("unary_unary", tell)}, network_of=network_of) as served, served.channel() as channel:
+        for _ in range(2):
+            assert await channel.unary_unary("/test/Tell")(b"") == b"192.0.2.0/24"
+    assert len(asked) == 1
+    assert asked[0].startswith("ipv4:127.0.0.1:")
