@@ -191,12 +191,14 @@ class SchedulerCore:
     def pump(self, now_s: float) -> list[Action]:
         """Return what is to be sent and who is to be given up now."""
         actions, self._displaced = self._displaced, []
-        self._send_probes(now_s, actions)
+        if self._probes:
+            self._send_probes(now_s, actions)
         # A job given up may move to its stand-in's group, which may be new.
         for group in list(self._groups.values()):
             group.fleet.bring_back(now_s)
-            for entry in group.take_stranded(now_s):
-                self._give_up(entry, Reason.UNAVAILABLE, now_s, actions)
+            if group.lost_s is not None:
+                for entry in group.take_stranded(now_s):
+                    self._give_up(entry, Reason.UNAVAILABLE, now_s, actions)
             self._expire(group, now_s, actions)
         for group in list(self._groups.values()):
             group.stuck = False

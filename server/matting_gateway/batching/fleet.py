@@ -85,7 +85,7 @@ class Fleet:
         """Whether a server is believed to take far longer than the others."""
         own, common = server.tables.get(key), self._common.get(key)
         return (
-            len(self.servers) > 1
+            len(self.servers) > 1  # which it is compared with
             and own is not None
             and common is not None
             and own.warm
@@ -144,9 +144,10 @@ class Fleet:
 
     def bring_back(self, now_s: float) -> None:
         """Offer again what was set aside: something else may wait now."""
-        aside, self._aside = self._aside, []
-        for server in aside:
-            self.put_back(server, now_s)
+        if self._aside:
+            aside, self._aside = self._aside, []
+            for server in aside:
+                self.put_back(server, now_s)
 
     def next_ready_s(self) -> float | None:
         """Return when the next server will want a batch."""
@@ -237,10 +238,12 @@ class Fleet:
         own, common = self.table(server, key), self.common_table(key)
         sure = server.tables.observe(key, flight.rows, seconds, probe=flight.probe)
         server.quickest_s = min(table.predict(1) for table in server.tables.tables())
-        if sure and common.warm and _STRAGGLING * own.predict(1) < common.predict(1):
-            common.rescale(own.predict(1) / common.predict(1))
-        if not self.straggles(server, key) or all(self.straggles(other, key) for other in self.servers.values()):
-            self._common.observe(key, flight.rows, seconds, probe=flight.probe)
+        if len(self.servers) > 1:
+            if sure and common.warm and _STRAGGLING * own.predict(1) < common.predict(1):
+                common.rescale(own.predict(1) / common.predict(1))
+            if self.straggles(server, key) and not all(self.straggles(s, key) for s in self.servers.values()):
+                return
+        self._common.observe(key, flight.rows, seconds, probe=flight.probe)
 
     def _update(self, server: Server, before: list[float]) -> None:
         if server.healthy:

@@ -136,7 +136,7 @@ class Group:
 
     def take_stranded(self, now_s: float) -> list[Entry]:
         """Return those whom no server is left for, once, when it is time that they are told; they still wait."""
-        if self.lost_s is None or self.lost_s > now_s:
+        if self.lost_s is None or now_s < self.lost_s:
             return []
         self.lost_s = None
         return [entry for lane in self.lanes.values() for entry in lane if not self.fleet.can_serve(entry)]

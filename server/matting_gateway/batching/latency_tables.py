@@ -37,9 +37,10 @@ class LatencyTables:
     def observe(self, key: BatchKey, row_count: int, seconds: float, *, probe: bool) -> bool:
         """Learn from one batch; returns whether what is believed now agrees with it."""
         table = self._tables[key]
-        ratio = table.ratio(row_count, seconds, probe=probe)
-        change = None if ratio is None else self._change.note(ratio)
-        if change is not None:
-            for other in self._tables.values():
-                other.rescale(change)
+        if len(self._tables) > 1:  # one alone sees its changes by itself
+            ratio = table.ratio(row_count, seconds, probe=probe)
+            change = None if ratio is None else self._change.note(ratio)
+            if change is not None:
+                for other in self._tables.values():
+                    other.rescale(change)
         return table.observe(row_count, seconds, probe=probe)

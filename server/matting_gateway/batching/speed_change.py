@@ -22,11 +22,12 @@ class SpeedChange:
     def note(self, ratio: float) -> float | None:
         """Note a batch that took `ratio` times what was believed; return how many times it is now if that changed."""
         ratios = self._ratios
-        ordinary = 1.0 / _ACCIDENT <= ratio <= _ACCIDENT
-        if ratios and (ordinary or (ratios[-1] > 1.0) != (ratio > 1.0)):
-            ratios.clear()
-        if ordinary:
+        if 1.0 / _ACCIDENT <= ratio <= _ACCIDENT:
+            if ratios:
+                ratios.clear()
             return None
+        if ratios and (ratios[-1] > 1.0) != (ratio > 1.0):
+            ratios.clear()
         ratios.append(ratio)
         if len(ratios) < (_SLOWER_STREAK if ratio > 1.0 else _QUICKER_STREAK):
             return None
