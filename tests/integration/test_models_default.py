@@ -18,6 +18,7 @@ from matting_models.reference import Reference
 from matting_models.repository import Repository
 from matting_models.samples import ensure_samples
 from matting_models.setup import DEFAULT_MODEL
+from matting_models.variants import openvino_properties
 from matting_models.verify import EXACT
 from matting_models.verify_command import VerifyRequest, original_file, verify
 from matting_triton.local import LocalTriton
@@ -64,10 +65,10 @@ def test_a_small_model_is_added_by_name_verified_quantised_and_served(triton_run
     add(AddRequest("u2netp"), repository, Places(CACHE), said.append)
     samples = {path.stem: path for path in ensure_samples(CACHE, print)}
     chosen = tuple(samples[name] for name in ("astronaut", "chelsea", "rocket"))
-    result, _ = verify(VerifyRequest("u2netp", photos=chosen[:2]), repository, CACHE, said.append)
+    result, _ = verify(VerifyRequest("u2netp", photos=chosen[:1]), repository, CACHE, said.append)
     assert result.failures == ()
     # A bound so wide that no layers are searched for: what the search finds is measured elsewhere.
-    wide = QuantizeRequest("u2netp", chosen, crops_per_photo=0, bound=Bound(0.1, 0.2))
+    wide = QuantizeRequest("u2netp", chosen, crops_per_photo=0, bound=Bound(0.5, 1.0))
     quantize(wide, repository, tmp_path / "cache", said.append)
     images = np.stack([at_size(open_photo(path), (320, 320)) for path in chosen])
     with (
@@ -76,9 +77,10 @@ def test_a_small_model_is_added_by_name_verified_quantised_and_served(triton_run
     ):
         assert triton.failed_models == {}
         full, reduced = (_infer(client, name, images) for name in ("u2netp", "u2netp-int8"))
-    expected = OpenVinoRunner(repository.model_path("u2netp")).run(images)
-    assert np.abs(full.astype(int) - expected).max() <= 1
-    assert mean_difference(reduced, expected) <= wide.bound.mean
+    for name, found in (("u2netp", full), ("u2netp-int8", reduced)):
+        accelerator = read_config(repository.config_path(name)).accelerator
+        runner = OpenVinoRunner(repository.model_path(name), openvino_properties(accelerator))
+        assert np.abs(found.astype(int) - runner.run(images)).max() <= 1
 
 
 def _infer(
