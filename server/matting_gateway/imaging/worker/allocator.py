@@ -2,7 +2,7 @@
 """What the C library's allocator keeps of freed memory."""
 
 import ctypes
-from typing import ClassVar
+from collections.abc import Callable
 
 # So much an idle worker keeps for the next photo, overwritten: new pages for a small one cost a quarter of its time.
 _KEPT_BYTES = 8 << 20
@@ -10,30 +10,25 @@ _KEPT_BYTES = 8 << 20
 _MMAP_THRESHOLD, _MAPPED_FROM_BYTES = -3, 4 << 20
 
 
-class _Usage(ctypes.Structure):
-    """`struct mallinfo2` (mallinfo(3), glibc 2.33 and newer)."""
-
-    _fields_: ClassVar = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "free_chunks", "fast_chunks", "mapped_chunks", "mapped_bytes", "unused"),
-            *("fast_bytes", "used_bytes", "free_bytes", "top_bytes"),
-        )
-    ]
-
-
 class Allocator:
-    """Gives freed memory back to the system, beyond what the next photo can use."""
+    """Gives freed memory back to the system, beyond what the next photo can use. Made when all is loaded.
 
-    def __init__(self) -> None:
+    Args:
+        resident_bytes: Tells how much memory the process has.
+    """
+
+    def __init__(self, resident_bytes: Callable[[], int]) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
         self._trim = libc.malloc_trim
-        self._usage = getattr(libc, "mallinfo2", None)
-        if self._usage is not None:
-            self._usage.restype = _Usage
+        self._resident_bytes = resident_bytes
+        self._give_back_all()
 
     def give_back(self) -> None:
         """Return to the system what is free, where that is much (malloc_trim(3))."""
-        if self._usage is None or self._usage().free_bytes > _KEPT_BYTES:
-            self._trim(0)
+        if self._resident_bytes() > self._idle_bytes + _KEPT_BYTES:
+            self._give_back_all()
+
+    def _give_back_all(self) -> None:
+        self._trim(0)
+        self._idle_bytes = self._resident_bytes()

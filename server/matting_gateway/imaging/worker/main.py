@@ -80,7 +80,8 @@ def main() -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silent, stream)
-    memory, allocator = MemoryLimit(), Allocator()
+    memory = MemoryLimit()
+    allocator = Allocator(memory.resident_bytes)
     filtered = enter_sandbox()
     connection.send(json.dumps({"ready": True, "filtered": filtered}).encode())
     serve(connection, memory, allocator)

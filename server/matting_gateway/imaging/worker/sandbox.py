@@ -60,10 +60,16 @@ class MemoryLimit:
 
     def allow(self, extra_bytes: int) -> None:
         """Let the address space grow by at most `extra_bytes` from where it is now."""
-        os.lseek(self._statm, 0, os.SEEK_SET)
-        pages = int(os.read(self._statm, 128).split()[0])
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (pages * self._page_bytes + extra_bytes, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (self._bytes(0) + extra_bytes, hard))
+
+    def resident_bytes(self) -> int:
+        """Return how much memory the process has."""
+        return self._bytes(1)
+
+    def _bytes(self, column: int) -> int:
+        os.lseek(self._statm, 0, os.SEEK_SET)
+        return int(os.read(self._statm, 128).split()[column]) * self._page_bytes
 
 
 def _prctl(libc: ctypes.CDLL, option: int, first: int, second: int = 0) -> bool:
