@@ -4,6 +4,7 @@
 import io
 
 import numpy as np
+from matting_pixels.matting import refine_matting
 from PIL import Image
 
 from matting_gateway.domain import FileEncoding
@@ -16,7 +17,7 @@ _QUALITY = 85
 
 
 def warm_up() -> None:
-    """Set the libraries up, decode and encode once in every format."""
+    """Set the libraries up, solve for an edge, decode and encode once in every format."""
     set_up_decoders()
     Image.init()
     for image_format in ImageFormat:
@@ -27,6 +28,9 @@ def warm_up() -> None:
                 image.convert("RGB").resize((4, 4))
         except (KeyError, OSError):
             continue
+    edge = np.zeros((32, 32), np.uint8)
+    edge[:, 16:] = 255
+    refine_matting(np.zeros((64, 64, 3), np.uint8), edge)
     color, alpha = np.zeros((16, 16, 3), np.uint8), np.eye(16, dtype=np.uint8)
     for mime_type in MIME_TYPES:
         for encoding in (FileEncoding(mime_type), FileEncoding(mime_type, lossless=mime_type not in (JPEG, AVIF))):
