@@ -23,6 +23,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written = bytearray()
         self.closing = False
+        self.reading = True
         self.aborted = asyncio.Event()
         self.pings = asyncio.Event()
 
@@ -35,6 +36,12 @@ class Transport(asyncio.Transport):
         self.written += data
         if frames.frame(frames.PING, 0, 0, bytes(8)) in data:
             self.pings.set()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def is_closing(self) -> bool:
         return self.closing
@@ -178,4 +185,26 @@ async def test_who_does_not_read_the_last_words_is_cut_off(monkeypatch: pytest.M
     side.protocol.close()
     async with asyncio.timeout(5):
         await side.transport.aborted.wait()
+    side.lose()
+
+
+async def test_where_many_calls_begin_at_once_others_have_their_turn_before_more_of_them_are_read() -> None:
+    side = Side()
+    side.bring(GREETING + b"".join(headers_frame(number) for number in range(1, 41, 2)))
+    assert not side.transport.reading
+    assert len(side.protocol.get_buffer(-1)) == 4096
+    await asyncio.sleep(0)
+    assert side.transport.reading
+    side.bring(headers_frame(41))
+    assert side.transport.reading
+    assert len(side.protocol.get_buffer(-1)) == SCRATCH_BYTES
+    side.lose()
+
+
+async def test_a_connection_that_is_gone_is_not_read_on() -> None:
+    side = Side()
+    side.bring(GREETING + b"".join(headers_frame(number) for number in range(1, 41, 2)))
+    side.transport.closing = True
+    await asyncio.sleep(0)
+    assert not side.transport.reading
     side.lose()
