@@ -94,6 +94,45 @@ async def test_several_outputs_come_in_the_order_asked(triton_server: LocalTrito
         assert modes == ["RGBA", "L"]
 
 
+def disk() -> bytes:
+    """A photo whose first channel, which the model answers with, is an alpha with an edge."""
+    rows, columns = np.mgrid[:480, :640]
+    inside = np.hypot(columns - 320, rows - 240) < 150
+    pixels = np.dstack([inside * 255, np.where(inside, 40, 200), (rows + columns) % 60]).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+async def test_the_edge_is_solved_for_where_there_is_one_and_the_answer_says_what_was_done(
+    triton_server: LocalTriton,
+) -> None:
+    async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
+        asked = [
+            pb.OutputSpec(refinement=pb.REFINEMENT_MATTING),
+            pb.OutputSpec(kind=pb.OUTPUT_KIND_CUTOUT, refinement=pb.REFINEMENT_MATTING, max_side_px=200),
+            pb.OutputSpec(refinement=pb.REFINEMENT_GUIDED),
+            pb.OutputSpec(model_grid=True),
+        ]
+        solved = [pb.REFINEMENT_MATTING, pb.REFINEMENT_MATTING, pb.REFINEMENT_GUIDED, pb.REFINEMENT_NONE]
+        guided = [pb.REFINEMENT_GUIDED] * 3 + [pb.REFINEMENT_NONE]
+        # Noise is all doubt: whoever sends it gets what can be had, and takes nothing from the next.
+        for content, expected in ((disk(), solved), (jpeg(), guided), (disk(), solved)):
+            answer = await running.stub.RemoveBackground(photo(content, *asked))
+            assert [output.refinement_applied for output in answer.outputs] == expected
+            assert [(each.width_px, each.height_px) for each in answer.outputs] == [
+                (640, 480),
+                (200, 150),
+                (640, 480),
+                (320, 320),
+            ]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await running.stub.RemoveBackground(photo(disk(), pb.OutputSpec(refinement=99)))
+        assert reason_of(caught.value) == "OPTION_UNSUPPORTED"
+        await idle(running)
+        assert running.metric("matting_resident_bytes") == 0
+
+
 async def test_the_request_id_is_echoed_and_the_receipt_says_released(triton_server: LocalTriton) -> None:
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
         call = running.stub.RemoveBackground(photo(jpeg()), metadata=(("x-request-id", "abc-123"),))

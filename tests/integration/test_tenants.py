@@ -29,6 +29,7 @@ TENANTS = "".join(
         table("elsewhere", 'models = ["u2net"]'),
         table("rare", "requests_per_second = 0.001"),
         table("small", "megapixels_per_second = 0.001"),
+        table("solving", "megapixels_per_second = 0.001"),
         table("broken", "share = -1"),
     ]
 )
@@ -160,6 +161,16 @@ def test_an_allowance_is_used_up(house: House, token: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         call_for_ever()
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert reason_of(refused.value) == "QUOTA_EXCEEDED"
+
+
+def test_an_edge_that_is_solved_for_counts_as_eight_megapixels_more(house: House) -> None:
+    request = photo()
+    request.outputs.add(refinement=pb.REFINEMENT_MATTING)
+    house.stub.RemoveBackground(request, timeout=30, metadata=bearer("token-solving"))
+    house.call("token-solving")
+    with pytest.raises(grpc.RpcError) as refused:
+        house.stub.RemoveBackground(request, timeout=30, metadata=bearer("token-solving"))
     assert reason_of(refused.value) == "QUOTA_EXCEEDED"
 
 
