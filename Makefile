@@ -52,7 +52,7 @@ proto: .venv/.installed ## Regenerate the committed gRPC stubs
 	  --python_out=proto/gen/python --pyi_out=proto/gen/python --grpc_python_out=proto/gen/python \
 	  proto/matting/v1/matting_service.proto
 
-BENCHES := end_to_end batching_overload batching_decisions several_tritons memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost hostile
+BENCHES := end_to_end photo_cost batching_overload batching_decisions several_tritons memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost hostile
 BENCH ?= $(BENCHES)
 
 bench: setup ## Measure beside the rivals, one after the other; prints Markdown (BENCH=end_to_end: only that)
