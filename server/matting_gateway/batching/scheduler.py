@@ -190,15 +190,16 @@ class Scheduler:
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                task = asyncio.create_task(self._fly(action.flight))
+                # Taken now: a caller who leaves before the task begins takes its own out of the entry.
+                jobs = tuple(entry.job for entry in action.flight.entries)
+                task = asyncio.create_task(self._fly(action.flight, jobs))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(action, Drop):
                 self._metrics.dropped.labels(action.reason.value).inc()
                 self._refuse(action.entry, drop_error(action.reason))
 
-    async def _fly(self, flight: Flight) -> None:
-        jobs = tuple(entry.job for entry in flight.entries)
+    async def _fly(self, flight: Flight, jobs: tuple[Job, ...]) -> None:
         endpoint = flight.server.endpoint
         inflight = self._metrics.backend_inflight.labels(endpoint)
         inflight.inc()

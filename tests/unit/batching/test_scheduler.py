@@ -390,3 +390,18 @@ async def test_what_is_withdrawn_is_not_sent_and_nobody_is_told_of_it(start: Sta
     reply.set_result(answer(batch))
     assert (await future).batch_size == 2
     assert (told.results, told.errors) == ([], [])
+
+
+async def test_who_leaves_just_as_a_batch_is_sent_spoils_it_for_nobody(start: Start) -> None:
+    backend = Backend("a")
+    scheduler = start(backend)
+    stays, leaves = job(8.0), job(9.0)
+    future = scheduler.submit(stays)
+    entry = scheduler.enqueue(leaves, asyncio.get_running_loop().create_future())
+    asyncio.get_running_loop().call_soon(
+        scheduler.withdraw, entry
+    )  # behind what sends the batch, before it is under way
+    _, batch, reply = await backend.next()
+    assert batch.jobs == (stays, leaves)
+    reply.set_result(answer(batch))
+    assert (await future).batch_size == 2
