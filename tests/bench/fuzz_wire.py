@@ -17,8 +17,7 @@ from testkit.wire_siege import besiege
 
 HEALTH_P99_S = 0.1
 GROWN_BYTES = 96 << 20
-# 16 MiB of memory for messages are kept to be used again, which few callers fill beforehand.
-KEPT_BYTES = 24 << 20
+KEPT_BYTES = 16 << 20
 
 
 def main() -> int:

@@ -6,8 +6,7 @@ from testkit.wire_siege import besiege
 # Of a machine on which the whole test suite runs.
 HEALTH_P99_S = 0.5
 GROWN_BYTES = 96 << 20
-# 16 MiB of memory for messages are kept to be used again.
-KEPT_BYTES = 24 << 20
+KEPT_BYTES = 16 << 20
 
 
 async def test_a_hostile_caller_leaves_nothing_behind_and_keeps_nobody_waiting() -> None:

@@ -33,7 +33,7 @@ class RecycledMemory:
     again and filled, or has been free for two ticks.
     """
 
-    def __init__(self, *, keep_bytes: int = 16 << 20, later: Later | None = None) -> None:
+    def __init__(self, *, keep_bytes: int = 8 << 20, later: Later | None = None) -> None:
         self._keep_bytes = keep_bytes
         self._rests = Rests(self._sweep, later=later)
         # By their size in steps, the last to come free first.
