@@ -7,13 +7,16 @@ import numpy as np
 from matting_pixels.arrays import Pixels
 from matting_pixels.placement import Placement
 
+# From here on cubic interpolation, which looks at four pixels a side, would leave out some of those that it shrinks.
+_MOST_CUBIC = 1.6
+
 
 def into_grid(photo: Pixels, placement: Placement) -> Pixels:
     """Resize a photo uint8 [H, W, 3] into the grid; padding is black.
 
-    Shrinks by area averaging, which does not alias, and grows by cubic interpolation.
+    Shrinks as `shrink` does, without aliasing, and grows by cubic interpolation.
     """
-    fitted = resize(photo, placement.width_px, placement.height_px)
+    fitted = shrink(photo, placement.width_px, placement.height_px)
     if placement.fills_grid:
         return fitted
     grid = np.zeros((placement.grid_height_px, placement.grid_width_px, 3), np.uint8)
@@ -46,6 +49,26 @@ def resize(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
         narrow = resize(pixels, min(width, width_px), min(height, height_px))
         return resize(narrow, width_px, height_px)
     return cv2.resize(pixels, (width_px, height_px), interpolation=method)
+
+
+def shrink(pixels: Pixels, width_px: int, height_px: int) -> Pixels:
+    """Resize uint8 or uint16 [H, W] or [H, W, C] for a model.
+
+    Averages 2, 4 or more pixels a side into one and leaves what remains to cubic interpolation: that comes nearer to
+    Lanczos than averaging over parts of pixels does, and takes a quarter of the time. Where so many do not fit into the
+    sides, or what remains is more than cubic interpolation can do without aliasing, it is what `resize` does.
+    """
+    height, width = pixels.shape[:2]
+    by = 1
+    while not (width % (2 * by) or height % (2 * by)) and width >= 2 * by * width_px and height >= 2 * by * height_px:
+        by *= 2
+    averaged = (width // by, height // by)
+    if by == 1 or max(averaged[0] / width_px, averaged[1] / height_px) > _MOST_CUBIC:
+        return resize(pixels, width_px, height_px)
+    small = cv2.resize(pixels, averaged, interpolation=cv2.INTER_AREA)
+    if averaged == (width_px, height_px):
+        return small
+    return cv2.resize(small, (width_px, height_px), interpolation=cv2.INTER_CUBIC)
 
 
 def fit_cover(picture: Pixels, width_px: int, height_px: int) -> Pixels:

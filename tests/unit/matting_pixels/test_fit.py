@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Into a model's grid and out of it again."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_pixels.fit import into_grid, out_of_grid, resize
+from matting_pixels.fit import into_grid, out_of_grid, resize, shrink
 from matting_pixels.placement import Placement, keep_aspect, letterbox, stretch
+from PIL import Image
 
 SIDES = st.integers(1, 5000)
 
@@ -56,6 +58,25 @@ def test_the_way_out_undoes_the_way_in(size: tuple[int, int]) -> None:
     inner = out_of_grid(grid[..., 0], placed)
     assert inner.shape == (placed.height_px, placed.width_px)
     assert np.abs(back.astype(int) - photo[..., 0]).mean() < 255 / min(placed.width_px * 2, width + 1) + 1
+
+
+@pytest.mark.parametrize(
+    "size", [(800, 800), (1000, 750), (1600, 1600), (2000, 1000), (801, 800), (320, 2000), (100, 90)]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_a_model_sees_is_no_further_from_lanczos_than_averages_are(size: tuple[int, int], dtype: type) -> None:
+    noise = np.random.default_rng(5).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    photo = cv2.GaussianBlur(noise, (0, 0), max(size) / 320)
+    lanczos = np.asarray(Image.fromarray(photo).resize((320, 320), Image.Resampling.LANCZOS)).astype(float)
+    scale = np.iinfo(dtype).max // 255
+    seen = shrink(photo.astype(dtype) * dtype(scale), 320, 320)
+    assert seen.dtype == dtype
+    assert seen.shape == (320, 320, 3)
+
+    def off(pixels: np.ndarray) -> float:
+        return float(np.abs(pixels.astype(float) - lanczos).mean())
+
+    assert off(seen / scale) <= off(resize(photo, 320, 320)) + 0.3
 
 
 def test_padding_is_black_and_only_where_the_photo_is_not() -> None:

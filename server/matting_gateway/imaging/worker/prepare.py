@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
-from matting_pixels.fit import into_grid, resize
+from matting_pixels.fit import into_grid, shrink
 from matting_pixels.placement import Placement
 from PIL import Image
 
@@ -98,9 +98,9 @@ def _for_model(color: Pixels, alpha: Pixels | None, placement: Placement, exact:
             (placement.width_px, placement.height_px), Image.Resampling.LANCZOS
         )
         return into_grid(np.asarray(image), placement)
-    small = to_8_bit(resize(color, placement.width_px, placement.height_px))
+    small = to_8_bit(shrink(color, placement.width_px, placement.height_px))
     if alpha is not None:
-        small = _over_white(small, to_8_bit(resize(alpha, placement.width_px, placement.height_px)))
+        small = _over_white(small, to_8_bit(shrink(alpha, placement.width_px, placement.height_px)))
     return into_grid(small, placement)
 
 
