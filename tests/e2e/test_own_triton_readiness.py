@@ -28,17 +28,24 @@ def says(service: Service) -> list[dict[str, Any]]:
 
 
 async def test_it_is_starting_then_serves_then_is_down_and_serves_again(tmp_path: Path) -> None:
-    shutil.copytree(TEST_MODELS / "slow_matting", tmp_path / "slow_matting")
-    arguments = ("--repository", str(tmp_path), "--default-model", "slow_matting")
+    shutil.copytree(TEST_MODELS / "slow_matting", tmp_path / "models" / "slow_matting")
+    # The model loads while the test holds the other end open, so that "starting" is seen however slow the machine is.
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    program = tmp_path / "models" / "slow_matting" / "1" / "model.py"
+    program.write_text(f"open({str(gate)!r}).close()\n{program.read_text()}")
+    arguments = ("--repository", str(tmp_path / "models"), "--default-model", "slow_matting")
     async with running_service(*arguments, serving=False) as service:
         told = await line(service, not_ready)
         assert (told["reason"], told["cause"]) == ("backend_starting", "the Triton run here is starting")
+        opened = os.open(gate, os.O_RDWR)
         await wait_serving(service.channel)
         await line(service, lambda told: told["event"] == "serving")
         await assert_all_say(service, "serving")
         assert [told for told in service.events if told.get("level") in {"error", "fatal"}] == []
         assert all(told["cause"] for told in says(service))
 
+        os.close(opened)
         before = len(service.events)
         triton = next(
             p for p in psutil.Process(service.process.pid).children(recursive=True) if p.name() == "tritonserver"
@@ -48,9 +55,11 @@ async def test_it_is_starting_then_serves_then_is_down_and_serves_again(tmp_path
         assert died["cause"].startswith("its last words: ")
         await wait_serving(service.channel, serving=False)
         await line(service, not_ready, before)
+        opened = os.open(gate, os.O_RDWR)
         await line(service, lambda told: told["event"] == "serving", before)
         await wait_serving(service.channel)
         await assert_all_say(service, "serving")
+        os.close(opened)
 
 
 async def test_why_its_default_model_did_not_load_is_told_whole(tmp_path: Path) -> None:
