@@ -109,6 +109,11 @@ class Renderer:
             rendered = self._encode(self._pixels(output, background, region, width, height), output)
         return replace(rendered, refinement=self._applied(output.refinement, region, width, height))
 
+    def let_go(self) -> None:
+        """Keep no pixels for further results, so that they are gone before the last one is copied to its place."""
+        self._alphas.clear()
+        self._clean_colors.clear()
+
     def _applied(self, refinement: Refinement, region: Region, width: int, height: int) -> Refinement:
         """Return what was done to the edge of a result that is finished."""
         made_at = (width, height) if region == self._whole else (self._width_px, self._height_px)

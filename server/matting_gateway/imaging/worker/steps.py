@@ -42,6 +42,8 @@ def render(job: PhotoJob, room: CallRoom, kept: Sequence[Kept]) -> dict[str, obj
     for index, output in enumerate(job.outputs):
         room.check_wanted()
         rendered = renderer.render(output, behind.get(index), f"outputs[{index}]")
+        if index == len(job.outputs) - 1:
+            renderer.let_go()
         span = room.add_result(rendered.data)
         place = [span.offset, span.byte_count, rendered.width_px, rendered.height_px]
         results.append([rendered.refinement.value, *place])
