@@ -2,12 +2,14 @@
 """Alpha solved for at the edge: closed-form matting in a band around the model's own edge, then guided enlargement.
 
 Outside the band the model is believed: all subject, or all background. Within it only the photo's colours count, and
-what is around the band. The system is solved on a photo made so small that the unknown pixels are few: finer detail
-comes back with the guided filter, which has the whole photo.
+what is around the band. The system is solved twice, on photos made so small that the unknown pixels are few: first
+for the whole band, then finer for what is soft in that. Finer detail comes back with the guided filter, which has the
+whole photo.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import cv2
 import numpy as np
@@ -20,6 +22,11 @@ from matting_pixels.refine import refine_guided
 # The most pixels that are solved on, and the most of them that are unknown: what bounds time and memory.
 MAX_WORK_PX = 500_000
 MAX_UNKNOWN_PX = 8_000
+# Of these the first, coarse solution has fewer: it carries what is known across the whole band.
+MAX_COARSE_UNKNOWN_PX = 4_000
+# What that solution leaves between these is solved again, at so many times its size at most and at least.
+_SOFT_FROM, _SOFT_TO = 12, 243
+_MAX_STEP_UP, _LEAST_STEP_UP = 2.0, 1.15
 # An alpha from here to there is the model's own doubt.
 _SURE_BACKGROUND, _SURE_SUBJECT = 5, 250
 _BAND_CELLS = 2
@@ -73,11 +80,29 @@ def _can_be_solved(photo: Pixels, unknown_cells: Pixels) -> bool:
 
 
 def _solve(photo: Pixels, alpha: Pixels, unknown_cells: Pixels, check: Callable[[], None]) -> Pixels | None:
-    """Return the alpha uint8 of a smaller picture, solved for; None where no solution was found."""
-    width, height = _work_size(photo, float(unknown_cells.mean()))
-    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-    guess: Floats = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255.0
-    unknown = cv2.resize(unknown_cells.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+    """Return the alpha uint8 of a smaller picture, solved for; None where no solution was found.
+
+    First of the whole band, small; then at up to twice the size of what is soft in that solution.
+    """
+    coarse = _solve_for(photo, alpha, _unknown(photo, unknown_cells, MAX_COARSE_UNKNOWN_PX), check)
+    if coarse is None:
+        return None
+    soft = ((coarse > _SOFT_FROM) & (coarse < _SOFT_TO)).view(np.uint8)
+    around = cv2.dilate(soft, np.ones((3, 3), np.uint8)) > 0
+    height, width = coarse.shape
+    unknown = _unknown(photo, around, MAX_UNKNOWN_PX, (_MAX_STEP_UP * width, _MAX_STEP_UP * height))
+    if unknown.shape[1] < _LEAST_STEP_UP * width:
+        return coarse
+    fine = _solve_for(photo, coarse, unknown, check)
+    return coarse if fine is None else fine
+
+
+def _solve_for(photo: Pixels, alpha: Pixels, unknown: Pixels, check: Callable[[], None]) -> Pixels | None:
+    """Solve for what is unknown, bool [h, w] of the size to solve at, and begin at what `alpha` says."""
+    size = unknown.shape[::-1]
+    check()
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    guess: Floats = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255.0
     known = np.where(unknown, guess, guess >= 0.5).astype(np.float32)
     check()
     system = matting_system(small, known, unknown)
@@ -90,9 +115,16 @@ def _solve(photo: Pixels, alpha: Pixels, unknown_cells: Pixels, check: Callable[
     return solved
 
 
-def _work_size(photo: Pixels, unknown_share: float) -> tuple[int, int]:
-    """Return width and height to solve at: the photo's own, or as large as the bounds allow."""
+def _unknown(photo: Pixels, unknown: Pixels, max_unknown_px: int, max_size: tuple[float, float] = (inf, inf)) -> Pixels:
+    """Return what is unknown, bool, at the size to solve at: the photo's own, or as large as the bounds allow."""
     height, width = photo.shape[:2]
-    most = min(MAX_WORK_PX, MAX_UNKNOWN_PX / unknown_share)
-    scale = min(1.0, (most / (width * height)) ** 0.5)
-    return max(_LEAST_SIDE_PX, int(width * scale)), max(_LEAST_SIDE_PX, int(height * scale))
+    share = max(float(unknown.mean()), 1 / unknown.size)
+    most = min(MAX_WORK_PX, max_unknown_px / share)
+    scale = min(1.0, (most / (width * height)) ** 0.5, max_size[0] / width, max_size[1] / height)
+    while True:
+        size = (max(_LEAST_SIDE_PX, int(width * scale)), max(_LEAST_SIDE_PX, int(height * scale)))
+        scaled = cv2.resize(unknown.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        count = int(np.count_nonzero(scaled))
+        if count <= max_unknown_px or size == (_LEAST_SIDE_PX, _LEAST_SIDE_PX):
+            return scaled
+        scale *= min(0.97, (max_unknown_px / count) ** 0.5)  # what a pixel touches in part counts whole
