@@ -14,15 +14,11 @@ from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.streams import Streams
 
 SCRATCH_BYTES = 64 << 10
-# Begun in one step of the event loop: so many calls take some milliseconds to open, and then others have a turn.
+# Taken in one step of the event loop, or two calls: then others have a turn.
 _FRAMES_A_STEP = 24
 _NOTHING = memoryview(b"")
 # Headers and the beginning of a body, but little of it: what comes here is copied once more.
 _HEAD_BYTES = 2 << 10
-# Where so many calls begin at once, or still as many, they are read so much at a time, one time a turn of the loop.
-_CROWDED_COUNT = 16
-_STILL_CROWDED_COUNT = 4
-_CROWDED_BYTES = 4 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
 # How long a peer may take to hear that we drain: several times around the world.
@@ -72,7 +68,6 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self._in_place = self._deaf = False
-        self._crowded = False  # whether many calls began with what came last
         self._heard = False
         self._has_frames_left = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -92,8 +87,6 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._in_place = room is not None
         if room is not None:
             return room
-        if self._crowded:
-            return self._scratch.view[:_CROWDED_BYTES]
         return self._scratch.head if receiving.large_bodies and not receiving.body_bytes else self._scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -113,18 +106,12 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def _take(self, data: memoryview) -> None:
         """Take what came, a few frames in a step; where many calls begin with it, others have their turn in between."""
-        self._take_some(data, 0 if self._paused else _FRAMES_A_STEP)
-        if (self._has_frames_left or self._crowded) and not self._paused and not self._closing:
+        most_frames = 0 if self._paused else _FRAMES_A_STEP
+        self._has_frames_left = self.connection.receiving.take(data, most_frames)
+        if self._has_frames_left and not self._paused and not self._closing:
             self._paused = True
             self._pause_reading()
             self._loop.call_soon(self._go_on)
-
-    def _take_some(self, data: memoryview, most_frames: int) -> None:
-        receiving = self.connection.receiving
-        before = receiving.block_count
-        self._has_frames_left = receiving.take(data, most_frames)
-        begun = receiving.block_count - before
-        self._crowded = begun >= (_STILL_CROWDED_COUNT if self._crowded else _CROWDED_COUNT)
 
     def _go_on(self) -> None:
         """Take some of what is left of what came; once nothing is, read on."""
@@ -132,7 +119,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             return
         if self._has_frames_left:
             try:
-                self._take_some(_NOTHING, _FRAMES_A_STEP)
+                self._has_frames_left = self.connection.receiving.take(_NOTHING, _FRAMES_A_STEP)
             except ConnectionFault as fault:
                 self._has_frames_left = False
                 self._fail(fault)

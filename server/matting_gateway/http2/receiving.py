@@ -11,6 +11,8 @@ from matting_gateway.http2.stream import Stream
 # A larger frame than that carries a body or headers, or is none of ours.
 _MAX_CONTROL_BYTES = 16_384
 _MAX_CONTINUATIONS = 16
+# A call takes a server as long to begin as so many other frames.
+CALL_FRAMES = 12
 # A pad length, 255 bytes of padding and a priority (RFC 9113, 6.2).
 _MAX_AROUND_BLOCK_BYTES = 261
 # Less than that is not worth a read of its own.
@@ -93,8 +95,8 @@ class Receiving:
 
         Args:
             data: What came.
-            most_frames: Begin no more than so many frames; then it tells whether others are left, and goes on with
-                them when it is called again, with or without more.
+            most_frames: Begin no more than so many frames, a call's headers counting as CALL_FRAMES; then it
+                tells whether others are left, and goes on with them when it is called again, with or without more.
 
         Raises:
             ConnectionFault: They are not HTTP/2, or not what it allows.
@@ -108,16 +110,17 @@ class Receiving:
             if self.body_bytes or self._padding_bytes:
                 at += self._take_body(data, at)
                 continue
-            if most_frames is not None:
-                if not most_frames:
-                    self._rest = bytes(data[at:])
-                    return True
-                most_frames -= 1
+            if most_frames is not None and most_frames <= 0:
+                self._rest = bytes(data[at:])
+                return True
+            blocks = self.block_count
             taken = self._take_frame(data, at, end - at)
             if not taken:
                 self._rest = bytes(data[at:])
                 return False
             at += taken
+            if most_frames is not None:
+                most_frames -= CALL_FRAMES if self.block_count > blocks and not self._begun_by_us else 1
         return False
 
     def _greet(self, data: memoryview) -> int:
