@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes that have come and nobody reads yet."""
 
-import mmap
+from collections.abc import Callable
 
-# More than that is in mapped memory, of which the system gives what is written to and takes back all at the end: in the
-# heap, what thousands of callers have sent would leave holes that stay with the process, where its memory is locked.
+# More than that is in memory that is lent: in the heap, what thousands of callers have sent would leave holes that stay
+# with the process, where its memory is locked.
 _SMALL_BYTES = 8 << 10
-_MAPPED_BYTES = 128 << 10
+_LENT_BYTES = 128 << 10
 
 
 class EarlyBytes:
-    """A queue of bytes. Owns their memory; there is none where nothing has come."""
+    """A queue of bytes. Owns their memory, or what is lent of it; there is none where nothing has come.
 
-    __slots__ = ("_memory", "_size")
+    Args:
+        lend: Lends writable memory of so many bytes, for as long as there is a view of it.
+    """
 
-    def __init__(self) -> None:
-        self._memory: bytearray | mmap.mmap | None = None
+    __slots__ = ("_lend", "_memory", "_size")
+
+    def __init__(self, lend: Callable[[int], memoryview]) -> None:
+        self._lend = lend
+        self._memory: bytearray | memoryview | None = None
         self._size = 0
 
     def __len__(self) -> int:
@@ -25,14 +30,14 @@ class EarlyBytes:
         """Put bytes at the end."""
         size = self._size + len(data)
         memory = self._memory
-        if size <= _SMALL_BYTES and not isinstance(memory, mmap.mmap):
+        if size <= _SMALL_BYTES and not isinstance(memory, memoryview):
             if memory is None:
                 self._memory = bytearray(data)
             else:
                 memory += data
         else:
-            if not isinstance(memory, mmap.mmap) or size > len(memory):
-                memory = self._mapped(size)
+            if not isinstance(memory, memoryview) or size > len(memory):
+                memory = self._lent(size)
             memory[self._size : size] = data
         self._size = size
 
@@ -48,12 +53,12 @@ class EarlyBytes:
             if rest:
                 self.add(memoryview(rest))
 
-    def _mapped(self, size: int) -> mmap.mmap:
-        """Move what is there to mapped memory for so many bytes, and as many again."""
-        mapped = mmap.mmap(-1, max(_MAPPED_BYTES, 2 * size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        mapped[: self._size] = self.view()
-        self._memory = mapped
-        return mapped
+    def _lent(self, size: int) -> memoryview:
+        """Move what is there to lent memory for so many bytes, and as many again."""
+        lent = self._lend(max(_LENT_BYTES, 2 * size))
+        lent[: self._size] = self.view()
+        self._memory = lent
+        return lent
 
     def __repr__(self) -> str:
         return f"<EarlyBytes: {self._size}>"

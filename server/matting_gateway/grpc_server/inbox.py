@@ -94,7 +94,7 @@ class Inbox:
         self._refuse = refuse
         self._unpack = unpack
         self.network = network
-        self._early = EarlyBytes()
+        self._early = EarlyBytes(lend)
         self._read_bytes = 0  # of the last message that was read without a permit: who reads it still has it
         self._permitted = self._heard = False
         self._held_bytes = self._answer_bytes = 0
@@ -230,7 +230,7 @@ class Inbox:
         self._closed = self._ended = True
         if refused and self._early and not self._permitted:
             self._windows.refused(len(self._early))
-        self._early = EarlyBytes()
+        self._early = EarlyBytes(self._lend)
         self._read_bytes = self._head_bytes = 0
         self._count()
         self._message = self._room = self._unpacked = self._fault = None

@@ -19,7 +19,7 @@ _Reference: TypeAlias = "weakref.ref[np.ndarray[tuple[int], np.dtype[np.uint8]]]
 class _Piece(NamedTuple):
     """A free piece. From `used_bytes` on it holds zeros; what is before came free at `tick`."""
 
-    memory: bytearray
+    memory: mmap.mmap
     used_bytes: int
     tick: int
 
@@ -41,19 +41,18 @@ class RecycledMemory:
         # Of these. Threads can get it wrong together, and each sweep counts anew.
         self._free_bytes = 0
         # By the identity of the reference that tells of their end: arrays have no hash.
-        self._lent: dict[int, tuple[_Reference, bytearray, int]] = {}
+        self._lent: dict[int, tuple[_Reference, mmap.mmap, int]] = {}
 
     def lend(self, byte_count: int) -> memoryview:
         """Return writable memory of so many bytes, to be filled before anybody reads it: it may not be empty."""
         if byte_count > _LARGEST_BYTES:
-            # Of mapped memory the system gives what is written to, and takes back all of it with the last view.
-            return memoryview(mmap.mmap(-1, byte_count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        steps = -(-byte_count // _STEP_BYTES)
+            return memoryview(_mapped(byte_count))
+        steps = max(1, -(-byte_count // _STEP_BYTES))
         try:
             memory, used_bytes, _ = self._free[steps].pop()
             self._free_bytes -= len(memory)
         except IndexError:
-            memory, used_bytes = bytearray(steps * _STEP_BYTES), 0
+            memory, used_bytes = _mapped(steps * _STEP_BYTES), 0
         lent = np.frombuffer(memory, np.uint8)
         wipe(memory, byte_count, used_bytes)
         reference = weakref.ref(lent, self._take_back)
@@ -85,3 +84,8 @@ class RecycledMemory:
 
     def __repr__(self) -> str:
         return f"<RecycledMemory: {len(self._lent)} lent, {self._free_bytes} bytes free>"
+
+
+def _mapped(byte_count: int) -> mmap.mmap:
+    """Return memory of which the system gives what is written to, and takes back all of it with the last view."""
+    return mmap.mmap(-1, byte_count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

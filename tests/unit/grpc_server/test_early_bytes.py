@@ -6,9 +6,13 @@ from hypothesis import strategies as st
 from matting_gateway.grpc_server.early_bytes import EarlyBytes
 
 
+def _lend(byte_count: int) -> memoryview:
+    return memoryview(bytearray(byte_count))
+
+
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.floats(0, 1)), max_size=12))
 def test_what_is_dropped_is_what_was_added_in_its_order(steps: list[tuple[int, float]]) -> None:
-    early, expected = EarlyBytes(), b""
+    early, expected = EarlyBytes(_lend), b""
     for number, (size, share) in enumerate(steps):
         data = bytes([number]) * size
         early.add(memoryview(data))
@@ -22,7 +26,7 @@ def test_what_is_dropped_is_what_was_added_in_its_order(steps: list[tuple[int, f
 
 
 def test_where_nothing_has_come_there_is_no_memory() -> None:
-    early = EarlyBytes()
+    early = EarlyBytes(_lend)
     early.add(memoryview(bytes(100_000)))
     early.drop(100_000)
     assert (len(early), early.view(), early._memory) == (0, b"", None)
