@@ -12,6 +12,8 @@ from matting_gateway.rests import Later, Rests, wipe
 
 _STEP_BYTES = 64 << 10
 _LARGEST_BYTES = 1 << 20
+# What nobody wanted for so long is given back to the system.
+_KEPT_TICKS = 10
 
 _Reference: TypeAlias = "weakref.ref[np.ndarray[tuple[int], np.dtype[np.uint8]]]"
 
@@ -30,7 +32,7 @@ class RecycledMemory:
     Owns the pieces that are free, about `keep_bytes` at most. A piece that is lent lasts as long as
     any view of it; with the last, whichever thread drops it, it is free again. Lent by one thread only.
     Invariants: nobody has a view of what is free; of what was in a piece nothing is left once it is lent
-    again and filled, or has been free for two ticks.
+    again and filled, or has been free for two ticks; what has been free for a second is not kept.
     """
 
     def __init__(self, *, keep_bytes: int = 8 << 20, later: Later | None = None) -> None:
@@ -69,8 +71,7 @@ class RecycledMemory:
             wipe(memory, 0, used_bytes)
 
     def _sweep(self) -> bool:
-        """Overwrite what has rested; tell whether anything is lent or has still to rest."""
-        left = bool(self._lent)
+        """Overwrite what has rested, and give back what has for long; tell whether anything is lent or free."""
         self._free_bytes = sum(len(free) * steps * _STEP_BYTES for steps, free in enumerate(self._free))
         for free in self._free:
             for _ in range(len(free)):
@@ -78,9 +79,11 @@ class RecycledMemory:
                 if piece.used_bytes and self._rests.rested(piece.tick):
                     wipe(piece.memory, 0, piece.used_bytes)
                     piece = piece._replace(used_bytes=0)
-                left = left or bool(piece.used_bytes)
-                free.append(piece)
-        return left
+                if self._rests.tick - piece.tick < _KEPT_TICKS:
+                    free.append(piece)
+                else:
+                    self._free_bytes -= len(piece.memory)
+        return bool(self._lent) or any(self._free)
 
     def __repr__(self) -> str:
         return f"<RecycledMemory: {len(self._lent)} lent, {self._free_bytes} bytes free>"

@@ -52,7 +52,7 @@ def test_what_was_lent_is_lent_again_without_what_the_next_message_leaves_of_it(
     assert bytes(np.frombuffer(third.obj, np.uint8)).count(b"x") == 0
 
 
-def test_what_is_free_is_overwritten_after_a_rest_and_then_nothing_ticks() -> None:
+def test_what_is_free_is_overwritten_after_a_rest_and_given_back_after_a_second() -> None:
     memory, ticks = recycled()
     lent = memory.lend(SIZE_BYTES)
     at = address(lent)
@@ -62,6 +62,10 @@ def test_what_is_free_is_overwritten_after_a_rest_and_then_nothing_ticks() -> No
     assert ctypes.string_at(at, 3) == b"xxx"
     ticks.go()
     assert ctypes.string_at(at, SIZE_BYTES) == bytes(SIZE_BYTES)
+    for _ in range(8):
+        assert ticks.due
+        ticks.go()
+    assert "0 lent, 0 bytes free" in repr(memory)
     assert ticks.due == []
 
 
