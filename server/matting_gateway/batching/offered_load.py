@@ -46,7 +46,9 @@ class OfferedLoad:
 
     def _advance(self, now_s: float) -> int:
         """Empty the sums whose time is over; return the place of the one of now."""
-        part = max(int(now_s / _PART_S), self._now_part)
+        part = int(now_s / _PART_S)
+        if part <= self._now_part:
+            return self._now_part % _PARTS
         for old in range(max(self._now_part + 1, part - _PARTS + 1), part + 1):
             index = old % _PARTS
             self._work_s[index], self._calls[index], self._refused[index] = 0.0, 0, 0
