@@ -73,6 +73,10 @@ soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 privacy-proof: setup ## Prove the promises on a running service, promise by promise (as root)
 	PYTHONPATH=tests $(BIN)/python -m privacy_proof --count 500
 
+docs-pictures: setup ## Draw the pictures of README and docs anew, by the program itself
+	PYTHONPATH=tests $(BIN)/python tests/bench/front_picture.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/edges_pictures.py
+
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
 
@@ -90,4 +94,4 @@ clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof dashboard tools lock clean
+.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures dashboard tools lock clean

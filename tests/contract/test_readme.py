@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README says what is: its tables hold every option, reason and series, and its Python runs."""
+"""README and docs say what is: tables hold every option, reason and series, links lead somewhere, Python runs."""
 
 import asyncio
 import re
@@ -15,12 +15,36 @@ from testkit.gateway import running_gateway
 from testkit.photos import sample_photo
 from testkit.reasons import TABLE
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text()
+
+
+def test_it_is_for_a_reader_with_a_minute() -> None:
+    assert len(README.splitlines()) < 200
+    assert len(README.split()) < 1500
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_its_links_lead_to_what_is_there(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text())
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {
+        (path.parent / link).resolve() for path in PAGES for link in re.findall(r"\]\(([^)#\s]+)", path.read_text())
+    }
+    assert [path.name for path in PAGES if path not in linked and path.name != "README.md"] == []
 
 
 def test_every_option_is_in_the_table_with_its_variable_and_default() -> None:
     rows = {}
-    for line in README.splitlines():
+    for line in page("configuration").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 4 and cells[0].startswith("`--"):
             rows[cells[0].strip("`")] = cells
@@ -37,7 +61,7 @@ def test_every_option_is_in_the_table_with_its_variable_and_default() -> None:
 
 def test_every_reason_is_in_the_table_with_its_code() -> None:
     for reason, code in TABLE.items():
-        assert re.search(rf"^\|.*`{reason}`.*\| {code} \|", README, re.MULTILINE), reason
+        assert re.search(rf"^\|.*`{reason}`.*\| {code} \|", page("errors"), re.MULTILINE), reason
 
 
 def test_every_series_is_in_the_table() -> None:
@@ -45,7 +69,7 @@ def test_every_series_is_in_the_table() -> None:
     Metrics(registry)
     for family in registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in page("metrics"), name
 
 
 def blocks() -> dict[str, str]:
