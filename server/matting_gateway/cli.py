@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from matting_gateway.admission.tenant_file import new_token
 from matting_gateway.clock import SystemClock
 from matting_gateway.configuration import configuration, deeper_problems
 from matting_gateway.health_check import Probe
@@ -170,3 +171,16 @@ def _install_triton(settings: Settings) -> None:
         install.ensure_runtime(settings.cache, lambda line: click.echo(line, err=True))
     except errors.LocalTritonError as exc:
         raise click.ClickException(str(exc)) from exc
+
+
+@main.group(context_settings=_HELP)
+def tenants() -> None:
+    """Who may call: what the file of --tenants is made of."""
+
+
+@tenants.command(context_settings=_HELP)
+def token() -> None:
+    """Make a token for a caller, and its hash for the file of tenants. Nothing is kept."""
+    made, digest = new_token()
+    click.echo(f"for the caller, once:   {made}")
+    click.echo(f'for the file:           token_sha256 = ["{digest}"]')

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "reloads": BASE | SHARED | {"certificate_dates"},
     "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts", "reloads"},
     "run": BASE | SHARED | ROOMS | {"settings", "app"},
-    "cli": {"clock", "settings", "configuration", "health_check", "privacy", "run"},
+    "cli": {"admission", "clock", "settings", "configuration", "health_check", "privacy", "run"},
     "__main__": {"cli"},
 }
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from matting_gateway.admission.tenant_file import _KEYS, parse_tenants
 from matting_gateway.settings import OPTIONS
 from matting_gateway.telemetry.metrics import Metrics
 from matting_triton.local import LocalTriton
@@ -70,6 +71,13 @@ def test_every_series_is_in_the_table() -> None:
     for family in registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         assert f"`{name}`" in page("metrics"), name
+
+
+def test_the_file_of_tenants_is_as_the_gateway_reads_it() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", page("tenants"), re.DOTALL)
+    read = parse_tenants(text)
+    assert (read.names, read.problems) == (("shop", "operations"), ())
+    assert all(f"\n{key} = " in text for key in _KEYS)
 
 
 def blocks() -> dict[str, str]:

@@ -1,16 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of tenants: TOML, one `[[tenant]]` table each.
-
-    [[tenant]]
-    name = "shop"                         # appears in logs and metrics: 1 to 64 of A-Z a-z 0-9 . _ -
-    token_sha256 = ["9f86d081..."]        # hex digests of bearer tokens; several, so that they can be rotated
-    certificate_names = ["shop.internal"] # names in the client certificate: subject alternative or common name
-    models = ["u2net"]                    # absent: every model
-    requests_per_second = 50              # absent: no limit; so are the next two
-    megapixels_per_second = 200
-    bytes_in_flight = 268435456
-    share = 2.0                           # weight when there is more work than can be done; absent: 1
-    operator = true                       # may read metrics and reflection where these are closed
+"""The file of tenants: TOML, one `[[tenant]]` table each, as `docs/tenants.md` has it.
 
 A token is a random string of 128 bits or more, so a plain SHA-256 of it is as good as a slow hash
 (NIST SP 800-63B, 5.1.2). A table that is wrong is left out, with its line said, and the rest goes on.
@@ -118,6 +107,12 @@ class TenantDirectory:
 
     def _keyed(self, digest: bytes) -> bytes:
         return hmac.digest(self._key, digest, "sha256")
+
+
+def new_token() -> tuple[str, str]:
+    """Return a new token of 256 bits, and its digest as `token_sha256` has it."""
+    token = secrets.token_urlsafe(32)
+    return token, hashlib.sha256(token.encode()).hexdigest()
 
 
 def parse_tenants(text: str) -> TenantDirectory:
