@@ -47,7 +47,7 @@ def side_by_side(pictures: list[Image.Image]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photo", type=Path, default=_ROOT / ".cache" / "samples" / "chelsea.png")
+    parser.add_argument("--photo", type=Path, default=_ROOT / ".cache" / "samples" / "astronaut.png")
     parser.add_argument("--out", type=Path, default=_ROOT / "docs" / "images" / "front.webp")
     given = parser.parse_args()
     photo = Image.open(given.photo).convert("RGB")
