@@ -25,6 +25,12 @@ def page(name: str) -> str:
     return (ROOT / "docs" / f"{name}.md").read_text()
 
 
+def targets(path: Path) -> list[Path]:
+    """Return the files that a page links to."""
+    links = re.findall(r"\]\(([^)#\s]+)", path.read_text())
+    return [path.parent / link for link in links if "://" not in link]
+
+
 def test_it_is_for_a_reader_with_a_minute() -> None:
     assert len(README.splitlines()) < 200
     assert len(README.split()) < 1500
@@ -32,14 +38,11 @@ def test_it_is_for_a_reader_with_a_minute() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_its_links_lead_to_what_is_there(path: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)", path.read_text())
-    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+    assert [target for target in targets(path) if not target.exists()] == []
 
 
 def test_every_page_is_linked_from_another() -> None:
-    linked = {
-        (path.parent / link).resolve() for path in PAGES for link in re.findall(r"\]\(([^)#\s]+)", path.read_text())
-    }
+    linked = {target.resolve() for path in PAGES for target in targets(path)}
     assert [path.name for path in PAGES if path not in linked and path.name != "README.md"] == []
 
 

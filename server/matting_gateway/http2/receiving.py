@@ -12,7 +12,7 @@ from matting_gateway.http2.stream import Stream
 _MAX_CONTROL_BYTES = 16_384
 _MAX_CONTINUATIONS = 16
 # A call takes a server as long to begin as so many other frames.
-CALL_FRAMES = 12
+_CALL_FRAMES = 12
 # A pad length, 255 bytes of padding and a priority (RFC 9113, 6.2).
 _MAX_AROUND_BLOCK_BYTES = 261
 # Less than that is not worth a read of its own.
@@ -95,7 +95,7 @@ class Receiving:
 
         Args:
             data: What came.
-            most_frames: Begin no more than so many frames, a call's headers counting as CALL_FRAMES; then it
+            most_frames: Begin no more than so many frames, a call's headers counting as twelve; then it
                 tells whether others are left, and goes on with them when it is called again, with or without more.
 
         Raises:
@@ -120,7 +120,7 @@ class Receiving:
                 return False
             at += taken
             if most_frames is not None:
-                most_frames -= CALL_FRAMES if self.block_count > blocks and not self._begun_by_us else 1
+                most_frames -= _CALL_FRAMES if self.block_count > blocks and not self._begun_by_us else 1
         return False
 
     def _greet(self, data: memoryview) -> int:

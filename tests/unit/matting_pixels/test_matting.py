@@ -9,10 +9,10 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
-from matting_pixels.closed_form import matting_system
+from matting_pixels.closed_form import MattingSystem, matting_system
 from matting_pixels.conjugate_gradients import solve
 from matting_pixels.fit import resize
-from matting_pixels.matting import MAX_UNKNOWN_PX, refine_matting, unknown_band
+from matting_pixels.matting import MAX_COARSE_UNKNOWN_PX, MAX_UNKNOWN_PX, refine_matting, unknown_band
 from matting_pixels.refine import refine_guided
 from testkit.hair import Scene, absolute_difference, gradient_error, hairy_scene
 from testkit.photos import sample_photo
@@ -43,7 +43,7 @@ def test_what_the_model_is_sure_of_stays(scene: Scene, doubtful: np.ndarray) -> 
     band = cv2.resize(unknown_band(doubtful).view(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
     # The finer solution reaches a pixel of the coarser one further, of which each is up to seven of the photo, and the
     # guided filter three pixels of the finer one.
-    far = cv2.dilate(band, np.ones((51, 51), np.uint8)) == 0
+    far = cv2.dilate(band, np.ones((43, 43), np.uint8)) == 0
     sure = cv2.resize(doubtful, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
     assert far.mean() > 0.3
     assert (alpha[far] == np.where(sure[far] >= 128, 255, 0)).all()
@@ -151,6 +151,22 @@ def test_memory_is_bounded_whatever_the_alpha(name: str, photo_kind: str) -> Non
         tracemalloc.stop()
     # The result, and coefficients and guide of the grid are counted elsewhere.
     assert peak_bytes - photo[..., 0].size - 20 * alpha.size < 16 << 20
+
+
+def test_no_more_is_solved_for_than_is_reserved(
+    scene: Scene, doubtful: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(photo: np.ndarray, alpha: np.ndarray, unknown: np.ndarray) -> MattingSystem:
+        counts.append(int(np.count_nonzero(unknown)))
+        return matting_system(photo, alpha, unknown)
+
+    monkeypatch.setattr("matting_pixels.matting.matting_system", counted)
+    assert refine_matting(resize(scene.photo, 1600, 1200), doubtful).solved
+    assert len(counts) == 2
+    assert counts[0] <= MAX_COARSE_UNKNOWN_PX
+    assert counts[1] <= MAX_UNKNOWN_PX
 
 
 def test_the_work_does_not_grow_with_the_photo(scene: Scene, doubtful: np.ndarray) -> None:
