@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from matting_pixels.arrays import Floats, Pixels
+from matting_pixels.subject import Region, cut
 
 _SMALL_SIDE_PX = 512
 # A sixteenth of the longer side, as 90 pixels are in the paper's photos.
@@ -32,32 +33,35 @@ class _Tile(NamedTuple):
     bottom: int
 
 
-def decontaminate(color: Pixels, alpha: Pixels) -> Pixels:
+def decontaminate(color: Pixels, alpha: Pixels, region: Region | None = None) -> Pixels:
     """Estimate the subject's own colour where alpha is neither 0 nor 255.
 
     Args:
         color: The photo [H, W, 3], uint8 or uint16.
         alpha: Its alpha uint8 [H, W].
+        region: The part of the photo that is wanted; all of it if None.
 
     Returns:
-        The colour, changed at the soft edge only; `color` itself where there is no soft edge.
+        The region's colour, changed at the soft edge only; a view of `color` where there is no soft edge.
     """
-    tiles = list(_soft_tiles(alpha))
+    if region is None:
+        region = Region(0, 0, color.shape[1], color.shape[0])
+    tiles = list(_soft_tiles(alpha, region))
     if not tiles:
-        return color
+        return cut(color, region)
     front, behind = _far_colors(color, alpha)
-    out = color.copy()
+    out = cut(color, region).copy()
     for tile in tiles:
-        _clean_tile(out, color, alpha, front, behind, tile)
+        _clean_tile(out, color, alpha, front, behind, tile, region)
     return out
 
 
-def _soft_tiles(alpha: Pixels) -> Iterator[_Tile]:
-    """Yield the tiles that hold soft pixels."""
-    height, width = alpha.shape
-    for top in range(0, height, _TILE_PX):
-        for left in range(0, width, _TILE_PX):
-            tile = _Tile(left, top, min(width, left + _TILE_PX), min(height, top + _TILE_PX))
+def _soft_tiles(alpha: Pixels, region: Region) -> Iterator[_Tile]:
+    """Yield the tiles of a region that hold soft pixels."""
+    bottom, right = region.top_px + region.height_px, region.left_px + region.width_px
+    for top in range(region.top_px, bottom, _TILE_PX):
+        for left in range(region.left_px, right, _TILE_PX):
+            tile = _Tile(left, top, min(right, left + _TILE_PX), min(bottom, top + _TILE_PX))
             # Uint8 wraps: 255 becomes 0, 0 becomes 1, and everything soft is 2 or more.
             if ((alpha[tile.top : tile.bottom, tile.left : tile.right] + np.uint8(1)) > 1).any():
                 yield tile
@@ -83,7 +87,10 @@ def _far_colors(color: Pixels, alpha: Pixels) -> tuple[Floats, Floats]:
     return front, _average(np.concatenate(behinds), 1 - weight, _WIDE_PX)
 
 
-def _clean_tile(out: Pixels, color: Pixels, alpha: Pixels, front: Floats, behind: Floats, tile: _Tile) -> None:
+def _clean_tile(
+    out: Pixels, color: Pixels, alpha: Pixels, front: Floats, behind: Floats, tile: _Tile, region: Region
+) -> None:
+    """Write a tile of the photo into `out`, which is the region."""
     height, width = alpha.shape
     wide = _Tile(
         max(0, tile.left - _HALO_PX),
@@ -104,7 +111,10 @@ def _clean_tile(out: Pixels, color: Pixels, alpha: Pixels, front: Floats, behind
         slice(tile.top - wide.top, tile.bottom - wide.top),
         slice(tile.left - wide.left, tile.right - wide.left),
     )
-    target = out[tile.top : tile.bottom, tile.left : tile.right]
+    target = cut(
+        out,
+        Region(tile.left - region.left_px, tile.top - region.top_px, tile.right - tile.left, tile.bottom - tile.top),
+    )
     soft = (alpha[window][inner] + np.uint8(1)) > 1
     target[soft] = np.rint(estimate[inner][soft] * np.iinfo(color.dtype).max).astype(color.dtype)
 

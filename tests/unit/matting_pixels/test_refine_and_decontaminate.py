@@ -7,6 +7,7 @@ import pytest
 from matting_pixels.decontaminate import decontaminate
 from matting_pixels.fit import resize
 from matting_pixels.refine import refine_guided
+from matting_pixels.subject import Region, cut
 from testkit.hair import Scene, absolute_difference, gradient_error, hairy_scene
 from testkit.photos import sample_photo
 
@@ -51,7 +52,16 @@ def test_decontamination_changes_the_soft_edge_only(scene: Scene) -> None:
 
 def test_decontamination_without_a_soft_edge_does_nothing(scene: Scene) -> None:
     alpha = np.where(scene.alpha > 128, 255, 0).astype(np.uint8)
-    assert decontaminate(scene.photo, alpha) is scene.photo
+    clean = decontaminate(scene.photo, alpha)
+    assert np.shares_memory(clean, scene.photo)
+    assert (clean == scene.photo).all()
+
+
+@pytest.mark.parametrize("region", [Region(0, 0, 1, 1), Region(337, 211, 550, 393), Region(5, 260, 1195, 340)])
+def test_the_decontaminated_part_of_a_photo_is_that_part_of_the_whole(scene: Scene, region: Region) -> None:
+    whole, part = decontaminate(scene.photo, scene.alpha), decontaminate(scene.photo, scene.alpha, region)
+    assert part.shape == (region.height_px, region.width_px, 3)
+    assert np.abs(part.astype(int) - cut(whole, region)).max() <= 1
 
 
 def test_decontamination_keeps_16_bits(scene: Scene) -> None:

@@ -69,7 +69,7 @@ class Renderer:
         # Raises in the middle of long work that nobody waits for any more.
         self._check_wanted = check_wanted
         self._alphas: dict[tuple[Refinement, int, int], Pixels] = {}
-        self._clean_colors: dict[Refinement, Pixels] = {}
+        self._clean_colors: dict[tuple[Refinement, Region], Pixels] = {}
         # Sizes at which the edge was to be solved for, and the guided filter had to do.
         self._unsolved: set[tuple[int, int]] = set()
 
@@ -183,19 +183,20 @@ class Renderer:
         if color is None:
             raise ValueError("a result that needs colour reached rendering without it")
         if output.decontamination is Decontamination.BLUR_FUSION:
-            color = self._clean_color(output.refinement)
-        if region != self._whole:
+            color = self._clean_color(color, output.refinement, region)
+        else:
             color = cut(color, region)
         return resize(color, width, height)
 
-    def _clean_color(self, refinement: Refinement) -> Pixels:
-        color = self._prepared.color
-        if color is None:
-            raise ValueError("a result that needs colour reached rendering without it")
-        if refinement not in self._clean_colors:
-            height, width = color.shape[:2]
-            self._clean_colors[refinement] = decontaminate(color, self._whole_alpha(refinement, width, height))
-        return self._clean_colors[refinement]
+    def _clean_color(self, color: Pixels, refinement: Refinement, region: Region) -> Pixels:
+        whole = self._clean_colors.get((refinement, self._whole))
+        if whole is not None:
+            return cut(whole, region)
+        key = (refinement, region)
+        if key not in self._clean_colors:
+            alpha = self._whole_alpha(refinement, self._width_px, self._height_px)
+            self._clean_colors[key] = decontaminate(color, alpha, region)
+        return self._clean_colors[key]
 
     @property
     def _whole(self) -> Region:
