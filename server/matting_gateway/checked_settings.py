@@ -17,6 +17,8 @@ _ABOVE_ZERO = frozenset(
     | {"memory_budget_mib", "max_message_mib", "max_calls", "max_streams", "max_stream_items"}
     | {"max_message_fields", "max_list_entries"}
 )
+# Options of which 0 means that there is no such limit.
+_NOT_BELOW_ZERO = frozenset({"max_connection_age_s", "max_connection_age_grace_s"})
 _GRPC_LIMIT_MIB = 2048
 
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
@@ -98,6 +100,8 @@ def _checked(option: Option, value: Any) -> Any:
     """
     if option.name in _ABOVE_ZERO and not value > 0:
         raise ValueError(f"must be above 0, not {value}")
+    if option.name in _NOT_BELOW_ZERO and not value >= 0:
+        raise ValueError(f"must be 0 or above, not {value}")
     if option.name == "max_message_mib" and value >= _GRPC_LIMIT_MIB:
         raise ValueError(f"must be below {_GRPC_LIMIT_MIB}, gRPC's own limit, not {value}")
     if option.convert is not None:

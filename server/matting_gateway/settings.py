@@ -143,6 +143,18 @@ OPTIONS = (
     Option("--max-streams", "door.max_stream_count", int, "Streams open at once."),
     Option("--max-stream-items", "door.max_stream_item_count", int, "Items in work at once on a stream."),
     Option("--stream-idle-timeout-s", "door.stream_idle_timeout_s", float, "A stream idle for so long is closed."),
+    Option(
+        "--max-connection-age-s",
+        "door.max_connection_age_s",
+        float,
+        "A caller's connection so old is sent elsewhere by GOAWAY, give or take a tenth; 0: never.",
+    ),
+    Option(
+        "--max-connection-age-grace-s",
+        "door.max_connection_age_grace_s",
+        float,
+        "How long calls of a connection too old may go on before it is cut; 0: as long as they take.",
+    ),
     Option("--receive-timeout-s", "door.receive_timeout_s", float, "How long a request may take to arrive."),
     Option("--max-residency-s", "door.max_residency_s", float, "The longest that any image is held."),
     Option("--max-encoded-mib", "imaging.limits.max_encoded_bytes", int, "Largest photo file.", unit=MIB),
@@ -160,6 +172,12 @@ OPTIONS = (
         convert=one_of(SharedMemoryUse),
     ),
     Option("--tensor-door", "tensor_door", bool, "Serve inference.GRPCInferenceService too."),
+    Option(
+        "--load-reports",
+        "door.load_reports",
+        bool,
+        "Tell callers with each answer how loaded the gateway is (ORCA, for balancers).",
+    ),
     Option("--reuse-port", "reuse_port", bool, "Share the ports of --listen with other gateways that do."),
     Option(
         "--log-format",

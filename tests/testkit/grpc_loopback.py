@@ -4,6 +4,7 @@
 # gRPC's classes are generic to the type checker only.
 from __future__ import annotations
 
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -48,6 +49,8 @@ def make_server(
     network_of: Callable[[str], str | None] = lambda _peer: None,
     bare: Mapping[str, Callable[[BareCall], None]] | None = None,
     on_fault: OnPeerFault = unheard,
+    report: Callable[[], bytes] = bytes,
+    between: Callable[[float, float], float] = random.uniform,
 ) -> GrpcServer:
     """Return a server of /test/NAME for each method: its kind, and what serves it; and of those that no task serves."""
     server = GrpcServer(
@@ -58,6 +61,8 @@ def make_server(
         on_fault=on_fault,
         reading=reading,
         network_of=network_of,
+        report=report,
+        between=between,
     )
     handlers = {name: _MAKERS[kind](serve) for name, (kind, serve) in methods.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))

@@ -50,6 +50,7 @@ class BareCall(CallFacts):
         lend: Callable[[int], memoryview],
         windows: Windows,
         unpack: Unpack,
+        report: Callable[[], bytes],
     ) -> None:
         super().__init__(head, peer)
         self._connection = connection
@@ -68,6 +69,7 @@ class BareCall(CallFacts):
         )
         self._windows = windows
         self._reading = reading
+        self._report = report
         self._given_bytes = 0  # of answers, since the first that was not written at once
         self._stop: Callable[[], object] | None = None
         self._headers_sent = False
@@ -175,7 +177,12 @@ class BareCall(CallFacts):
             headers = self._unsent_headers()
             trailers = status_block(code, self._details) + self._trailing_block
         self._connection.send(
-            self._stream, headers=headers, body=body, trailers=trailers, on_sent=self._written, borrowed=borrowed
+            self._stream,
+            headers=headers,
+            body=body,
+            trailers=trailers + self._report(),
+            on_sent=self._written,
+            borrowed=borrowed,
         )
         if not self._gone:
             if self._timer is not None:

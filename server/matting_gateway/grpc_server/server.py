@@ -3,6 +3,7 @@
 
 import asyncio
 import functools
+import random
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -42,6 +43,8 @@ _MAX_REMEMBERED_HEADS = 16
 # A call with less time than that has none left once it is here; clients say so of a deadline that has passed.
 _NO_TIME_S = 1e-6
 _EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
+# How far ages of connections differ by chance: those that began together are not all to come back together (gRFC A9).
+_AGE_JITTER = 0.1
 
 
 # Told of what a peer did wrong: the kind, what it was, and the peer in grpc's words.
@@ -71,6 +74,8 @@ class GrpcServer:
         refused: Callable[[int], object] = lambda _byte_count: None,
         much_is_free: Callable[[], object] = lambda: None,
         on_fault: OnPeerFault = unheard,
+        report: Callable[[], bytes] = bytes,
+        between: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Make a server without methods and addresses.
 
@@ -84,8 +89,12 @@ class GrpcServer:
             refused: Told of bytes that came of calls that were refused before anybody read them.
             much_is_free: Told where much was held of calls without permits, and is free now.
             on_fault: Told of every fault of the protocol that a peer makes.
+            report: Returns what goes with every status beside the call's own, as a part of a header block.
+            between: Returns a number between two by chance.
         """
         self._on_fault = on_fault
+        self._report = report
+        self._between = between
         self._max_message_bytes = max_message_bytes
         self._max_small_bytes = max_small_bytes
         self._reading = reading or ReadingTime()
@@ -190,6 +199,7 @@ class GrpcServer:
             on_opened=self._opened,
             on_closed=self._closed,
             on_fault=self._faulted,
+            max_age_s=self._limits.max_age_s * self._between(1 - _AGE_JITTER, 1 + _AGE_JITTER),
         )
 
     def _faulted(self, protocol: Http2Protocol, kind: FaultKind, text: str) -> None:
@@ -243,6 +253,7 @@ class GrpcServer:
                 lend=self._memory.lend,
                 windows=self._windows,
                 unpack=self._unpacker.begin,
+                report=self._report,
             )
             self._calls.add(call)
             self._idle.clear()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one connection may cost."""
 
+import math
 from dataclasses import dataclass
 
 from matting_gateway.http2.header_blocks import write_fields
@@ -16,6 +17,7 @@ class Http2Limits:
     of them. Nuisances are frames that cost work and carry no call
     (pings, settings, resets, empty data): `nuisance_burst` at once, then `nuisance_per_s`.
     `too_large_answer` is the header block that answers a stream with more headers than are read.
+    A connection that is `max_age_s` old is drained, and closed `max_age_grace_s` later whatever is still open on it.
     """
 
     max_streams: int = 100
@@ -30,3 +32,5 @@ class Http2Limits:
     greeting_timeout_s: float = 10.0
     keepalive_s: float = 60.0
     keepalive_timeout_s: float = 20.0
+    max_age_s: float = math.inf
+    max_age_grace_s: float = math.inf

@@ -3,6 +3,7 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -228,7 +229,13 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
 
 class Http2Protocol(ConnectionProtocol):
-    """A connection that a client began, on its transport."""
+    """A connection that a client began, on its transport.
+
+    Owns a second timer: of its age, and then of the grace that calls have to end in (gRFC A9).
+
+    Args:
+        max_age_s: It is drained when it is so old: what all have in common, give or take a little by chance.
+    """
 
     connection: Connection
 
@@ -241,10 +248,13 @@ class Http2Protocol(ConnectionProtocol):
         on_opened: Callable[["Http2Protocol"], None],
         on_closed: Callable[["Http2Protocol"], None],
         on_fault: Callable[["Http2Protocol", FaultKind, str], None],
+        max_age_s: float = math.inf,
     ) -> None:
         faulted = functools.partial(on_fault, self)
         super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=faulted)
         self._told: asyncio.Future[None] | None = None
+        self._max_age_s = max_age_s
+        self._age_timer: asyncio.TimerHandle | None = None
         self.connection = Connection(
             limits,
             write=self._write,
@@ -259,10 +269,24 @@ class Http2Protocol(ConnectionProtocol):
         tls = transport.get_extra_info("ssl_object")
         if tls is None or tls.selected_alpn_protocol() == _ALPN:
             super().connection_made(transport)
+            if self._max_age_s < math.inf:
+                self._age_timer = self._loop.call_later(self._max_age_s, self._grow_old)
             return
         self.transport = cast("asyncio.Transport", transport)
         self._on_fault(FaultKind.NO_ALPN, "TLS without h2 agreed on by ALPN (RFC 9113, 3.2)")
         self._close_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._age_timer is not None:
+            self._age_timer.cancel()
+        super().connection_lost(exc)
+
+    def _grow_old(self) -> None:
+        """Send the peer elsewhere, so that it finds servers that were not there when it came."""
+        self._age_timer = None
+        self.drain()
+        if self._limits.max_age_grace_s < math.inf:
+            self._age_timer = self._loop.call_later(self._limits.max_age_grace_s, self.close)
 
     def drain(self) -> asyncio.Future[None]:
         """Send the peer elsewhere: streams that are open are served, and then the connection is closed.

@@ -22,6 +22,7 @@ from matting_gateway.rpc.call_log import log_bug, log_end
 from matting_gateway.rpc.door_keeper import DoorKeeper
 from matting_gateway.rpc.health import Health
 from matting_gateway.rpc.interceptors import CallBoundary
+from matting_gateway.rpc.load_report import LoadReport
 from matting_gateway.rpc.matting_service import SERVICE, MattingService
 from matting_gateway.rpc.open_inference import INFER_METHOD, OpenInference
 from matting_gateway.rpc.open_inference import SERVICE as TENSOR_SERVICE
@@ -107,6 +108,7 @@ class Doors:
         faults = ProtocolFaults(
             (kind.value for kind in FaultKind), metrics=rooms.metrics, logs=rooms.logs, clock=rooms.clock
         )
+        report = LoadReport(rooms.scheduler.utilization, self.boundary.answered, clock=rooms.clock)
         self.server = make_server(
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,
@@ -119,6 +121,9 @@ class Doors:
             refused=rooms.metrics.refused_bytes.inc,
             much_is_free=self._sweeper.much_is_free,
             on_fault=lambda kind, text, peer: faults.note(kind.value, text, peer),
+            report=report.block if settings.load_reports else bytes,
+            max_connection_age_s=settings.max_connection_age_s,
+            max_connection_age_grace_s=settings.max_connection_age_grace_s,
         )
         rooms.metrics.connections.set_function(lambda: self.server.connection_count)
         self.server.add_generic_rpc_handlers((service.handlers(),))

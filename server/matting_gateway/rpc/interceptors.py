@@ -82,6 +82,14 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         """Calls in progress, those of services that are always open aside."""
         return self._call_count
 
+    def answered(self) -> tuple[float, float]:
+        """Return how many calls were answered so far, and how many of those failed for what is not their callers'.
+
+        Those of services that are always open are not among them.
+        """
+        each = [series.answered() for series in self._series.values() if series.counts]
+        return sum(all_of_it for all_of_it, _ in each), sum(failed for _, failed in each)
+
     async def wait_idle(self) -> None:
         """Wait until no call is in progress."""
         await self._idle.wait()

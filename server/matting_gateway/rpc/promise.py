@@ -28,6 +28,9 @@ class DoorSettings:
     max_stream_count: int = 1024
     max_stream_item_count: int = 64
     stream_idle_timeout_s: float = 60.0
+    max_connection_age_s: float = 0.0  # 0: for ever
+    max_connection_age_grace_s: float = 0.0  # 0: as long as calls take
+    load_reports: bool = True
     message_limits: MessageLimits = MessageLimits()  # noqa: RUF009 - frozen
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gRPC server: its limits against abuse, reflection."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import grpc
@@ -26,6 +27,9 @@ def make_server(
     refused: Callable[[int], object] = lambda _byte_count: None,
     much_is_free: Callable[[], object] = lambda: None,
     on_fault: OnPeerFault = unheard,
+    report: Callable[[], bytes] = bytes,
+    max_connection_age_s: float = 0.0,
+    max_connection_age_grace_s: float = 0.0,
 ) -> GrpcServer:
     """Return a server without services and ports.
 
@@ -37,16 +41,24 @@ def make_server(
         refused: Told of bytes of calls that were not let in.
         much_is_free: Told where much was held of calls without permits, and is free now.
         on_fault: Told of each fault of the protocol: its kind, what it was, and the peer as grpc names it.
+        report: Returns what goes with every status beside the call's own, as a part of a header block.
+        max_connection_age_s: A connection so old is sent elsewhere; 0: it may grow as old as it likes.
+        max_connection_age_grace_s: How long its calls have to end then; 0: as long as they take.
     """
     return GrpcServer(
         interceptors,
         max_message_bytes=max_message_bytes,
-        limits=Http2Limits(max_streams=max_connection_streams),
+        limits=Http2Limits(
+            max_streams=max_connection_streams,
+            max_age_s=max_connection_age_s or math.inf,
+            max_age_grace_s=max_connection_age_grace_s or math.inf,
+        ),
         reading=reading,
         network_of=network_of,
         refused=refused,
         much_is_free=much_is_free,
         on_fault=on_fault,
+        report=report,
     )
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place where the gateway's errors become gRPC statuses with details."""
 
+import math
+
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -8,6 +10,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from matting_gateway.errors import GatewayError, InternalError
 
 DOMAIN = "matting-gateway"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_MOST_PUSHBACK_MS = 2**31 - 1
 
 
 def duration(seconds: float) -> Duration:
@@ -27,6 +31,13 @@ def to_status(error: GatewayError) -> status_pb2.Status:
     if error.retry_after_s is not None:
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after_s)))
     return status
+
+
+def pushback(error: GatewayError) -> tuple[tuple[str, str], ...]:
+    """Return the metadatum by which gRPC's own retries wait as long as RetryInfo says (gRFC A6), where it says so."""
+    if error.retry_after_s is None:
+        return ()
+    return ((PUSHBACK_KEY, str(math.ceil(min(max(0.0, 1000 * error.retry_after_s), _MOST_PUSHBACK_MS)))),)
 
 
 def to_grpc_code(error: GatewayError) -> grpc.StatusCode:

@@ -12,10 +12,20 @@ import grpc
 
 from matting_gateway.errors import GatewayError
 from matting_gateway.rpc.call import Call
-from matting_gateway.rpc.status import to_grpc_code, to_status
+from matting_gateway.rpc.status import pushback, to_grpc_code, to_status
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.telemetry.series import CounterSeries
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_NOT_THE_CALLERS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+    }
+)
 # grpc.aio's context, or a call of ours that no task serves: what is used of them here they have in common.
 Context = Any
 _Trailers = tuple[tuple[str, str | bytes], ...]
@@ -51,7 +61,12 @@ class MethodSeries:
         self._handled = metrics.rpc_handled
         self._seconds = metrics.rpc_seconds.labels(grpc_type, service, name)
         self._labels = (grpc_type, service, name)
-        self._by_code: dict[grpc.StatusCode, Any] = {}
+        self._by_code: dict[grpc.StatusCode, CounterSeries] = {}
+
+    def answered(self) -> tuple[float, float]:
+        """Return how many calls were answered, and how many of those failed for what is not their callers' fault."""
+        failed = sum(series.value for code, series in self._by_code.items() if code in _NOT_THE_CALLERS)
+        return sum(series.value for series in self._by_code.values()), failed
 
     def end(self, code: grpc.StatusCode, total_s: float) -> None:
         handled = self._by_code.get(code)
@@ -99,7 +114,7 @@ class Visit:
         code = to_grpc_code(error)
         details = ("grpc-status-details-bin", to_status(error).SerializeToString())
         self._leave(code, error)
-        return code, error.message, (*self.call.trailing_metadata(), details)
+        return code, error.message, (*self.call.trailing_metadata(), details, *pushback(error))
 
     def cancelled(self) -> None:
         """End a call whose caller is gone, or was told already."""
