@@ -20,9 +20,12 @@ from matting_load.plan import (
     Replay,
     TensorTarget,
 )
-from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, read_report
+from matting_load.reaching import UnreachableError
+from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, Verdict, read_report
 from matting_load.running import run, run_async
 from matting_load.search import Found, Search, Slo, Trial, search
+from matting_load.table import render_csv
+from matting_load.thresholds import Threshold, read_threshold
 
 __all__ = [
     "ClosedLoop",
@@ -45,12 +48,17 @@ __all__ = [
     "Slo",
     "Summary",
     "TensorTarget",
+    "Threshold",
     "Trial",
+    "UnreachableError",
+    "Verdict",
     "arrival_times",
     "bursts",
     "ramp",
     "read_report",
+    "read_threshold",
     "read_trace",
+    "render_csv",
     "render_page",
     "run",
     "run_async",

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """From records to a report: pure arithmetic on columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from matting_load.arrivals import Seconds
-from matting_load.driver import LATE
+from matting_load.outcomes import LATE, OK
 from matting_load.plan import ClosedLoop, OpenLoop, Plan
 from matting_load.records import Records
 from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary
-from matting_load.targets import OK
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
@@ -32,6 +31,7 @@ def analyse(
     environment: Mapping[str, str],
     described: Mapping[str, Any],
     batch_sizes: Mapping[str, int],
+    batch_size_mean: float | None = None,
 ) -> Report:
     """Build the report of a finished test; only what came due after the warm-up counts."""
     counted = _within(plan, records, plan.warmup_s, plan.load.duration_s)
@@ -57,6 +57,7 @@ def analyse(
         latency_cdf_s=tuple(np.quantile(latencies, QUANTILES).tolist()) if latencies.size else (),
         generator=_generator(plan, records),
         batch_sizes=batch_sizes,
+        batch_size_mean=batch_size_mean,
     )
 
 
@@ -83,7 +84,8 @@ def describe_load(plan: Plan) -> str:
     """Say in a few words how calls were sent."""
     load = plan.load
     if isinstance(load, ClosedLoop):
-        return f"closed loop, {load.caller_count} callers, {load.duration_s:g} s"
+        callers = "1 caller" if load.caller_count == 1 else f"{load.caller_count} callers"
+        return f"closed loop, {callers}, {load.duration_s:g} s"
     if not isinstance(load, OpenLoop):
         return f"replay of {len(load.times_s)} calls, {load.duration_s:g} s"
     rates = list(dict.fromkeys(rate for each in load.segments for rate in (each.start_rate, each.end_rate)))
@@ -102,20 +104,31 @@ def _within(plan: Plan, records: Records, start_s: float, end_s: float) -> Mask:
     return (times >= start_s) & (times < end_s)
 
 
+def row_names(plan: Plan) -> list[str]:
+    """Return the deadlines and steps that a plan's report will have figures of, beside those of the whole test."""
+    classes = [each.name for each in plan.deadlines] if len(plan.deadlines) > 1 else []
+    return [*classes, *(name for name, _, _ in _stretches(plan))]
+
+
 def _steps(plan: Plan, records: Records) -> tuple[Summary, ...]:
     """Sum up each stretch of constant rate, where there are several rates."""
+    return tuple(
+        summarise(name, records, _within(plan, records, from_s, to_s), to_s - from_s)
+        for name, from_s, to_s in _stretches(plan)
+    )
+
+
+def _stretches(plan: Plan) -> Iterator[tuple[str, float, float]]:
+    """Yield the name of each step, and from when to when calls count."""
     if not isinstance(plan.load, OpenLoop) or len({each.start_rate for each in plan.load.segments} - {0.0}) < 2:
-        return ()
-    summaries: list[Summary] = []
+        return
     start_s = 0.0
     for segment in plan.load.segments:
         end_s = start_s + segment.duration_s
         counted_from_s = max(start_s + min(plan.settle_s, segment.duration_s / 2), plan.warmup_s)
         if segment.start_rate == segment.end_rate > 0 and counted_from_s < end_s:
-            chosen = _within(plan, records, counted_from_s, end_s)
-            summaries.append(summarise(f"{segment.start_rate:g}/s", records, chosen, end_s - counted_from_s))
+            yield f"{segment.start_rate:g}/s", counted_from_s, end_s
         start_s = end_s
-    return tuple(summaries)
 
 
 def _series(plan: Plan, records: Records) -> Series:
@@ -167,7 +180,8 @@ def _outcomes(records: Records, chosen: Mask, latency_s: Seconds) -> tuple[Outco
         times = latency_s[chosen & records.mask(name)]
         if times.size:
             p50, p99, longest = np.quantile(times, (0.5, 0.99, 1.0)).tolist()
-            outcomes.append(Outcome(name, len(times), len(times) / total, p50, p99, longest))
+            messages = records.errors.get(name, ())
+            outcomes.append(Outcome(name, len(times), len(times) / total, p50, p99, longest, messages))
     return tuple(sorted(outcomes, key=lambda each: -each.count))
 
 

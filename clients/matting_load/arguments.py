@@ -2,6 +2,9 @@
 """The command line of `matting-load`."""
 
 import argparse
+import sys
+
+from matting_load.thresholds import figures_there
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +13,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     load = parser.add_argument_group("load (exactly one of the first six)")
     kinds = load.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--callers", type=int, metavar="N", help="closed loop: N callers, one call each at a time")
-    kinds.add_argument("--rate", type=float, metavar="R", help="open loop: R calls a second")
+    kinds.add_argument("--rate", type=float, metavar="R", help="open loop: R calls a second, whatever becomes of them")
     kinds.add_argument("--ramp", metavar="FROM:TO", help="open loop: linearly from one rate to another")
     kinds.add_argument("--steps", metavar="R,R,...", help="open loop: each rate for --duration seconds")
     kinds.add_argument("--bursts", metavar="R:ON_S:OFF_S", help="open loop: on at a rate, then nothing, over and over")
@@ -22,6 +25,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--settle", type=float, default=0.0, metavar="S", help="seconds of each step that do not count")
     add_call_arguments(parser)
     add_report_arguments(parser)
+    parser.add_argument_group("verdict").add_argument(
+        "--fail-if",
+        action=_Thresholds,
+        default=[],
+        metavar="FIGURE>NUMBER",
+        help="exit with 4 if it is so: 'p99_ms>250', 'in_time_share<0.99', 'goodput_per_s@100/s<99' of one step or "
+        "deadline; repeat it for several (`--fail-if help` lists all figures)",
+    )
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +47,14 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--warmup", type=float, default=1.0, metavar="S", help="and these before it (default: 1)")
     how.add_argument("--tolerance", type=float, default=0.05, metavar="SHARE", help="how close (default: 0.05)")
     how.add_argument("--constant", action="store_true", help="even gaps instead of Poisson arrivals")
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which reports are compared, and where to."""
+    parser.add_argument("reports", nargs="+", metavar="FILE", help="reports as JSON")
+    parser.add_argument("-o", "--html", metavar="PAGE", help="the page to write")
+    parser.add_argument("--csv", metavar="FILE", help="write the figures of all as CSV")
+    parser.add_argument("--title", default="", metavar="TEXT", help="the page's title (default: the runs' names)")
 
 
 def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +74,13 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
         default="gateway",
         help="photos to the gateway, tensors to any Open Inference Protocol server, photos to `rembg s`",
     )
-    target.add_argument("--address", metavar="HOST:PORT", help="where it listens (default: the target's usual port)")
+    target.add_argument(
+        "--address",
+        action="append",
+        metavar="HOST:PORT",
+        help="where it listens, or unix:PATH; repeat it for several, which take calls in turn "
+        "(default: 127.0.0.1 and port 50051, of tensors 8001, of rembg 7000)",
+    )
     target.add_argument("--model", metavar="NAME", help="the model (default: the gateway's own, u2net elsewhere)")
     target.add_argument(
         "--output", choices=("alpha", "cutout"), default="alpha", help="what to ask a photo's answer for"
@@ -73,10 +98,15 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="tensors: send the protocol's timeout parameter, the deadline less this",
     )
-    target.add_argument("--token", default="", help="bearer token")
+    target.add_argument("--token", default="", metavar="TOKEN", help="bearer token; @FILE reads it from a file")
+    target.add_argument(
+        "--token-over-plaintext", action="store_true", help="send the token unencrypted to another machine"
+    )
+    target.add_argument("--tls", action="store_true", help="speak TLS, trusting the usual roots")
     target.add_argument("--tls-ca", metavar="FILE", help="speak TLS, trusting these roots (PEM)")
     target.add_argument("--tls-cert", metavar="FILE", help="this client's certificate (PEM)")
     target.add_argument("--tls-key", metavar="FILE", help="the key of --tls-cert (PEM)")
+    target.add_argument("--tls-server-name", default="", metavar="NAME", help="the name in the server's certificate")
     target.add_argument("--metrics-url", default="", metavar="URL", help="the gateway's /metrics, for batch sizes")
 
 
@@ -92,13 +122,34 @@ def add_call_arguments(parser: argparse.ArgumentParser) -> None:
     calls.add_argument("--photos", default="", metavar="FOLDER", help="the photos of a folder instead")
     calls.add_argument("--seed", type=int, default=1, help="of arrivals, choices and generated photos (default: 1)")
     calls.add_argument("--processes", type=int, default=1, metavar="N", help="sending processes (default: 1)")
-    calls.add_argument("--connections", type=int, default=4, metavar="N", help="connections a process (default: 4)")
+    calls.add_argument(
+        "--connections", type=int, default=4, metavar="N", help="connections of a process to an address (default: 4)"
+    )
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where the report goes."""
     report = parser.add_argument_group("report")
-    report.add_argument("--label", default="", help="the run's name in reports")
-    report.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    report.add_argument(
+        "--label", default="", metavar="NAME", help="the run's name in reports (default: what it is sent to)"
+    )
+    report.add_argument("--json", metavar="FILE", help="write the report as JSON, which `compare` reads")
     report.add_argument("--html", metavar="FILE", help="write the report as one page")
+    report.add_argument("--csv", metavar="FILE", help="write the figures as CSV, a row a deadline and step")
     report.add_argument("-q", "--quiet", action="store_true", help="no live view")
+
+
+class _Thresholds(argparse.Action):
+    """Collects conditions; `help` lists what they can be on, and ends the program."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "help":
+            sys.stdout.write(f"{figures_there()}\n")
+            parser.exit()
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])

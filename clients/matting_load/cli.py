@@ -2,12 +2,14 @@
 """The program `matting-load`: runs load tests, finds the highest rate that meets an SLO, compares reports."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from matting_load.arguments import (
     add_call_arguments,
+    add_compare_arguments,
     add_limit_arguments,
     add_report_arguments,
     add_run_arguments,
@@ -18,18 +20,30 @@ from matting_load.limit import find_limit
 from matting_load.live import make_watcher
 from matting_load.page import render_page
 from matting_load.plan import Plan
-from matting_load.reading import UsageError, read_plan, read_search
-from matting_load.report import Report, read_report
+from matting_load.reaching import UnreachableError
+from matting_load.reading import (
+    UsageError,
+    check_writable,
+    read_plan,
+    read_reports,
+    read_search,
+    read_thresholds,
+)
+from matting_load.report import Report
 from matting_load.running import run
 from matting_load.search import Trial, search
+from matting_load.table import render_csv
 from matting_load.terminal import print_report
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, UNREACHABLE, THRESHOLD, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EPILOG = """exit codes:
-  0  the test ran and was reported (a search: a rate was found)
-  1  no call was answered, a file cannot be written, or even the lowest rate missed the SLO
-  2  the command line cannot be followed
+    0  the test ran and was reported (a search: a rate was found)
+    1  no call was answered, a file cannot be read or written, or even the lowest rate missed the SLO
+    2  the command line cannot be followed
+    3  no server answered: nothing was sent
+    4  the test ran and was reported, and a --fail-if came true
+  130  interrupted
 """
 
 
@@ -42,12 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands[arguments.command](arguments)
     except (UsageError, ValueError) as error:
         parser.exit(USAGE, f"matting-load {arguments.command}: {error}\n")
+    except UnreachableError as error:
+        print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
+        return UNREACHABLE
     except (OSError, RuntimeError) as error:
         print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted: nothing is reported", file=sys.stderr)
-        return FAILED
+        return INTERRUPTED
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,10 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_search_arguments(finder)
     add_call_arguments(finder)
     add_report_arguments(finder)
-    comparer = commands.add_parser("compare", help="put several reports on one page")
-    comparer.add_argument("reports", nargs="+", metavar="FILE", help="reports as JSON")
-    comparer.add_argument("-o", "--html", required=True, metavar="PAGE", help="the page to write")
-    comparer.add_argument("--title", default="", help="the page's title")
+    add_compare_arguments(commands.add_parser("compare", help="put several reports on one page, or into one CSV"))
     add_limit_arguments(commands.add_parser("limit", help="find the rate at which this generator is the bottleneck"))
     return parser
 
@@ -76,16 +90,27 @@ def make_parser() -> argparse.ArgumentParser:
 def run_command(arguments: argparse.Namespace) -> int:
     """Run one load test."""
     plan = read_plan(arguments)
+    thresholds = read_thresholds(arguments.fail_if, plan)
+    check_writable(arguments.json, arguments.html, arguments.csv)
     report = _watched(plan, arguments)
+    report = dataclasses.replace(report, verdicts=tuple(each.judge(report) for each in thresholds))
     print_report(report)
     _save(report, arguments)
-    return DONE if report.total.throughput_per_s > 0 else FAILED
+    if not report.total.throughput_per_s:
+        return FAILED
+    return DONE if all(each.held for each in report.verdicts) else THRESHOLD
 
 
 def search_command(arguments: argparse.Namespace) -> int:
     """Find the highest rate that meets the SLO."""
     slo, how = read_search(arguments)
     plan = read_plan(arguments, load=how.first_load())
+    check_writable(arguments.json, arguments.html, arguments.csv)
+    if slo.p99_s is None and all(each.deadline_s is None for each in plan.deadlines):
+        print(
+            "without --deadline-ms or --p99-ms every answer is in time, however late: only failures end the search",
+            file=sys.stderr,
+        )
 
     def on_trial(trial: Trial) -> None:
         total = trial.report.total
@@ -97,19 +122,21 @@ def search_command(arguments: argparse.Namespace) -> int:
 
     print(f"{plan.name}: the highest rate with {slo}")
     found = search(plan, slo, how, lambda each: _watched(each, arguments), on_trial)
-    if found.rate_per_s:
-        print(f"highest rate: {found.rate_per_s:g}/s{', and more: --high ends the search' if found.capped else ''}")
-    else:
-        print(f"even {how.low_per_s:g}/s misses")
+    print(found.verdict.found)
     _save(found.as_report(plan.name), arguments)
     return DONE if found.rate_per_s else FAILED
 
 
 def compare_command(arguments: argparse.Namespace) -> int:
-    """Put several reports on one page."""
-    page = render_page([read_report(path) for path in arguments.reports], arguments.title)
-    Path(arguments.html).write_text(page, encoding="utf-8")
-    print(f"wrote {arguments.html}")
+    """Put several reports on one page, or into one CSV."""
+    if not arguments.html and not arguments.csv:
+        raise UsageError("nothing to write: -o PAGE.html, --csv FILE, or both")
+    check_writable(arguments.html, arguments.csv)
+    reports = read_reports(arguments.reports)
+    if arguments.html:
+        _write(arguments.html, render_page(reports, arguments.title))
+    if arguments.csv:
+        _write(arguments.csv, render_csv(reports))
     return DONE
 
 
@@ -141,9 +168,16 @@ def _watched(plan: Plan, arguments: argparse.Namespace) -> Report:
 
 def _save(report: Report, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        report.save(arguments.json)
+        _write(arguments.json, report.to_json() + "\n")
     if arguments.html:
-        Path(arguments.html).write_text(render_page([report]), encoding="utf-8")
+        _write(arguments.html, render_page([report]))
+    if arguments.csv:
+        _write(arguments.csv, render_csv([report]))
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

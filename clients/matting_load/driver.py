@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from matting_load.arrivals import Seconds, arrival_times
+from matting_load.outcomes import AWAY, LATE, NOT_SENT, OK, UNFINISHED
 from matting_load.pacing import Pacer, make_pacer
 from matting_load.plan import ClosedLoop, OpenLoop, Plan
 from matting_load.records import Recorder, Records
-from matting_load.targets import OK, Sender
+from matting_load.targets import Sender
 
-LATE = "late"
-NOT_SENT = "not_sent"
-UNFINISHED = "unfinished"
+# A caller in a closed loop that heard that nobody is there asks again after this, and not thousands of times a second.
+PAUSE_S = 0.25
 
 # When many calls are due at once, answers are read in between.
 _SENDS_BETWEEN_READS = 8
@@ -46,7 +46,7 @@ class Driver:
         self._recorder = recorder
         self._shard = shard
         self._start_s = 0.0
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[str] | asyncio.Task[None]] = set()
         self._deadlines_s = [each.deadline_s for each in plan.deadlines]
         self._class_edges = _edges([each.share for each in plan.deadlines])
         self._payload_edges = _edges([each.share for each in sender.payloads])
@@ -103,9 +103,10 @@ class Driver:
             deadline_class = int(np.searchsorted(self._class_edges, rng.random(), side="right"))
             payload = int(np.searchsorted(self._payload_edges, rng.random(), side="right"))
             self._recorder.due()
-            await self._one(now_s, deadline_class, payload)
+            if await self._one(now_s, deadline_class, payload) in AWAY:
+                await asyncio.sleep(min(PAUSE_S, max(0.0, self._start_s + duration_s - time.monotonic())))
 
-    async def _one(self, due_s: float, deadline_class: int, payload: int) -> None:
+    async def _one(self, due_s: float, deadline_class: int, payload: int) -> str:
         sent_s = time.monotonic() - self._start_s
         deadline_s = self._deadlines_s[deadline_class]
         timeout_s = None if deadline_s is None else max(0.0, due_s + deadline_s - sent_s)
@@ -117,6 +118,7 @@ class Driver:
             if outcome == OK and deadline_s is not None and done_s - due_s > deadline_s:
                 outcome = LATE
             self._recorder.add(due_s, sent_s, done_s, outcome=outcome, deadline_class=deadline_class, payload=payload)
+        return outcome
 
     def _patience_s(self) -> float:
         """Return how long to wait for answers once the last call is sent."""

@@ -62,7 +62,7 @@ class LiveView:
         table = Table.grid(padding=(0, 3))
         table.add_row(
             f"[bold]{(tally.due_count - then.due_count) / span_s:,.0f}[/]/s offered",
-            f"[bold green]{(tally.outcomes['ok'] - then.outcomes['ok']) / span_s:,.0f}[/]/s good",
+            f"[bold green]{(tally.outcomes['ok'] - then.outcomes['ok']) / span_s:,.0f}[/]/s in time",
             f"[bold]{tally.outstanding_count:,}[/] outstanding",
             latency_text(tally.recent_latencies_s),
         )

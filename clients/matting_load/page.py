@@ -6,41 +6,75 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
-from matting_load.plots import all_plots
+from matting_load.naming import in_common, named, title_of, what_was_sent
+from matting_load.plots import plots_against_load, plots_of_calls
 from matting_load.report import Latency, Report, Summary
 
 
 def render_page(reports: Sequence[Report], title: str = "") -> str:
-    """Write one page over one report, or several compared.
+    """Write one page over one report, or several compared; those without labels are called by what differs.
 
     Raises:
         ValueError: There is no report.
     """
     if not reports:
         raise ValueError("a page needs at least one report")
-    title = title or (reports[0].label if len(reports) == 1 else f"{len(reports)} runs compared")
+    if len(reports) > 1 and len({report.label for report in reports}) < len(reports):
+        reports = named(reports)
+    names = ", ".join(report.label for report in reports)
+    title = title or (title_of(reports[0]) if len(reports) == 1 else f"{len(reports)} runs compared: {names}")
     template = string.Template(resources.files("matting_load").joinpath("page.html").read_text(encoding="utf-8"))
+    one = reports[0] if len(reports) == 1 else None
+    steps = _step_tables(reports)
+    test = [_cards(one) if one else "", _summary_table(reports), _LEGEND]
+    against_load, of_calls = plots_against_load(reports), plots_of_calls(reports)
+    if one and one.searched:
+        # It is about its rates; what calls were like at one of them comes after.
+        figures = [*steps, _plots(against_load), *test, _plots(of_calls)]
+    else:
+        figures = [*test, *steps, _plots([*against_load, *of_calls])]
     body = [
         f"<h1>{escape(title)}</h1>",
         _subtitle(reports),
         *(_warning(report) for report in reports),
-        _cards(reports[0]) if len(reports) == 1 else "",
-        _summary_table(reports),
-        *_step_tables(reports),
-        '<div class="plots">' + "".join(all_plots(reports)) + "</div>",
+        _verdicts(reports),
+        *figures,
         _outcome_table(reports),
         _details(reports),
     ]
     return template.substitute(title=escape(title), body="\n".join(filter(None, body)))
 
 
+_LEGEND = (
+    '<p class="legend"><b>offered</b>: calls that were due. <b>answered</b>: those that got a result, however late. '
+    "<b>in time</b> (their rate is the <b>goodput</b>): those whose result came by their deadline; without a deadline, "
+    "all that were answered. Latency is of what was answered, from when a call was due, not from when it was sent.</p>"
+)
+
+
 def _subtitle(reports: Sequence[Report]) -> str:
-    if len(reports) > 1:
-        return '<p class="sub">Latency counts from when a call was due, not from when it was sent.</p>'
     report = reports[0]
-    return (
-        f'<p class="sub">{escape(report.target)} &middot; {escape(report.load)} &middot; {escape(report.started)}</p>'
-    )
+    if len(reports) > 1:
+        parts = [in_common(reports)]
+    else:
+        parts = ["" if report.label == report.target else report.target, what_was_sent(report), report.started]
+    return f'<p class="sub">{" &middot; ".join(map(escape, filter(None, parts)))}</p>'
+
+
+def _plots(plots: Sequence[str]) -> str:
+    drawn = "".join(plots)
+    return f'<div class="plots">{drawn}</div>' if drawn else ""
+
+
+def _verdicts(reports: Sequence[Report]) -> str:
+    rows = [
+        f'<tr class="{each.word}"><th>{each.word}</th>'
+        + (f'<td class="run">{_dot(index)}{escape(report.label)}</td>' if len(reports) > 1 else "")
+        + f'<td class="run">{escape(each.asked)}</td><td class="run">{escape(each.found)}</td></tr>'
+        for index, report in enumerate(reports)
+        for each in report.verdicts
+    ]
+    return f'<table class="verdicts"><tbody>{"".join(rows)}</tbody></table>' if rows else ""
 
 
 def _warning(report: Report) -> str:
@@ -56,24 +90,29 @@ def _cards(report: Report) -> str:
     total = report.total
     latency = total.latency
     values = [
-        ("goodput", f"{total.goodput_per_s:,.1f}", "/s in time"),
-        ("throughput", f"{total.throughput_per_s:,.1f}", "/s answered"),
-        ("offered", f"{total.offered_per_s:,.1f}", "/s"),
+        ("offered", f"{total.offered_per_s:,.1f}", "calls/s"),
+        ("answered", f"{total.throughput_per_s:,.1f}", "calls/s"),
+        ("in time (goodput)", f"{total.goodput_per_s:,.1f}", "calls/s"),
         ("in time", f"{total.good_share:.1%}", f"of {total.offered_count:,} calls"),
-        ("p50", _ms(latency.p50_s if latency else None), "ms"),
-        ("p99", _ms(latency.p99_s if latency else None), "ms"),
+        ("latency p50", _ms(latency.p50_s if latency else None), "ms"),
+        ("latency p99", _ms(latency.p99_s if latency else None), "ms"),
     ]
     cards = "".join(
         f'<div class="card"><span>{name}</span><b>{value}</b><small>{unit}</small></div>'
         for name, value, unit in values
     )
-    return f'<div class="cards">{cards}</div>'
+    which = f"<h2>At {escape(total.name)}</h2>" if report.searched else ""
+    return f'{which}<div class="cards">{cards}</div>'
 
 
 def _summary_table(reports: Sequence[Report]) -> str:
     rows: list[str] = []
     for index, report in enumerate(reports):
-        name = _dot(index) + escape(report.label) if len(reports) > 1 else "all calls"
+        if len(reports) > 1:
+            at = f", at {escape(report.total.name)}" if report.searched else ""
+            name = f"{_dot(index)}{escape(report.label)}{at}"
+        else:
+            name = escape(report.total.name) if report.searched else "all calls"
         rows.append(_summary_row(name, report.total, strong=len(reports) > 1))
         rows += [_summary_row(escape(f"deadline {each.name}"), each) for each in report.classes]
     return f"<table>{_SUMMARY_HEAD}<tbody>{''.join(rows)}</tbody></table>"
@@ -83,7 +122,8 @@ def _step_tables(reports: Sequence[Report]) -> list[str]:
     tables: list[str] = []
     for report in reports:
         if report.steps:
-            heading = f"Steps of {escape(report.label)}" if len(reports) > 1 else "Steps"
+            heading = "Rates tried" if report.searched else "Steps"
+            heading += f" of {escape(report.label)}" if len(reports) > 1 else ""
             rows = "".join(_summary_row(escape(step.name), step) for step in report.steps)
             tables.append(f"<h2>{heading}</h2><table>{_SUMMARY_HEAD}<tbody>{rows}</tbody></table>")
     return tables
@@ -104,7 +144,7 @@ def _summary_row(name: str, summary: Summary, *, strong: bool = False) -> str:
         f"{summary.good_share:.1%}",
         *_times(summary.latency),
     ]
-    mark = ' class="strong"' if strong else ""
+    mark = ' class="strong"' if strong else ' class="failed"' if name.endswith("(missed)") else ""
     return f"<tr{mark}><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
@@ -123,8 +163,9 @@ def _outcome_table(reports: Sequence[Report]) -> str:
                 if len(reports) > 1
                 else ""
             )
+            said = "".join(f"<small>{escape(each)}</small>" for each in outcome.messages)
             rows.append(
-                f"<tr><th>{escape(outcome.name)}</th>{run}<td>{outcome.count:,}</td><td>{outcome.share:.2%}</td>"
+                f"<tr><th>{escape(outcome.name)}{said}</th>{run}<td>{outcome.count:,}</td><td>{outcome.share:.2%}</td>"
                 f"<td>{_ms(outcome.p50_s)}</td><td>{_ms(outcome.p99_s)}</td><td>{_ms(outcome.max_s)}</td></tr>"
             )
     run_head = '<th class="run">run</th>' if len(reports) > 1 else ""

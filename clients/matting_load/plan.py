@@ -13,7 +13,7 @@ from matting_load.arrivals import Process, Segment
 
 @dataclass(frozen=True, slots=True)
 class GatewayTarget:
-    """Photos to the gateway's own service."""
+    """Photos to the gateway's own service; several addresses have commas between them, and take calls in turn."""
 
     address: str = "127.0.0.1:50051"
     model: str = ""
@@ -21,19 +21,20 @@ class GatewayTarget:
     mime_type: str = "image/png"
     token: str = field(default="", repr=False)
     tls: Tls | None = None
+    token_over_plaintext: bool = False
 
     @property
     def name(self) -> str:
-        return f"gateway {self.address}"
+        return f"gateway {self.address}{f', {self.model}' if self.model else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorTarget:
     """Tensors to any server of the Open Inference Protocol: the gateway, or a Triton alone.
 
-    `shape` includes the batch dimension where the model has one. With `queue_timeout_margin_s`
-    each call carries the protocol's `timeout` parameter: its deadline less this margin, which is
-    the time to leave for the model itself.
+    Several addresses have commas between them, and take calls in turn. `shape` includes the batch
+    dimension where the model has one. With `queue_timeout_margin_s` each call carries the protocol's
+    `timeout` parameter: its deadline less this margin, which is the time to leave for the model itself.
     """
 
     address: str = "127.0.0.1:8001"
@@ -44,15 +45,16 @@ class TensorTarget:
     queue_timeout_margin_s: float | None = None
     token: str = field(default="", repr=False)
     tls: Tls | None = None
+    token_over_plaintext: bool = False
 
     @property
     def name(self) -> str:
-        return f"tensors {self.address} {self.model}"
+        return f"tensors {self.address}, {self.model}"
 
 
 @dataclass(frozen=True, slots=True)
 class RembgTarget:
-    """Photos to rembg's HTTP server (`rembg s`)."""
+    """Photos to rembg's HTTP server (`rembg s`); several addresses have commas between them, and take calls in turn."""
 
     url: str = "http://127.0.0.1:7000"
     model: str = "u2net"
@@ -60,7 +62,7 @@ class RembgTarget:
 
     @property
     def name(self) -> str:
-        return f"rembg {self.url}"
+        return f"rembg {self.url}, {self.model}"
 
 
 Target: TypeAlias = GatewayTarget | TensorTarget | RembgTarget
@@ -151,7 +153,7 @@ class Plan:
         warmup_s: Calls due before this are sent but not counted (ramp-up of caches and learned
             latencies); of each step of a plan of several, its first `settle_s` likewise.
         processes: Sending processes; more than one where one cannot keep up.
-        connections: Connections a process spreads its calls over.
+        connections: Connections a process has to each address; its calls go over all of them in turn.
         max_outstanding: Calls unanswered at once, of one process, beyond which a due call is
             counted as `not_sent` instead of being sent.
         drain_s: How long to wait for the last answers where they have no deadline.
@@ -182,3 +184,8 @@ class Plan:
     @property
     def name(self) -> str:
         return self.label or self.target.name
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses of a list with commas."""
+    return tuple(part for part in map(str.strip, text.split(",")) if part)

@@ -10,10 +10,14 @@ from matting_load.svg import Axis, Line, bar_plot, line_plot
 _OFFERED, _ANSWERED, _GOOD, _TAIL = "c7", "c0", "c2", "c1"
 
 
-def all_plots(reports: Sequence[Report]) -> list[str]:
-    """Draw every plot that the reports have data for."""
-    plots = [
-        load_curve(reports),
+def plots_against_load(reports: Sequence[Report]) -> list[str]:
+    """Draw what rates do; an entry is empty where the reports have no data for it."""
+    return [load_curve(reports), latency_curve(reports)]
+
+
+def plots_of_calls(reports: Sequence[Report]) -> list[str]:
+    """Draw what calls met with; an entry is empty where the reports have no data for it."""
+    return [
         latency_cdf(reports),
         latency_by_percentile(reports),
         rates_over_time(reports),
@@ -21,7 +25,6 @@ def all_plots(reports: Sequence[Report]) -> list[str]:
         batch_sizes(reports),
         outcomes(reports),
     ]
-    return [plot for plot in plots if plot]
 
 
 def load_curve(reports: Sequence[Report]) -> str:
@@ -40,6 +43,21 @@ def load_curve(reports: Sequence[Report]) -> str:
     return line_plot(
         "Throughput and goodput against offered load", [*lines, ideal], Axis("offered, calls/s"), Axis("answers/s")
     )
+
+
+def latency_curve(reports: Sequence[Report]) -> str:
+    """Median and 99th percentile against offered load, of steps."""
+    lines: list[Line] = []
+    for index, report in enumerate(reports):
+        steps = sorted(report.steps, key=lambda step: step.offered_per_s)
+        prefix = f"{report.label} " if len(reports) > 1 else ""
+        colors = (f"c{index % 8}",) * 2 if len(reports) > 1 else (_ANSWERED, _TAIL)
+        p50 = [(step.offered_per_s, step.latency.p50_s * 1e3) for step in steps if step.latency]
+        p99 = [(step.offered_per_s, step.latency.p99_s * 1e3) for step in steps if step.latency]
+        if len(p50) > 1:
+            lines.append(Line(f"{prefix}p50", p50, colors[0], dashed=len(reports) > 1, dotted_points=True))
+            lines.append(Line(f"{prefix}p99", p99, colors[1], dotted_points=True))
+    return line_plot("Latency against offered load", lines, Axis("offered, calls/s"), Axis("ms"))
 
 
 def latency_cdf(reports: Sequence[Report]) -> str:

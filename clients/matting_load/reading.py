@@ -2,13 +2,16 @@
 """What a command line of `matting-load` asks for, as a plan, checked."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from matting_client import Tls
 
+from matting_load.analysis import row_names
 from matting_load.arrivals import Process, bursts, ramp, read_trace, steady, steps
+from matting_load.naming import named
 from matting_load.plan import (
     ClosedLoop,
     DeadlineClass,
@@ -22,8 +25,11 @@ from matting_load.plan import (
     Replay,
     Target,
     TensorTarget,
+    split_addresses,
 )
+from matting_load.report import Report, read_report
 from matting_load.search import Search, Slo
+from matting_load.thresholds import Threshold, read_threshold
 
 Value = TypeVar("Value")
 
@@ -73,19 +79,69 @@ def read_plan(arguments: argparse.Namespace, load: Load | None = None) -> Plan:
     )
 
 
+def read_thresholds(texts: Sequence[str], plan: Plan) -> Sequence[Threshold]:
+    """Read the conditions of `--fail-if` for the report that a plan will have.
+
+    Raises:
+        UsageError: One is of another form, or there is no such figure.
+    """
+    try:
+        return [read_threshold(text, row_names(plan)) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"--fail-if {error}") from error
+
+
+def check_writable(*paths: str | None) -> None:
+    """Find out before a test, and not after it, that a report could not be written.
+
+    Raises:
+        UsageError: The folder is not there, or what is there is no file.
+        OSError: It may not be written.
+    """
+    for path in filter(None, paths):
+        if Path(path).is_dir():
+            raise UsageError(f"{path} is a folder: name a file in it")
+        if not Path(path).parent.is_dir():
+            raise UsageError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+        writable = path if Path(path).exists() else Path(path).parent
+        if not os.access(writable, os.W_OK):
+            raise PermissionError(f"{path} cannot be written: you have no right to")
+
+
+def read_reports(paths: Sequence[str]) -> list[Report]:
+    """Read reports, under names that tell them apart.
+
+    Raises:
+        ValueError: A file is no report.
+        OSError: A file cannot be read.
+    """
+    return named([read_report(path) for path in paths], [Path(path).stem for path in paths])
+
+
+def _token(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    token = Path(text[1:]).read_text(encoding="utf-8").strip()
+    if not token:
+        raise UsageError(f"--token: {text[1:]} is empty")
+    return token
+
+
 def _target(arguments: argparse.Namespace) -> Target:
     tls = None
-    if arguments.tls_ca or arguments.tls_cert or arguments.tls_key:
-        tls = Tls(arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
-    address = arguments.address
+    if any((arguments.tls, arguments.tls_ca, arguments.tls_cert, arguments.tls_key, arguments.tls_server_name)):
+        tls = Tls(arguments.tls_ca, arguments.tls_cert, arguments.tls_key, arguments.tls_server_name)
+    address = ",".join(arguments.address or ())
+    token = _token(arguments.token)
     if arguments.target == "gateway":
         return GatewayTarget(
             address=address or GatewayTarget().address,
             model=arguments.model or "",
             output=arguments.output,
             mime_type=f"image/{arguments.format}",
-            token=arguments.token,
+            token=token,
             tls=tls,
+            token_over_plaintext=arguments.token_over_plaintext,
         )
     if arguments.target == "tensors":
         name, datatype, shape = _tensor(arguments.tensor)
@@ -97,11 +153,14 @@ def _target(arguments: argparse.Namespace) -> Target:
             datatype=datatype,
             shape=shape,
             queue_timeout_margin_s=None if margin_ms is None else margin_ms / 1e3,
-            token=arguments.token,
+            token=token,
             tls=tls,
+            token_over_plaintext=arguments.token_over_plaintext,
         )
-    url = RembgTarget().url if not address else address if "://" in address else f"http://{address}"
-    return RembgTarget(url=url, model=arguments.model or "u2net", only_mask=arguments.output == "alpha")
+    urls = [each if "://" in each else f"http://{each}" for each in split_addresses(address)]
+    return RembgTarget(
+        url=",".join(urls) or RembgTarget().url, model=arguments.model or "u2net", only_mask=arguments.output == "alpha"
+    )
 
 
 def _load(arguments: argparse.Namespace) -> Load:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from matting_load.samples import Samples, join_samples
+
 # How far back a watcher's percentiles look, in answers.
 RECENT_COUNT = 2_000
 
@@ -18,7 +20,8 @@ class Records:
     """One row a call, in order of completion; times in seconds from the start of the test.
 
     `due_s` is when the call should have been sent, `sent_s` when it was, `done_s` when its outcome
-    was known. `outcome` indexes `outcome_names`; `deadline_class` and `payload` index the plan's.
+    was known. `outcome` indexes `outcome_names`; `deadline_class` and `payload` index the plan's. `errors` has
+    what servers said of failed calls, by outcome.
     """
 
     due_s: npt.NDArray[np.float64]
@@ -30,6 +33,7 @@ class Records:
     outcome_names: tuple[str, ...]
     cpu_s: float = 0.0
     wall_s: float = 0.0
+    errors: Samples = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Records of {len(self.due_s)} calls>"
@@ -118,4 +122,5 @@ def merge(parts: Sequence[Records]) -> Records:
         outcome_names=names,
         cpu_s=sum(part.cpu_s for part in parts),
         wall_s=max(part.wall_s for part in parts),
+        errors=join_samples(part.errors for part in parts),
     )

@@ -25,7 +25,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many calls ended in one way, and how soon their callers knew."""
+    """How many calls ended in one way, how soon their callers knew, and a few of the server's messages."""
 
     name: str
     count: int
@@ -33,6 +33,7 @@ class Outcome:
     p50_s: float
     p99_s: float
     max_s: float
+    messages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,21 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether what was asked of a test held, and what was found."""
+
+    asked: str
+    held: bool
+    found: str
+
+    @property
+    def word(self) -> str:
+        return "passed" if self.held else "failed"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A finished load test."""
+    """A finished load test, or a search: then `total` is of the best rate, and each step is a rate tried."""
 
     label: str
     target: str
@@ -112,7 +126,14 @@ class Report:
     latency_cdf_s: tuple[float, ...]
     generator: Generator
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    batch_size_mean: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    searched: bool = False
     form: int = FORM
+
+    def called(self, label: str) -> "Report":
+        """Return it under another name."""
+        return dataclasses.replace(self, label=label)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -153,6 +174,7 @@ def report_from(data: Mapping[str, Any]) -> Report:
             "generator": Generator(**data["generator"]),
             "latency_quantiles": tuple(data["latency_quantiles"]),
             "latency_cdf_s": tuple(data["latency_cdf_s"]),
+            "verdicts": tuple(Verdict(**each) for each in data.get("verdicts", ())),
         }
     )
 
@@ -163,4 +185,8 @@ def _summaries(data: Sequence[Mapping[str, Any]]) -> tuple[Summary, ...]:
 
 def _summary(data: Mapping[str, Any]) -> Summary:
     latency = None if data["latency"] is None else Latency(**data["latency"])
-    return Summary(**{**data, "latency": latency, "outcomes": tuple(Outcome(**each) for each in data["outcomes"])})
+    return Summary(**{**data, "latency": latency, "outcomes": tuple(map(_outcome, data["outcomes"]))})
+
+
+def _outcome(data: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{**data, "messages": tuple(data.get("messages", ()))})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from matting_load.arrivals import Process, steady
 from matting_load.plan import OpenLoop, Plan
-from matting_load.report import Report, Summary
+from matting_load.report import Report, Summary, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Slo:
 
     def __str__(self) -> str:
         tail = "" if self.p99_s is None else f", p99 at most {self.p99_s * 1e3:g} ms"
-        return f"{self.good_share:.4g} of calls in time{tail}"
+        return f"at least {self.good_share * 100:.6g}% of calls in time{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,22 @@ class Trial:
 class Found:
     """What the search found: 0 where even the lowest rate missed. `capped`: even the highest met."""
 
+    slo: Slo
+    how: Search
     rate_per_s: float
     capped: bool
     trials: tuple[Trial, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        missed = min((trial.rate_per_s for trial in self.trials if not trial.met), default=math.inf)
+        if not self.rate_per_s:
+            found = f"even {missed:g}/s misses it"
+        elif self.capped:
+            found = f"highest rate: {self.rate_per_s:g}/s, and more: --high ends the search"
+        else:
+            found = f"highest rate: {self.rate_per_s:g}/s; {missed:g}/s misses it"
+        return Verdict(f"SLO: {self.slo}", self.rate_per_s > 0, found)
 
     def as_report(self, label: str) -> Report:
         """Join the trials to one report, a step a rate, under the figures of the best that met (or the lowest)."""
@@ -86,7 +99,15 @@ class Found:
             dataclasses.replace(trial.report.total, name=f"{trial.rate_per_s:g}/s{'' if trial.met else ' (missed)'}")
             for trial in ordered
         )
-        return dataclasses.replace(best.report, label=label, steps=steps)
+        return dataclasses.replace(
+            best.report,
+            label=label,
+            load=f"search for the highest rate, {self.how.process}, {self.how.trial_s:g} s a rate",
+            total=dataclasses.replace(best.report.total, name=f"{best.rate_per_s:g}/s"),
+            steps=steps,
+            verdicts=(self.verdict,),
+            searched=True,
+        )
 
 
 def search(
@@ -115,7 +136,7 @@ def search(
         if not meets(rate):
             missed = rate
         elif rate >= how.high_per_s:
-            return Found(rate, True, tuple(trials))
+            return Found(slo, how, rate, True, tuple(trials))
         else:
             met, rate = rate, min(rate * 2, how.high_per_s)
     while met and missed - met > how.tolerance * met:
@@ -126,7 +147,7 @@ def search(
             met = middle
         else:
             missed = middle
-    return Found(met, False, tuple(trials))
+    return Found(slo, how, met, False, tuple(trials))
 
 
 def _rounded(rate: float) -> float:

@@ -5,15 +5,31 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 # How many batches had at most so many photos, over all models; cumulative, by upper bound.
 BatchSizes: TypeAlias = Mapping[float, float]
 
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How many batches there were of each size, and how many photos in all of them."""
+
+    sizes: BatchSizes = field(default_factory=dict)
+    photo_count: float = 0.0
+
+    def mean_since(self, before: "Batches") -> float | None:
+        """Return the photos a batch since then; None where there was no batch."""
+        count = self.sizes.get(float("inf"), 0.0) - before.sizes.get(float("inf"), 0.0)
+        return (self.photo_count - before.photo_count) / count if count > 0 else None
+
+
 _BUCKET = re.compile(r'^matting_batch_size_bucket\{.*?le="([^"]+)".*?\}\s+(\S+)', re.MULTILINE)
+_SUM = re.compile(r"^matting_batch_size_sum(?:\{.*?\})?\s+(\S+)", re.MULTILINE)
 
 
-def read_batch_sizes(url: str) -> BatchSizes:
+def read_batches(url: str) -> Batches:
     """Fetch and read the histogram.
 
     Raises:
@@ -23,7 +39,8 @@ def read_batch_sizes(url: str) -> BatchSizes:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no address of a /metrics page: http://HOST:PORT/metrics")
     with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # the scheme is checked above
-        return parse_batch_sizes(response.read().decode())
+        text = response.read().decode()
+    return Batches(parse_batch_sizes(text), sum(map(float, _SUM.findall(text))))
 
 
 def parse_batch_sizes(text: str) -> BatchSizes:

@@ -82,7 +82,7 @@ def line_plot(title: str, lines: Sequence[Line], x: Axis, y: Axis) -> str:
     frame.parts.extend(_axes(frame, x, y))
     for line in lines:
         frame.parts.extend(_drawn(frame, line, x, y))
-    return _figure(title, frame.parts, [(line.name, line.color, line.dashed) for line in lines])
+    return _figure(title, frame.parts, [(line.name, f"{line.color}{_swatch(line)}") for line in lines])
 
 
 def bar_plot(
@@ -108,7 +108,7 @@ def bar_plot(
             )
         parts.append(_text(middle, _HEIGHT - _BOTTOM + 16, label, "middle"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_title, "middle"))
-    return _figure(title, parts, [(name, f"c{index % 8}", False) for index, name in enumerate(names)])
+    return _figure(title, parts, [(name, f"c{index % 8}") for index, name in enumerate(names)])
 
 
 def linear_ticks(low: float, high: float, count: int = 6) -> list[float]:
@@ -210,11 +210,13 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _figure(title: str, parts: Sequence[str], legend: Sequence[tuple[str, str, bool]]) -> str:
-    keys = "".join(
-        f'<span class="key"><i class="{color}{" dash" if dashed else ""}"></i>{escape(name)}</span>'
-        for name, color, dashed in legend
-    )
+def _swatch(line: Line) -> str:
+    """Return the classes that make a line's key look like the line."""
+    return f"{' dash' if line.dashed else ''}{' broad' if line.wide else ''}{' points' if line.dotted_points else ''}"
+
+
+def _figure(title: str, parts: Sequence[str], legend: Sequence[tuple[str, str]]) -> str:
+    keys = "".join(f'<span class="key"><i class="{classes}"></i>{escape(name)}</span>' for name, classes in legend)
     keys = f'<div class="keys">{keys}</div>' if len(legend) > 1 else ""
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>{keys}"

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How one call is made to each kind of target.
 
-A sender returns the name of the outcome, and never raises for a failed call.
+A sender returns the name of the outcome, and never raises for a failed call. What the server said
+of failed calls is in `errors`, a few messages of each outcome.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-import aiohttp
 import grpc
 import grpc.aio
 from matting_client.calls import REMOVE_BACKGROUND, size_promises
@@ -17,14 +18,13 @@ from matting_client.errors import NoAnswerInTimeError
 from matting_client.failures import error_of_call
 from matting_client.photos import OutputSpec, build_request
 
+from matting_load.outcomes import EMPTY_ANSWER, MALFORMED_ANSWER, NO_ANSWER_IN_TIME, OK
 from matting_load.payloads import Payload, photo_payloads, tensor_bytes
-from matting_load.plan import GatewayTarget, Plan, RembgTarget, TensorTarget
+from matting_load.plan import GatewayTarget, Plan, TensorTarget, split_addresses
+from matting_load.reaching import reach_channel
+from matting_load.rembg import RembgSender
+from matting_load.samples import ErrorSamples
 from matting_load.wire import infer_request, raw_output_bytes, timeout_parameter
-
-OK = "ok"
-# Answers that are well-formed and empty are the server's fault, and would otherwise look fast.
-EMPTY_ANSWER = "empty_answer"
-NO_ANSWER_IN_TIME = "no_answer_in_time"
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -33,8 +33,10 @@ class Sender(Protocol):
     """Sends prepared payloads to one target."""
 
     payloads: tuple[Payload, ...]
+    errors: ErrorSamples
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        """Connect; raises UnreachableError where nobody answers."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -51,11 +53,11 @@ def make_sender(plan: Plan) -> Sender:
         return _gateway_sender(plan, target)
     if isinstance(target, TensorTarget):
         return _tensor_sender(plan, target)
-    return RembgSender(target, photo_payloads(plan.photos, plan.seed), plan.connections)
+    return RembgSender(target, photo_payloads(plan.photos, plan.seed))
 
 
 class GrpcSender:
-    """Sends serialised messages over several connections in turn.
+    """Sends serialised messages over several connections in turn, so many to each address.
 
     Owns the channels. `check` tells whether an answer's bytes hold a result; `suffix` adds what
     depends on the call's own deadline; `promises` is the metadata that tells each payload's size.
@@ -63,23 +65,24 @@ class GrpcSender:
 
     def __init__(
         self,
-        connection: Connection,
+        connections: Sequence[Connection],
         method: str,
         payloads: tuple[Payload, ...],
         *,
-        connections: int,
+        connections_each: int,
         check: Callable[[bytes], bool],
         suffix: Callable[[float | None], bytes],
         promises: Sequence[tuple[tuple[str, str], ...]] = (),
     ) -> None:
         self.payloads = payloads
-        self._connection = connection
+        self.errors = ErrorSamples()
+        self._connections = connections
         self._method = method
-        self._connection_count = connections
+        self._connections_each = connections_each
         self._check = check
         self._suffix = suffix
         self._metadata = [
-            grpc.aio.Metadata(*promised, *connection.credential_metadata())
+            grpc.aio.Metadata(*promised, *connections[0].credential_metadata())
             for promised in promises or ((),) * len(payloads)
         ]
         self._channels: list[grpc.aio.Channel] = []
@@ -87,23 +90,23 @@ class GrpcSender:
         self._turn = 0
 
     async def __aenter__(self) -> Self:
-        tls = self._connection.tls
-        # A pool of its own makes each channel a connection of its own.
-        options = [*channel_options(self._connection), ("grpc.use_local_subchannel_pool", 1)]
-        target = channel_target(self._connection.addresses)
-        for _ in range(self._connection_count):
-            channel = (
-                grpc.aio.insecure_channel(target, options)
-                if tls is None
-                else grpc.aio.secure_channel(target, tls.credentials(), options)
-            )
-            self._channels.append(channel)
-            self._calls.append(channel.unary_unary(self._method))
+        try:
+            for connection in tuple(self._connections) * self._connections_each:
+                self._channels.append(_channel(connection))
+            for connection, channel in zip(itertools.cycle(self._connections), self._channels, strict=False):
+                await reach_channel(channel, connection.addresses[0], connection.tls)
+        except BaseException:
+            await self._close()
+            raise
+        self._calls = [channel.unary_unary(self._method) for channel in self._channels]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         for channel in self._channels:
             await channel.close()
 
@@ -117,48 +120,14 @@ class GrpcSender:
             error = error_of_call(failure)
             if isinstance(error, NoAnswerInTimeError):
                 return NO_ANSWER_IN_TIME
-            return error.reason or error.code.name
-        return OK if self._check(answer) else EMPTY_ANSWER
-
-
-class RembgSender:
-    """Posts photos as forms, as browsers do. Owns the HTTP session."""
-
-    def __init__(self, target: RembgTarget, payloads: tuple[Payload, ...], connections: int) -> None:
-        self._url = f"{target.url.rstrip('/')}/api/remove"
-        boundary = "matting-load-boundary-7d1f"
-        fields = {"model": target.model, "om": "true" if target.only_mask else "false"}
-        self.payloads = tuple(
-            Payload(each.name, _form(boundary, fields, each.name, each.content), each.share) for each in payloads
-        )
-        self._headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    async def send(self, index: int, timeout_s: float | None) -> str:
-        if self._session is None:
-            raise RuntimeError("enter the sender first")
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
-        body = self.payloads[index].content
+            outcome = error.reason or error.code.name
+            self.errors.note(outcome, error.message)
+            return outcome
         try:
-            async with self._session.post(self._url, data=body, headers=self._headers, timeout=timeout) as response:
-                content = await response.read()
-        except TimeoutError:
-            return NO_ANSWER_IN_TIME
-        except aiohttp.ClientError as error:
-            return type(error).__name__
-        if response.status != 200:
-            return f"HTTP_{response.status}"
-        return OK if content else EMPTY_ANSWER
+            return OK if self._check(answer) else EMPTY_ANSWER
+        except ValueError as wrong:
+            self.errors.note(MALFORMED_ANSWER, str(wrong))
+            return MALFORMED_ANSWER
 
 
 def _gateway_sender(plan: Plan, target: GatewayTarget) -> GrpcSender:
@@ -171,10 +140,10 @@ def _gateway_sender(plan: Plan, target: GatewayTarget) -> GrpcSender:
         for photo, request in zip(photos, requests, strict=True)
     )
     return GrpcSender(
-        Connection((target.address,), target.tls, target.token or None, max_message_bytes=plan.max_message_bytes),
+        _connections(plan, target),
         REMOVE_BACKGROUND.path,
         payloads,
-        connections=plan.connections,
+        connections_each=plan.connections,
         check=bool,
         suffix=lambda _: b"",
         promises=[size_promises(request) for request in requests],
@@ -192,22 +161,41 @@ def _tensor_sender(plan: Plan, target: TensorTarget) -> GrpcSender:
         return timeout_parameter(max(1, int((timeout_s - margin_s) * 1e6)))
 
     return GrpcSender(
-        Connection((target.address,), target.tls, target.token or None, max_message_bytes=plan.max_message_bytes),
+        _connections(plan, target),
         _INFER,
         (Payload("x".join(map(str, target.shape)), content, 1.0),),
-        connections=plan.connections,
+        connections_each=plan.connections,
         check=lambda answer: raw_output_bytes(answer) > 0,
         suffix=suffix,
     )
 
 
-def _form(boundary: str, fields: dict[str, str], file_name: str, content: bytes) -> bytes:
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    parts.append(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n".encode()
+def _connections(plan: Plan, target: GatewayTarget | TensorTarget) -> tuple[Connection, ...]:
+    """Return how to reach each address by itself.
+
+    Raises:
+        ValueError: There is no address, one cannot be read, or the token would travel readable.
+    """
+    return tuple(
+        Connection(
+            (address,),
+            target.tls,
+            target.token or None,
+            token_over_plaintext=target.token_over_plaintext,
+            max_message_bytes=plan.max_message_bytes,
+        )
+        for address in split_addresses(target.address) or ("",)
     )
-    return b"".join([*parts, content, f"\r\n--{boundary}--\r\n".encode()])
+
+
+def _channel(connection: Connection) -> grpc.aio.Channel:
+    """Make a channel, and have it connect."""
+    # A pool of its own makes each channel a connection of its own.
+    options = [*channel_options(connection), ("grpc.use_local_subchannel_pool", 1)]
+    target = channel_target(connection.addresses)
+    if connection.tls is None:
+        channel = grpc.aio.insecure_channel(target, options)
+    else:
+        channel = grpc.aio.secure_channel(target, connection.tls.credentials(), options)
+    channel.get_state(try_to_connect=True)
+    return channel

@@ -4,8 +4,10 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from matting_load.naming import what_was_sent
 from matting_load.report import Report, Summary
 
 # Lines that go to a file or a pipe are not cut to a terminal's width.
@@ -18,9 +20,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console = Console(highlight=False)
         if not console.is_terminal:
             console.width = _FILE_WIDTH
-    console.print(f"[bold]{report.label}[/]: {report.load}, started {report.started}")
+    console.print(f"[bold]{escape(report.label)}[/]: {report.load}, started {report.started}")
+    if sent := what_was_sent(report):
+        console.print(escape(sent), style="dim")
     console.print(summary_table((report.total, *report.classes, *report.steps)))
+    console.print("answered: a result came. in time: by its deadline, or at all where there is none.", style="dim")
     console.print(_outcome_table(report.total))
+    for outcome in report.total.outcomes:
+        for message in outcome.messages:
+            console.print(f"{outcome.name}: {escape(message)}", style="dim")
     if report.batch_sizes:
         sizes = ", ".join(f"{size}: {count}" for size, count in report.batch_sizes.items())
         console.print(f"batches by size: {sizes}")
@@ -33,6 +41,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
     )
     if generator.suspect:
         console.print(f"[bold yellow]these figures may be the generator's own:[/] {generator.suspect}")
+    for verdict in report.verdicts:
+        color = "green" if verdict.held else "red"
+        console.print(f"[bold {color}]{verdict.word}[/]: {escape(verdict.asked)}; {verdict.found}")
 
 
 def summary_table(summaries: Sequence[Summary]) -> Table:
@@ -42,9 +53,9 @@ def summary_table(summaries: Sequence[Summary]) -> Table:
     for name in (
         "calls",
         "offered/s",
-        "answers/s",
-        "goodput/s",
-        "good",
+        "answered/s",
+        "in time/s",
+        "in time",
         "p50 ms",
         "p90 ms",
         "p99 ms",

@@ -6,6 +6,8 @@ of a machine), tells now and then how it stands, and hands its records over at t
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -30,7 +32,7 @@ class _Ready:
 class _Failed:
     """The process cannot go on."""
 
-    message: str
+    error: OSError | ValueError
 
 
 def run_in_processes(plan: Plan, watch: Callable[[Tally], None] | None = None) -> Records:
@@ -38,6 +40,7 @@ def run_in_processes(plan: Plan, watch: Callable[[Tally], None] | None = None) -
 
     Raises:
         ValueError: The plan cannot be followed.
+        OSError: No server answers, or a file of the plan cannot be read.
         RuntimeError: A process died.
     """
     # A forked child would inherit grpc's threads half-way through their work.
@@ -91,7 +94,7 @@ def _receive(pipe: "Connection[object, object]") -> object:
     except EOFError as error:
         raise RuntimeError("a sending process died") from error
     if isinstance(message, _Failed):
-        raise ValueError(message.message)  # noqa: TRY004  # the other process's error, not a wrong type
+        raise message.error
     return message
 
 
@@ -99,7 +102,9 @@ def _work(plan: Plan, shard: Shard, pipe: "Connection[object, object]") -> None:
     try:
         asyncio.run(_send_all(plan, shard, pipe))
     except (OSError, ValueError) as error:
-        pipe.send(_Failed(str(error)))
+        # Another process may have failed before, and nobody may be listening any more.
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send(_Failed(error))
 
 
 async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]") -> None:
@@ -113,7 +118,7 @@ async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]"
         finally:
             telling.cancel()
             await asyncio.wait([telling])
-    pipe.send(records)
+    pipe.send(dataclasses.replace(records, errors=sender.errors.kept()))
 
 
 async def _tell(recorder: Recorder, pipe: "Connection[object, object]") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matting_load.payloads import make_jpeg, photo_payloads, tensor_bytes
 from matting_load.plan import Photos, PhotoSize
-from matting_load.server_metrics import batch_sizes_between, parse_batch_sizes, read_batch_sizes
+from matting_load.server_metrics import batch_sizes_between, parse_batch_sizes, read_batches
 from PIL import Image
 
 PAGE = """# TYPE matting_batch_size histogram
@@ -16,6 +16,7 @@ matting_batch_size_bucket{le="2.0",model="u2net"} %d
 matting_batch_size_bucket{model="u2net",le="4.0"} %d
 matting_batch_size_bucket{le="+Inf",model="u2net"} %d
 matting_batch_size_count{model="u2net"} 9
+matting_batch_size_sum{model="u2net"} 30.0
 """
 
 
@@ -64,4 +65,4 @@ def test_batch_sizes_of_models_add_up() -> None:
 
 def test_metrics_come_by_http_only() -> None:
     with pytest.raises(ValueError, match="http://"):
-        read_batch_sizes("file:///etc/passwd")
+        read_batches("file:///etc/passwd")
