@@ -75,9 +75,6 @@ class Gateway:
         self._closing = AsyncExitStack()
         self._reloads = Reloads(settings.certificate_files, logs=logs, metrics=metrics)
         self._lifecycle = Lifecycle.STARTING
-        self.gate = Gate(settings.gate, clock=clock, metrics=metrics)
-        metrics.memory_budget.set(settings.gate.budget_bytes)
-        metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
         self.tenants = self._make_tenants()
         self.imaging = Imaging(settings.imaging, clock=clock)
         self.pool = self._make_pool()
@@ -90,6 +87,9 @@ class Gateway:
             stand_in=self._stand_in,
             tenant_weight=self.tenants.share_of,
         )
+        self.gate = Gate(settings.gate, clock=clock, metrics=metrics, unseen=self.scheduler.offered_unseen)
+        metrics.memory_budget.set(settings.gate.budget_bytes)
+        metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
         self.doors = self._make_doors()
         self._report = ReadinessReport(
             health=lambda: self.doors.health.update, logs=logs, metrics=metrics, default_model=settings.default_model

@@ -82,6 +82,7 @@ class Pipeline:
                 # Beside the event loop: a file made of nothing but parts takes hundredths of a second.
                 header = await asyncio.to_thread(self._imaging.inspect, request.photo, outputs)
             on_pixels(header.pixel_count)
+            self._scheduler.photo_offered(self._imaging.photo_work_s())
             permit.settle(request_bytes + header.working_bytes(outputs, model.matting))
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.

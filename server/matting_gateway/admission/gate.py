@@ -70,8 +70,16 @@ class Gate:
     most a call may need), so waiting always ends.
     """
 
-    def __init__(self, settings: GateSettings, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: GateSettings,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        unseen: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         self._settings = settings
+        self._unseen = unseen  # told of callers who wait or are refused (1), and of those let in after all (-1)
         self._clock = clock
         self._metrics = metrics
         self._permit_count = 0
@@ -127,6 +135,7 @@ class Gate:
         permit = self.try_acquire(byte_count, promised=promised, sender=sender)
         if permit is not None:
             return permit
+        self._unseen(1)
         heap = self._waiting[promised]
         group = None if sender is None else sender.group
         if len(heap) >= self._settings.max_waiting_count and not self._make_place(heap, group):
@@ -223,6 +232,7 @@ class Gate:
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
         if missing > 0:
             if self._used_bytes + missing > self._settings.budget_bytes:
+                self._unseen(1)
                 self._metrics.dropped.labels("memory").inc()
                 raise OverloadedError(
                     f"The call needs {byte_count >> 20} MiB of memory, which are not free now; ask for fewer or"
@@ -278,6 +288,7 @@ class Gate:
                 if hopeless is not None:
                     waiter.future.set_exception(hopeless)
                     continue
+                self._unseen(-1)
                 waiter.future.set_result(self._grant(waiter.byte_count, promised, waiter.sender))
         self._silence.press()
 

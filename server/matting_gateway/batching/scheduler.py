@@ -133,12 +133,16 @@ class Scheduler:
         self.withdraw(entry)
 
     def utilization(self) -> float:
-        """Return what was offered during the last second over what all Tritons can do, refused calls included."""
+        """Return what was offered during the last second over what can be done, refused calls included."""
         return self._core.load.utilization(self._clock.now())
 
-    def refused_elsewhere(self) -> None:
-        """Count a call that was refused before it became a job."""
-        self._core.load.note_refused(self._clock.now())
+    def photo_offered(self, imaging_s: float) -> None:
+        """Count what a photo asks of the imaging workers: so many seconds of all of them together."""
+        self._core.load.note_photo(imaging_s, self._clock.now())
+
+    def offered_unseen(self, count: int) -> None:
+        """Count a call that waits, or is refused, before it can become a job; -1: it is let in after all."""
+        self._core.load.note_unseen(count, self._clock.now())
 
     # --- the loop's side of the machine ---------------------------------------------------
 

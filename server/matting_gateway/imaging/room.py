@@ -112,6 +112,10 @@ class Imaging:
             self._workers.killed_total,
         )
 
+    def photo_work_s(self) -> float:
+        """Return how long all workers together are busy with a photo as they come of late; 0.0 while unknown."""
+        return self._workers.step_times.photo_s / self._worker_count
+
     def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
         """Check all options before any work.
 

@@ -16,6 +16,7 @@ from matting_gateway.errors import DeadlineExpiredError, GatewayError, InternalE
 from matting_gateway.imaging.answers import Answer
 from matting_gateway.imaging.call_file import CallFile
 from matting_gateway.imaging.photo_job import ABANDONED_OFFSET, Request
+from matting_gateway.imaging.step_times import StepTimes
 from matting_gateway.imaging.worker_handle import WorkerHandle
 
 _T = TypeVar("_T")
@@ -41,6 +42,7 @@ class _Task:
     latest_start_s: float
     done: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
+    started_s: float = 0.0
     # What it ends with once its worker, which was killed, has ended.
     failure: WorkerFailedError | None = None
 
@@ -77,6 +79,7 @@ class Workers:
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self.killed_total = 0
+        self.step_times = StepTimes()
         self.filtered = False
 
     @property
@@ -209,6 +212,7 @@ class Workers:
                 task.done.set_exception(failure)
                 continue
             self._states[handle].task = task
+            task.started_s = self._clock.now()
             task.timer = asyncio.get_running_loop().call_later(task.timeout_s, self._late, handle, task)
 
     @staticmethod
@@ -243,7 +247,7 @@ class Workers:
             state.ready.set_result(True)
         else:
             state.task = None
-            task.settle()
+            self._settle(task)
             if isinstance(result, GatewayError):
                 task.done.set_exception(result)
             else:
@@ -254,7 +258,7 @@ class Workers:
         del self._states[handle]
         self._forget_idle(handle)
         if state.task is not None:
-            state.task.settle()
+            self._settle(state.task)
             state.task.done.set_exception(state.task.failure or WorkerFailedError("the worker ended"))
         if state.ready.done():
             self.killed_total += 1
@@ -265,6 +269,10 @@ class Workers:
             state.start_timer.cancel()
             state.ready.set_result(False)
         self._after_end()
+
+    def _settle(self, task: _Task) -> None:
+        task.settle()
+        self.step_times.note(task.request.step, self._clock.now() - task.started_s)
 
     def _forget_idle(self, handle: WorkerHandle) -> None:
         if handle in self._idle:

@@ -108,7 +108,7 @@ class Doors:
         faults = ProtocolFaults(
             (kind.value for kind in FaultKind), metrics=rooms.metrics, logs=rooms.logs, clock=rooms.clock
         )
-        report = LoadReport(rooms.scheduler.utilization, self.boundary.answered, clock=rooms.clock)
+        report = LoadReport(rooms.scheduler.utilization, self.boundary.came_and_failed, clock=rooms.clock)
         self.server = make_server(
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,

@@ -82,13 +82,13 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         """Calls in progress, those of services that are always open aside."""
         return self._call_count
 
-    def answered(self) -> tuple[float, float]:
-        """Return how many calls were answered so far, and how many of those failed for what is not their callers'.
+    def came_and_failed(self) -> tuple[float, float]:
+        """Return how many calls came so far, and how many failed for what is not their callers' fault.
 
         Those of services that are always open are not among them.
         """
-        each = [series.answered() for series in self._series.values() if series.counts]
-        return sum(all_of_it for all_of_it, _ in each), sum(failed for _, failed in each)
+        each = [series.came_and_failed() for series in self._series.values() if series.counts]
+        return sum(came for came, _ in each), sum(failed for _, failed in each)
 
     async def wait_idle(self) -> None:
         """Wait until no call is in progress."""

@@ -18,22 +18,22 @@ _RPS_FRACTIONAL, _EPS, _APPLICATION_UTILIZATION = (bytes((number << 3 | 1,)) for
 class LoadReport:
     """The report of now, made anew ten times a second at the most: most answers cost a look at the clock.
 
-    Owns the block, and how many calls had been answered at times of the last second. Invariant: the oldest of
+    Owns the block, and how many calls had come and failed at times of the last second. Invariant: the oldest of
     these times is the last that is a second ago, so that what came between is what came within a second.
 
     Args:
         utilization: Tells what is offered over what can be done.
-        answered: Tells how many calls were answered since the start, and how many of them failed.
+        counts: Tells how many calls came since the start, and how many failed.
         clock: Says when.
     """
 
     def __init__(
-        self, utilization: Callable[[], float], answered: Callable[[], tuple[float, float]], *, clock: Clock
+        self, utilization: Callable[[], float], counts: Callable[[], tuple[float, float]], *, clock: Clock
     ) -> None:
         self._utilization = utilization
-        self._answered = answered
+        self._counts = counts
         self._now = clock.now
-        self._seen: deque[tuple[float, float, float]] = deque([(clock.now(), *answered())])
+        self._seen: deque[tuple[float, float, float]] = deque([(clock.now(), *counts())])
         self._renew_s = float("-inf")
         self._block = b""
 
@@ -46,16 +46,16 @@ class LoadReport:
 
     def _renew(self, now_s: float) -> None:
         self._renew_s = now_s + _RENEWED_AFTER_S
-        answered, failed = self._answered()
+        came, failed = self._counts()
         seen = self._seen
-        seen.append((now_s, answered, failed))
+        seen.append((now_s, came, failed))
         while seen[1][0] <= now_s - _WINDOW_S:
             seen.popleft()
-        since_s, answered_before, failed_before = seen[0]
+        since_s, came_before, failed_before = seen[0]
         age_s = now_s - since_s
         over_s = age_s if _WINDOW_S < age_s < 2 * _WINDOW_S else _WINDOW_S  # later there was a rest, earlier a start
         report = load_report(
-            rps=(answered - answered_before) / over_s,
+            rps=(came - came_before) / over_s,
             eps=(failed - failed_before) / over_s,
             utilization=self._utilization(),
         )

@@ -63,10 +63,10 @@ class MethodSeries:
         self._labels = (grpc_type, service, name)
         self._by_code: dict[grpc.StatusCode, CounterSeries] = {}
 
-    def answered(self) -> tuple[float, float]:
-        """Return how many calls were answered, and how many of those failed for what is not their callers' fault."""
+    def came_and_failed(self) -> tuple[float, float]:
+        """Return how many calls came so far, and how many failed for what is not their callers' fault."""
         failed = sum(series.value for code, series in self._by_code.items() if code in _NOT_THE_CALLERS)
-        return sum(series.value for series in self._by_code.values()), failed
+        return self.started.value, failed
 
     def end(self, code: grpc.StatusCode, total_s: float) -> None:
         handled = self._by_code.get(code)

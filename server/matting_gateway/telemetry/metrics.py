@@ -87,7 +87,7 @@ class Metrics:
         self.queue_depth = Gauge("matting_queue_depth", "Jobs waiting for a backend.", registry=registry)
         self.utilization = Gauge(
             "matting_utilization",
-            "What was offered during the last second over what can be done, refused calls included.",
+            "What was offered during the last second over what Tritons and workers can do, refused calls included.",
             registry=registry,
         )
         self.dropped = Counter(

@@ -17,10 +17,10 @@ class Answers:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.answered = self.failed = 0
+        self.came = self.failed = 0
         self.utilization = 0.0
         self.asked_count = 0
-        self.report = LoadReport(self._utilization, lambda: (self.answered, self.failed), clock=self.clock)
+        self.report = LoadReport(self._utilization, lambda: (self.came, self.failed), clock=self.clock)
 
     def _utilization(self) -> float:
         self.asked_count += 1
@@ -35,8 +35,8 @@ class Answers:
     def answer(self, rps: int, eps: int, seconds: float) -> None:
         for _ in range(round(rps * seconds)):
             self.clock.advance(1 / rps)
-            self.answered += 1
-            self.failed += self.answered * eps // rps - (self.answered - 1) * eps // rps
+            self.came += 1
+            self.failed += self.came * eps // rps - (self.came - 1) * eps // rps
             self.report.block()
 
 
