@@ -1,43 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line of `matting` as values, checked."""
+"""What can be given to `matting`."""
 
 import argparse
-import re
+import math
 from pathlib import Path
-from typing import cast
 
-from matting_client.connection import DEFAULT_ADDRESS, Tls
-from matting_client.cutout import CutoutPlan
-from matting_client.files import FORMAT_OF_SUFFIX, FileJob, plan_files
-from matting_client.local import why_not_local
-from matting_client.photos import (
-    FILE_FORMATS,
-    REFINEMENTS,
-    BackgroundPicture,
-    Color,
-    FileFormat,
-    Kind,
-    OutputSpec,
-    Refinement,
-)
+from matting_client.connection import DEFAULT_ADDRESS
+from matting_client.parsing import Parser, number, one_of, whole_number
+from matting_client.photos import FILE_FORMATS, REFINEMENTS, Refinement
 
 # The best that costs less than a quarter of a second a photo on two cores; docs/refinement.md has the figures.
 DEFAULT_REFINEMENT: Refinement = "matting"
+SHELLS = ("bash", "zsh", "fish")
+# What the programs' completion offers the files of a folder for.
+FILES = frozenset(("inputs", "out", "background", "tls_ca", "tls_cert", "tls_key"))
+
+SUMMARIES = {
+    "cutout": "cut the subject out of files and folders",
+    "models": "list the models that can be named",
+    "policy": "print what the server does with data",
+    "completion": "print the completion for bash, zsh or fish",
+}
+
+EPILOG = """exit codes:
+  0    all done
+  1    some failed, each named on standard error with why
+  2    the command line cannot be followed; nothing was done
+  3    no gateway answered, or it stopped answering; what was left was not tried
+  130  interrupted by Ctrl-C; what was done is said
+
+environment:
+  MATTING_SERVER  the server where --server is not given; several with commas
+"""
 
 
-class UsageError(Exception):
-    """The command line asks for what cannot be."""
+def make_parsers(server: str) -> dict[str, Parser]:
+    """Describe each command; `server` is the default address, empty for this machine's."""
+    parsers = {
+        name: Parser(
+            prog=f"matting {name}",
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for name, summary in SUMMARIES.items()
+    }
+    _add_cutout_arguments(parsers["cutout"])
+    for name in ("models", "policy"):
+        parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    parsers["completion"].add_argument("shell", type=one_of(*SHELLS), metavar="|".join(SHELLS), help="which one")
+    for name in ("cutout", "models", "policy"):
+        _add_connection_arguments(parsers[name], server)
+    return parsers
 
 
-def add_connection_arguments(parser: argparse.ArgumentParser, server: str) -> None:
-    """Add what every command needs to reach a server."""
+def _add_connection_arguments(parser: Parser, server: str) -> None:
     group = parser.add_argument_group("server")
+    default = [part.strip() for part in server.split(",") if part.strip()] or [DEFAULT_ADDRESS]
     group.add_argument(
         "--server",
         action=_Addresses,
-        default=[part.strip() for part in server.split(",") if part.strip()] or [DEFAULT_ADDRESS],
+        default=default,
         metavar="HOST:PORT",
-        help="where the gateway listens, or unix:PATH; repeat it for several (default: %(default)s)",
+        help=f"where the gateway listens, or unix:PATH; repeat it for several (default: {', '.join(default)})",
     )
     group.add_argument("--tls", action="store_true", help="speak TLS, trusting the usual roots")
     group.add_argument("--tls-ca", metavar="FILE", help="speak TLS, trusting these roots (PEM)")
@@ -49,19 +74,69 @@ def add_connection_arguments(parser: argparse.ArgumentParser, server: str) -> No
         "--token-over-plaintext", action="store_true", help="send the token unencrypted to another machine"
     )
     group.add_argument(
-        "--timeout", type=_positive_float, default=60.0, metavar="S", help="seconds for a photo (default: 60)"
+        "--timeout",
+        type=number(lambda value: 0 < value < math.inf, "more than 0"),
+        default=60.0,
+        metavar="S",
+        help="seconds for a photo or a question, waiting for a model that is being loaded included (default: 60)",
     )
 
 
-def add_cutout_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `cutout`."""
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="photos, or folders of photos")
-    parser.add_argument("-o", "--out", required=True, metavar="OUT", help="a file, or a folder for several")
+def _add_cutout_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN", help="photos, folders of photos, patterns such as '*.jpg', or - for a pipe"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="a file, whose suffix says its format; a folder for several; or - for a pipe",
+    )
+    _add_result_arguments(parser)
+    files = parser.add_argument_group("files")
+    files.add_argument("-r", "--recursive", action="store_true", help="take what is in folders below folders as well")
+    existing = files.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite", dest="existing", action="store_const", const="overwrite", help="replace results that are there"
+    )
+    existing.add_argument(
+        "--skip-existing",
+        dest="existing",
+        action="store_const",
+        const="skip",
+        help="leave results that are there, and make the others (default: where one is there nothing is done)",
+    )
+    parser.set_defaults(existing="refuse")
+    work = parser.add_argument_group("work")
+    work.add_argument("--model", default="", metavar="NAME[:VERSION]", help="the model (default: the server's)")
+    work.add_argument("--server-side", action="store_true", help="have the server make the finished files")
+    work.add_argument(
+        "--concurrency", type=whole_number(1), default=4, metavar="N", help="photos at a time (default: 4)"
+    )
+    work.add_argument("--json", action="store_true", help="print a line of JSON for each photo on standard output")
+    work.add_argument("-q", "--quiet", action="store_true", help="tell nothing but errors")
+
+
+def _add_result_arguments(parser: Parser) -> None:
     result = parser.add_argument_group("result")
-    result.add_argument("--output", choices=("alpha", "cutout", "composite"), help="what to make (default: cutout)")
+    kinds = ("alpha", "cutout", "composite")
+    result.add_argument(
+        "--output",
+        type=one_of(*kinds),
+        metavar="|".join(kinds),
+        help="what to make (default: cutout, or composite where there is a --background)",
+    )
     result.add_argument("--background", metavar="#RRGGBB|FILE", help="what a composite goes over")
-    result.add_argument("--format", choices=FILE_FORMATS, help="file format (default: by OUT's suffix, or png)")
-    result.add_argument("--quality", type=_quality, default=0, metavar="1-100", help="of webp, jpeg and avif")
+    result.add_argument(
+        "--format",
+        type=one_of(*FILE_FORMATS),
+        metavar="|".join(FILE_FORMATS),
+        help="file format (default: by OUT's suffix, or png)",
+    )
+    result.add_argument(
+        "--quality", type=whole_number(1, 100), default=0, metavar="1-100", help="of webp, jpeg and avif (default: 85)"
+    )
     result.add_argument("--lossless", action="store_true", help="write webp without loss")
     result.add_argument(
         "--refine",
@@ -77,94 +152,12 @@ def add_cutout_arguments(parser: argparse.ArgumentParser) -> None:
     )
     result.add_argument("--crop", action="store_true", help="cut to the subject")
     result.add_argument(
-        "--margin", type=_share, metavar="SHARE", help="room around a crop, as a share of its longer side, 0 to 1"
+        "--margin",
+        type=number(lambda value: 0 <= value <= 1, "0 to 1"),
+        metavar="SHARE",
+        help="room around a crop, as a share of its longer side, 0 to 1 (default: 0)",
     )
-    result.add_argument("--max-side", type=_positive_int, default=0, metavar="PX", help="scale down to this side")
-    work = parser.add_argument_group("work")
-    work.add_argument("--model", default="", metavar="NAME[:VERSION]", help="the model (default: the server's)")
-    work.add_argument("--server-side", action="store_true", help="have the server make the finished files")
-    work.add_argument(
-        "--concurrency", type=_positive_int, default=4, metavar="N", help="photos at a time (default: %(default)s)"
-    )
-    work.add_argument("-q", "--quiet", action="store_true", help="tell nothing but errors")
-
-
-def read_cutout(arguments: argparse.Namespace) -> tuple[list[FileJob], CutoutPlan]:
-    """Check the arguments of `cutout` against one another and say what is to be done.
-
-    Raises:
-        UsageError: They contradict one another.
-        ValueError: A file or folder is not as the arguments say.
-    """
-    kind: Kind = arguments.output or ("composite" if arguments.background else "cutout")
-    file_format = _file_format(arguments)
-    _check_together(arguments, kind, file_format)
-    refinement: Refinement = arguments.refine or DEFAULT_REFINEMENT
-    default_decontaminate = kind != "alpha" and refinement != "none"
-    spec = OutputSpec(
-        kind=kind,
-        encoding=file_format,
-        quality=arguments.quality,
-        lossless=arguments.lossless,
-        refine=refinement,
-        decontaminate=default_decontaminate if arguments.decontaminate is None else arguments.decontaminate,
-        background=_background(arguments.background),
-        crop_margin_share=(arguments.margin or 0.0) if arguments.crop else None,
-        max_side_px=arguments.max_side,
-    )
-    jobs = plan_files(arguments.inputs, arguments.out, kind, file_format)
-    model, _, version = arguments.model.partition(":")
-    # An alpha is what the server makes anyway; there is nothing to compose.
-    wanted_local = not arguments.server_side and kind != "alpha"
-    arguments.local_missing = why_not_local() if wanted_local else ""
-    is_local = wanted_local and not arguments.local_missing
-    return jobs, CutoutPlan(spec, model, version, local=is_local, insists=arguments.refine is not None)
-
-
-def read_tls(arguments: argparse.Namespace) -> Tls | None:
-    """Return the TLS files asked for, or None for plaintext."""
-    if not (arguments.tls or arguments.tls_ca or arguments.tls_cert or arguments.tls_key):
-        return None
-    return Tls(arguments.tls_ca, arguments.tls_cert, arguments.tls_key, arguments.tls_server_name)
-
-
-def _file_format(arguments: argparse.Namespace) -> FileFormat:
-    out = Path(arguments.out)
-    by_suffix = None if out.is_dir() else FORMAT_OF_SUFFIX.get(out.suffix.lower())
-    if arguments.format and by_suffix and arguments.format != by_suffix:
-        raise UsageError(f"{out} is not named as the {arguments.format} that --format asks for")
-    return cast("FileFormat", arguments.format or by_suffix or "png")
-
-
-def _check_together(arguments: argparse.Namespace, kind: Kind, file_format: FileFormat) -> None:
-    if arguments.refine is not None and arguments.refine not in REFINEMENTS:
-        known = ", ".join(REFINEMENTS)
-        raise UsageError(
-            f"--refine is one of {known}, not {arguments.refine!r}; without a word it goes after the photos"
-        )
-    if kind == "composite" and not arguments.background:
-        raise UsageError("a composite needs --background '#rrggbb' or a file")
-    if kind != "composite" and arguments.background:
-        raise UsageError(f"--background goes with --output composite, not with {kind}")
-    if kind == "cutout" and file_format == "jpeg":
-        raise UsageError("a JPEG holds no alpha: take png, webp or avif, or --output composite")
-    if kind == "alpha" and arguments.decontaminate:
-        raise UsageError("--decontaminate changes colours, and an alpha has none")
-    if arguments.margin is not None and not arguments.crop:
-        raise UsageError("--margin goes with --crop")
-    if arguments.lossless and file_format != "webp":
-        raise UsageError(f"--lossless is of webp; {file_format} has no choice")
-
-
-def _background(text: str | None) -> Color | BackgroundPicture | None:
-    if not text:
-        return None
-    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
-    try:
-        return BackgroundPicture(Path(text).read_bytes())
-    except OSError as error:
-        raise UsageError(f"--background {text!r} is neither a colour like '#ffffff' nor a file: {error}") from error
+    result.add_argument("--max-side", type=whole_number(1), default=0, metavar="PX", help="scale down to this side")
 
 
 class _Addresses(argparse.Action):
@@ -184,31 +177,3 @@ def _token(text: str) -> str:
         return Path(text[1:]).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read the token's file: {error}") from error
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text}: more than 0")
-    return value
-
-
-def _quality(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: 1 to 100")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: 0 to 1")
-    return value

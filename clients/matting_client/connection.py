@@ -109,7 +109,7 @@ def channel_target(addresses: Sequence[str], resolve: Resolver | None = None) ->
         raise ValueError("Unix sockets and TCP addresses cannot be mixed in one client")
     if unix:
         return "unix:" + ",".join(unix)
-    found = [(ip, port) for host, port in map(_host_and_port, addresses) for ip in (resolve or _resolve)(host, port)]
+    found = [(ip, port) for host, port in map(host_and_port, addresses) for ip in (resolve or _resolve)(host, port)]
     if all(ipaddress.ip_address(ip).version == 4 for ip, _ in found):
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in found)
     return "ipv6:" + ",".join(f"[{'::ffff:' + ip if '.' in ip else ip}]:{port}" for ip, port in found)
@@ -146,12 +146,17 @@ def _check(address: str) -> None:
         if not address.removeprefix("unix:"):
             raise ValueError("a Unix socket needs its path: unix:/path/to/socket")
         return
-    host, port = _host_and_port(address)
+    host, port = host_and_port(address)
     if not host or not 0 < port < 65536:
         raise ValueError(f"{address!r} is no address: write HOST:PORT or unix:PATH")
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split HOST:PORT, the host without brackets.
+
+    Raises:
+        ValueError: It is none.
+    """
     host, separator, port = address.removeprefix("dns:///").rpartition(":")
     if not separator or not port.isascii() or not port.isdigit():
         raise ValueError(f"{address!r} is no address: write HOST:PORT or unix:PATH")
@@ -169,13 +174,13 @@ def _shared_name(addresses: Sequence[str]) -> str:
     """Return the first host name where several addresses are joined into one numeric target."""
     if len(addresses) == 1 or addresses[0].startswith("unix:"):
         return ""
-    return _host_and_port(addresses[0])[0]
+    return host_and_port(addresses[0])[0]
 
 
 def _is_local(address: str) -> bool:
     if address.startswith("unix:"):
         return True
-    host, _ = _host_and_port(address)
+    host, _ = host_and_port(address)
     if host == "localhost":
         return True
     try:

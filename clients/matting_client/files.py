@@ -1,96 +1,250 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files `matting cutout` reads and writes."""
+"""Which files `matting cutout` reads and writes: decided before anything is sent, so that nothing is lost half-way."""
 
+import glob
 import os
-import tempfile
+import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from matting_client.photos import FileFormat
 
 PHOTO_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff", ".bmp")
 )
 SUFFIX_OF_FORMAT = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "avif": ".avif"}
 FORMAT_OF_SUFFIX = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg", ".avif": "avif"}
+STANDARD = "-"
+
+# What becomes of a result whose file is there already.
+Existing: TypeAlias = Literal["refuse", "skip", "overwrite"]
 
 
 @dataclass(frozen=True, slots=True)
 class FileJob:
-    """One photo to read and the file to write."""
+    """One photo to read and the file to write; None is standard input, and standard output."""
 
-    source: Path
-    target: Path
+    source: Path | None
+    target: Path | None
+
+    @property
+    def source_name(self) -> str:
+        return "standard input" if self.source is None else str(self.source)
+
+    @property
+    def target_name(self) -> str:
+        return "standard output" if self.target is None else str(self.target)
 
 
-def plan_files(inputs: Sequence[str], out: str, kind: str, file_format: str) -> list[FileJob]:
-    """Say what becomes of each photo.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A photo, and its place below the folder or pattern that it was found by; `searched`: found in a folder."""
 
-    One file goes to the file `out`, or into it where it is a folder or ends with a slash. Several,
-    and folders (searched with all below them), go into the folder `out`, which keeps their tree;
-    names get the kind of result, and their own suffix where they would otherwise collide.
+    source: Path | None
+    relative: Path
+    searched: bool = False
+
+
+def find_photos(inputs: Sequence[str], out: str, *, recursive: bool) -> list[Found]:
+    """Return the photos that the arguments mean, in their order.
+
+    A folder means the photos in it, and with `recursive` all below it too, but neither hidden ones nor what lies in
+    the folder `out`. What is no file and has one of `*?[` is a pattern, where `**` means any folders.
 
     Raises:
-        ValueError: An input is missing, a folder holds no photo, or a result would overwrite a photo.
+        ValueError: An input is missing, or means no photo; standard input is named twice.
     """
-    found = [(Path(path), relative) for path in inputs for relative in _photos(Path(path))]
-    target = Path(out)
-    single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
-    if single and not target.is_dir() and not out.endswith(("/", os.sep)):
-        jobs = [FileJob(found[0][0], target)]
+    if inputs.count(STANDARD) > 1:
+        raise ValueError("standard input (-) holds one photo, and is named twice")
+    found = [photo for text in inputs for photo in _of_input(text, Path(out), recursive)]
+    return list({photo.source: photo for photo in found}.values())  # one that is meant twice is done once
+
+
+def with_folders_below(inputs: Sequence[str], out: str) -> list[str]:
+    """Return the inputs that are folders with others in them, beside hidden ones and the folder `out`."""
+    return [text for text in inputs if Path(text).is_dir() and _folders_below(Path(text), Path(out))]
+
+
+def is_one_file(found: Sequence[Found], out: str) -> bool:
+    """Whether the result of these photos is the one file `out`.
+
+    Raises:
+        ValueError: `out` is a file, and there are several photos.
+    """
+    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+        return False
+    single = len(found) == 1 and not found[0].searched
+    if single:
+        return True
+    several = "the photos of a folder" if len(found) == 1 else "several photos"
+    if out == STANDARD:
+        raise ValueError(f"standard output holds one result: {several} need a folder to go to")
+    if Path(out).exists() or Path(out).suffix:
+        raise ValueError(f"{out} is a file: {several} need a folder to go to ({out}/ would be one)")
+    return False
+
+
+def choose_format(out: str, given: str | None, *, one_file: bool) -> FileFormat:
+    """Return the file format: the one given, or what the suffix of `out` says.
+
+    Raises:
+        ValueError: The two contradict, or there is neither.
+    """
+    if not one_file or out == STANDARD:
+        return cast("FileFormat", given or "png")
+    suffix = Path(out).suffix.lower()
+    by_suffix = FORMAT_OF_SUFFIX.get(suffix)
+    known = ", ".join(FORMAT_OF_SUFFIX)
+    if given:
+        if by_suffix != given and suffix in PHOTO_SUFFIXES | FORMAT_OF_SUFFIX.keys():
+            raise ValueError(f"{out} is not named as the {given} that --format asks for")
+    elif by_suffix is None and not _is_written_through(Path(out)):
+        if suffix:
+            under_any = "" if suffix in PHOTO_SUFFIXES else "; with --format it is written under this name"
+            raise ValueError(f"{out}: a result is {known}, and not {suffix}{under_any}")
+        raise ValueError(f"{out} has no suffix to say what it is: {known}; {out}/ is a folder, or give --format")
+    return cast("FileFormat", given or by_suffix or "png")
+
+
+def plan_files(found: Sequence[Found], out: str, kind: str, file_format: str, *, one_file: bool) -> list[FileJob]:
+    """Say what becomes of each photo.
+
+    One goes to the file `out`. Several, and those of folders, go into the folder `out`, which keeps their tree;
+    names get the kind of result, and their own suffix where they would otherwise collide. Of a folder that holds
+    its own results, these are not taken for photos.
+
+    Raises:
+        ValueError: Results would overwrite one another or a photo, or cannot be files where they are to be.
+    """
+    if one_file:
+        jobs = [FileJob(found[0].source, None if out == STANDARD else Path(out))]
     else:
-        if target.exists() and not target.is_dir():
-            raise ValueError(f"{out} is a file: several photos need a folder to go to")
-        jobs = _into_folder(found, target, kind, file_format)
-    sources = {job.source.resolve() for job in jobs}
+        jobs = _into_folder(found, Path(out), kind, file_format)
+        made = {job.target for job in jobs}
+        jobs = [job for photo, job in zip(found, jobs, strict=True) if not (photo.searched and job.source in made)]
+    sources = {_identity(job.source) for job in jobs if job.source is not None}
     for job in jobs:
-        if job.target.resolve() in sources:
-            raise ValueError(f"{job.target} is one of the photos: choose another place for the results")
+        if job.target is not None and not _is_written_through(job.target):
+            if _identity(job.target) in sources:
+                raise ValueError(f"{job.target} is one of the photos: choose another place for the results")
+            _check_place(job.target)
     return jobs
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, never half of it.
+def settle_existing(jobs: Sequence[FileJob], existing: Existing) -> tuple[list[FileJob], list[FileJob]]:
+    """Return the jobs that are to be done, and those that are not because their result is there.
+
+    An empty file is no result. Pipes and devices are written, never replaced.
 
     Raises:
-        OSError: The folder or the file cannot be written.
+        ValueError: Results are there, and nothing was said of them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".matting-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files for their owner only; a result gets the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    there = [job for job in jobs if job.target is not None and _holds_something(job.target)]
+    if existing == "overwrite" or not there:
+        return list(jobs), []
+    if existing == "refuse":
+        more = f" and {len(there) - 1} other results are" if len(there) > 1 else " is"
+        raise ValueError(
+            f"{there[0].target}{more} there already: --overwrite replaces what is there, --skip-existing leaves it"
+        )
+    kept = set(there)
+    return [job for job in jobs if job not in kept], there
 
 
-def _photos(path: Path) -> list[Path]:
-    """Return the photos of an input, relative to it; a file is its own name."""
+def _of_input(text: str, out: Path, recursive: bool) -> list[Found]:
+    path = Path(text)
+    if text == STANDARD:
+        return [Found(None, Path("stdin"))]
     if path.is_dir():
-        below = sorted(each for each in path.rglob("*") if each.suffix.lower() in PHOTO_SUFFIXES and each.is_file())
-        if not below:
-            raise ValueError(f"{path} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
-        return [each.relative_to(path) for each in below]
-    if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    return [Path(path.name)]
+        return _of_folder(path, out, recursive)
+    if os.path.lexists(path):
+        return [Found(path, Path(path.name))]
+    if glob.has_magic(text):
+        return _of_pattern(text)
+    raise ValueError(f"{text} does not exist")
 
 
-def _into_folder(found: list[tuple[Path, Path]], folder: Path, kind: str, file_format: str) -> list[FileJob]:
-    stems = Counter(relative.with_suffix("") for _, relative in found)
+def _of_folder(folder: Path, out: Path, recursive: bool) -> list[Found]:
+    below = sorted(each.relative_to(folder) for each in _walk(folder, out, recursive))
+    if below:
+        return [Found(folder / relative, relative, searched=True) for relative in below]
+    if not recursive and _folders_below(folder, out):
+        raise ValueError(f"{folder} holds no photo itself; --recursive looks into the folders below it as well")
+    raise ValueError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})")
+
+
+def _walk(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = _folders_below(here, out) if recursive else []
+        for name in names:
+            if name[0] != "." and Path(name).suffix.lower() in PHOTO_SUFFIXES and (here / name).is_file():
+                yield here / name
+
+
+def _folders_below(folder: Path, out: Path) -> list[str]:
+    results = out.resolve()
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
+    return [name for name in names if (folder / name).resolve() != results]
+
+
+def _of_pattern(pattern: str) -> list[Found]:
+    parts = Path(pattern).parts
+    plain = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:plain])
+    names = sorted(glob.glob(str(Path(*parts[plain:])), root_dir=root, recursive=True))
+    photos = [name for name in names if Path(name).suffix.lower() in PHOTO_SUFFIXES and (root / name).is_file()]
+    if not photos:
+        raise ValueError(f"{pattern} matches no photo")
+    return [Found(root / name, Path(name)) for name in photos]
+
+
+def _into_folder(found: Sequence[Found], folder: Path, kind: str, file_format: str) -> list[FileJob]:
+    stems = Counter(photo.relative.with_suffix("") for photo in found)
     jobs: list[FileJob] = []
     taken: set[Path] = set()
-    for path, relative in found:
+    for photo in found:
+        relative = photo.relative
         name = relative.name if stems[relative.with_suffix("")] > 1 else relative.stem
         target = folder / relative.parent / f"{name}-{kind}{SUFFIX_OF_FORMAT[file_format]}"
         if target in taken:
             raise ValueError(f"two photos would both become {target}: give them one folder each")
         taken.add(target)
-        jobs.append(FileJob(path / relative if path.is_dir() else path, target))
+        jobs.append(FileJob(photo.source, target))
     return jobs
+
+
+def _check_place(target: Path) -> None:
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder, where the result would be a file")
+    nearest = next(place for place in target.absolute().parents if place.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{target} cannot be written: {nearest} is no folder")
+
+
+def _identity(path: Path) -> object:
+    """Return what tells a file from others, whichever of its names it is called by."""
+    try:
+        status = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _is_written_through(path: Path) -> bool:
+    """Whether a path is a pipe or a device, which is written and has nothing to be replaced."""
+    if path.parts[:2] == ("/", "dev"):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _holds_something(path: Path) -> bool:
+    return not _is_written_through(path) and path.exists() and path.stat().st_size > 0

@@ -3,10 +3,13 @@
 
 import dataclasses
 import json
+import os
+import sys
 import textwrap
 from collections.abc import Sequence
 
-from matting_client.answers import DataPolicy, Model
+from matting_client.answers import Answer, DataPolicy, Model
+from matting_client.cutout import FileOutcome
 
 
 def models_text(models: Sequence[Model], *, as_json: bool) -> str:
@@ -31,6 +34,39 @@ def policy_text(policy: DataPolicy, *, as_json: bool) -> str:
         lines += ["", f"{statement.topic}{mark}", textwrap.indent(textwrap.fill(statement.statement, 96), "  ")]
         lines += [f"  {name} = {value}" for name, value in sorted(statement.values.items())]
     return "\n".join(lines)
+
+
+def outcome_json(outcome: FileOutcome) -> str:
+    """Write what became of one photo as a line of JSON, and what the answer said where there is one."""
+    job, cause = outcome.job, outcome.cause
+    told = {
+        "photo": "-" if job.source is None else str(job.source),
+        "result": "-" if job.target is None else str(job.target),
+        "status": outcome.status,
+    }
+    optional = {
+        "error": outcome.error,
+        "reason": cause.reason or cause.code.name if cause is not None else "",
+        "request_id": cause.request_id if cause is not None else "",
+        "note": outcome.note,
+    }
+    told |= {name: text for name, text in optional.items() if text}
+    return json.dumps(told | (_answer_facts(outcome.answer) if outcome.answer is not None else {}))
+
+
+def stop_printing() -> None:
+    """Send what is still to be printed nowhere, at exit too: nobody reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _answer_facts(answer: Answer) -> dict[str, object]:
+    return {
+        "model": answer.model,
+        "version": answer.version,
+        "request_id": answer.request_id,
+        "subject": dataclasses.asdict(answer.subject),
+        "timings": dataclasses.asdict(answer.timings),
+    }
 
 
 def _model_text(model: Model) -> str:

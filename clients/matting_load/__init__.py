@@ -6,26 +6,29 @@ report = matting_load.run(Plan(GatewayTarget("127.0.0.1:50051"), OpenLoop(steady
 print(report.total.goodput_per_s)
 """
 
-from matting_load.arrivals import Segment, arrival_times, bursts, ramp, read_trace, steady, steps
-from matting_load.page import render_page
-from matting_load.plan import (
-    ClosedLoop,
-    DeadlineClass,
-    GatewayTarget,
-    OpenLoop,
-    Photos,
-    PhotoSize,
-    Plan,
-    RembgTarget,
-    Replay,
-    TensorTarget,
-)
-from matting_load.reaching import UnreachableError
-from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, Verdict, read_report
-from matting_load.running import run, run_async
-from matting_load.search import Found, Search, Slo, Trial, search
-from matting_load.table import render_csv
-from matting_load.thresholds import Threshold, read_threshold
+try:
+    from matting_load.arrivals import Segment, arrival_times, bursts, ramp, read_trace, steady, steps
+    from matting_load.page import render_page
+    from matting_load.plan import (
+        ClosedLoop,
+        DeadlineClass,
+        GatewayTarget,
+        OpenLoop,
+        Photos,
+        PhotoSize,
+        Plan,
+        RembgTarget,
+        Replay,
+        TensorTarget,
+    )
+    from matting_load.reaching import UnreachableError
+    from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, Verdict, read_report
+    from matting_load.running import run, run_async
+    from matting_load.search import Found, Search, Slo, Trial, search
+    from matting_load.table import render_csv
+    from matting_load.thresholds import Threshold, read_threshold
+except ModuleNotFoundError as missing:
+    raise ImportError(f"matting_load needs {missing.name}: pip install 'matting-gateway[load]'") from missing
 
 __all__ = [
     "ClosedLoop",

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import click
+try:
+    import click
+except ModuleNotFoundError as missing:
+    raise ImportError("matting_gateway needs click: pip install 'matting-gateway[server]'") from missing
 
 from matting_gateway.admission.tenant_file import new_token
 from matting_gateway.clock import SystemClock

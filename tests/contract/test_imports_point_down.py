@@ -65,6 +65,7 @@ PACKAGES = {
     "matting_triton": set(),
     "matting_client": {"matting", "matting_pixels"},
     "matting_load": {"matting", "matting_client"},
+    "matting_programs": set(),  # starts the others, by name
 }
 PROJECT = {*PACKAGES, "matting"}
 

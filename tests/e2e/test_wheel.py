@@ -23,6 +23,7 @@ PACKAGES = {
     "matting_load",
     "matting_models",
     "matting_pixels",
+    "matting_programs",
     "matting_triton",
 }
 
@@ -110,3 +111,11 @@ def test_bare_it_is_a_working_client(bare_environment: Path) -> None:
 def test_bare_the_server_says_which_extra_it_needs(bare_environment: Path) -> None:
     result = python(bare_environment, "import matting_gateway.cli")
     assert result.returncode != 0
+    assert result.stderr.endswith("ImportError: matting_gateway needs click: pip install 'matting-gateway[server]'\n")
+
+
+@pytest.mark.parametrize(("program", "extra"), [("gateway", "server"), ("load", "load")])
+def test_bare_a_program_says_which_extra_it_needs(bare_environment: Path, program: str, extra: str) -> None:
+    result = python(bare_environment, f"import matting_programs; sys.exit(matting_programs.{program}())", "serve")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert f"pip install 'matting-gateway[{extra}]'" in result.stderr

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `matting` as a user runs it."""
 
-import io
 import json
 import os
 import subprocess
@@ -17,27 +16,7 @@ from matting.v1 import matting_service_pb2 as pb
 from matting_client.cli import main
 from PIL import Image
 from testkit.fake_gateway import Answer, Failure, FakeGateway, Hold, make_answer
-
-GREEN, RED = (20, 180, 40), (200, 30, 20)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
-
-
-def answer_left_half(request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
-    """Answer an alpha with a real one, of a grid as large as the photo: the left half is the subject."""
-    response = make_answer(request)
-    if not request.outputs or request.outputs[0].kind in (pb.OUTPUT_KIND_ALPHA, pb.OUTPUT_KIND_UNSPECIFIED):
-        width, height = Image.open(io.BytesIO(request.encoded.content)).size
-        alpha = np.zeros((height, width), np.uint8)
-        alpha[:, : width // 2] = 255
-        response.outputs[0].encoded.content = png(alpha)
-        response.outputs[0].refinement_applied = pb.REFINEMENT_NONE
-        response.subject.box.CopyFrom(pb.Box(left_px=0, top_px=0, width_px=width // 2, height_px=height))
-    return response
+from testkit.halves import GREEN, RED, answer_left_half, plain_photo, png
 
 
 @pytest.fixture
@@ -60,11 +39,11 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for name, color in (("a.png", GREEN), ("b.png", RED)):
-        (folder / name).write_bytes(png(np.full((20, 30, 3), color, np.uint8)))
+        (folder / name).write_bytes(plain_photo(color))
     return folder
 
 
-def test_a_cutout_is_composed_here_and_said_so(
+def test_a_cutout_is_composed_here(
     gateway: FakeGateway, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cutout", str(photos / "a.png"), "-o", str(tmp_path / "out.png")]) == 0
@@ -73,7 +52,7 @@ def test_a_cutout_is_composed_here_and_said_so(
     # Two cells of doubt to either side of the edge, and what the guided filter reaches from there.
     assert not result[:, 22:].any()
     assert gateway.calls[0].request.outputs[0].kind == pb.OUTPUT_KIND_ALPHA
-    assert "composing here" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'out.png'}\n"  # on a terminal it says so
 
 
 def test_the_server_makes_the_file_where_asked(gateway: FakeGateway, photos: Path, tmp_path: Path) -> None:
@@ -96,8 +75,8 @@ def test_a_composite_has_its_background(gateway: FakeGateway, photos: Path, tmp_
     out = tmp_path / "out.jpg"
     assert main(["cutout", str(photos / "a.png"), "-o", str(out), "--background", "#0000ff", "--quality", "100"]) == 0
     assert np.asarray(Image.open(out))[10, 25].tolist() == pytest.approx([0, 0, 255], abs=4)
-    picture = photos / "b.png"
-    assert main(["cutout", str(photos / "a.png"), "-o", str(out), "--background", str(picture)]) == 0
+    picture = ["--background", str(photos / "b.png")]
+    assert main(["cutout", str(photos / "a.png"), "-o", str(out), *picture, "--overwrite"]) == 0
     assert np.asarray(Image.open(out))[10, 25].tolist() == pytest.approx(RED, abs=4)
 
 
@@ -126,7 +105,7 @@ def test_an_older_server_is_asked_for_guided_unless_solving_was_asked_for(
     asked = [call.request.outputs[0].refinement for call in gateway.calls]
     assert asked == [pb.REFINEMENT_MATTING, pb.REFINEMENT_GUIDED]
     gateway.script(unknown)
-    assert main([*arguments, "--refine", "matting"]) == 1
+    assert main([*arguments, "--refine", "matting", "--overwrite"]) == 1
     assert "[OPTION_UNSUPPORTED]" in capsys.readouterr().err
     assert len(gateway.calls) == 3
 

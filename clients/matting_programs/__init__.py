@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the programs `matting`, `matting-gateway` and `matting-load`.
+
+What has to happen before a package is imported happens here: gRPC reads its log level as it is imported, an extra that
+is not installed is named instead of raising a traceback, and Ctrl-C is heard from the first moment. Imports nothing of
+the project until a program is started.
+"""
+
+import importlib
+import os
+import sys
+
+_OUR_OWN = "matting"
+_INTERRUPTED = 130
+
+
+def matting() -> int:
+    """Run `matting`."""
+    # Lines of C++ about a failed handshake tell a person nothing that the program does not say itself.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return _run("matting", "matting_client.cli", "")
+
+
+def gateway() -> int:
+    """Run `matting-gateway`."""
+    return _run("matting-gateway", "matting_gateway.cli", "server")
+
+
+def load() -> int:
+    """Run `matting-load`."""
+    return _run("matting-load", "matting_load.cli", "load")
+
+
+def _run(program: str, module: str, extra: str) -> int:
+    try:
+        code: int | None = importlib.import_module(module).main()
+    except ImportError as missing:
+        if not extra or (missing.name or "").startswith(_OUR_OWN):
+            raise
+        # Without a name it is the word of a package of ours, which says itself what it needs.
+        name = (missing.name or "").split(".")[0]
+        told = f"{program} needs {name}: pip install 'matting-gateway[{extra}]'" if name else str(missing)
+        print(told, file=sys.stderr)  # noqa: T201 - a program
+        return 1
+    except KeyboardInterrupt:  # before the program itself hears it
+        return _INTERRUPTED
+    return code or 0
