@@ -5,13 +5,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf.duration_pb2 import Duration
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.photos import PIXEL_FORMAT_NAMES, REFINEMENT_NAMES, PixelFormat, Pixels
+from matting_client.pixel_arrays import need, open_picture
 from matting_client.receipt import Receipt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from matting_client.pixel_arrays import AnyArray
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,6 +49,27 @@ class Output:
         if self.pixels is not None:
             raise ValueError("raw pixels are no file: ask for a file format to save one")
         Path(path).write_bytes(self.content)
+
+    def to_numpy(self) -> "AnyArray":
+        """Return the result as an array: [height, width] of an alpha, [height, width, 3 or 4] of a composite or cutout.
+
+        Raw pixels keep their samples, uint8 or uint16. A file is read by Pillow, colour at 8 bits a sample. Raises as
+        `to_pil` does, but for 16-bit colour.
+        """
+        if self.pixels is not None:
+            return self.pixels.to_numpy()
+        numpy = need("numpy", "to_numpy")
+        return cast("AnyArray", numpy.array(self.to_pil()))
+
+    def to_pil(self) -> "Image.Image":
+        """Return the result as a Pillow picture, read in full.
+
+        Raises:
+            ImportError: Pillow is not installed: `[pixels]` brings it.
+            OSError: The file's format is not known here.
+            ValueError: The result is raw pixels of 16-bit colour, which Pillow has not.
+        """
+        return open_picture(self.content) if self.pixels is None else self.pixels.to_pil()
 
 
 @dataclass(frozen=True, slots=True)

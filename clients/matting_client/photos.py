@@ -5,9 +5,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
 
 from matting.v1 import matting_service_pb2 as pb
+
+from matting_client.pixel_arrays import layout_of, picture_rows, rows_of, to_array, to_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from matting_client.pixel_arrays import AnyArray
 
 Kind: TypeAlias = Literal["alpha", "cutout", "composite"]
 FileFormat: TypeAlias = Literal["png", "webp", "jpeg", "avif"]
@@ -60,6 +67,51 @@ class Pixels:
 
     def __repr__(self) -> str:
         return f"<Pixels {self.width_px}x{self.height_px} {self.pixel_format}>"
+
+    @classmethod
+    def from_numpy(cls, array: "AnyArray", pixel_format: PixelFormat | None = None) -> Self:
+        """Take the pixels of an array, uint8 or uint16.
+
+        Args:
+            array: [height, width] or [height, width, 1] is gray, [height, width, 3] RGB, [height, width, 4] RGBA.
+            pixel_format: Named where the shape does not tell: "bgr8", as OpenCV has it.
+
+        Raises:
+            ValueError: The array has another shape or type.
+        """
+        found = cast("PixelFormat", layout_of(array, pixel_format))
+        return cls(rows_of(array), array.shape[1], array.shape[0], found)
+
+    @classmethod
+    def from_pil(cls, image: "Image.Image") -> Self:
+        """Take the pixels of a Pillow picture as they lie: neither turned by its EXIF nor brought to sRGB.
+
+        Gray, 16-bit gray, RGB and RGBA stay what they are; a palette, CMYK and the like become RGB, or RGBA where
+        they have transparency. (A photo's file is better sent as it is: it is smaller, and the server does all that.)
+
+        Raises:
+            ValueError: Its samples are 32 bits or floating point.
+        """
+        data, found = picture_rows(image)
+        return cls(data, image.width, image.height, cast("PixelFormat", found))
+
+    def to_numpy(self) -> "AnyArray":
+        """Return an array, uint8 or uint16, [height, width] or [height, width, samples]; samples in their order.
+
+        Raises:
+            ImportError: numpy is not installed: `[pixels]` brings it.
+            ValueError: The rows are not as they say, or of a format newer than this client.
+        """
+        return to_array(self.data, self.width_px, self.height_px, self.pixel_format)
+
+    def to_pil(self) -> "Image.Image":
+        """Return a Pillow picture.
+
+        Raises:
+            ImportError: Pillow is not installed: `[pixels]` brings it.
+            ValueError: The rows are not as they say, or of 16-bit colour, which Pillow has not.
+        """
+        return to_picture(self.data, self.width_px, self.height_px, self.pixel_format)
 
 
 # A photo: the bytes of a file, a path to one, or raw pixels.
