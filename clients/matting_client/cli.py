@@ -14,7 +14,7 @@ from matting_client.completion import completion_script
 from matting_client.connecting import code_of, explain_at_length, make_client
 from matting_client.cutout_command import run_cutout
 from matting_client.errors import MattingError
-from matting_client.explaining import did_you_mean
+from matting_client.explaining import did_you_mean, plain
 from matting_client.parsing import USAGE, UsageError
 from matting_client.printing import models_text, policy_text, stop_printing
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UsageError, ValueError) as error:
         _refuse(f"matting {first}: {error}")
     except MattingError as error:
-        print(f"matting {first}: {explain_at_length(arguments, error)}", file=sys.stderr)
+        print(plain(f"matting {first}: {explain_at_length(arguments, error)}"), file=sys.stderr)
         return code_of(error)
     except BrokenPipeError:  # whoever read the output has seen enough
         stop_printing()
@@ -107,7 +107,7 @@ def _no_command(first: str) -> str:
 
 
 def _refuse(line: str) -> NoReturn:
-    print(line, file=sys.stderr)
+    print(plain(line), file=sys.stderr)
     raise SystemExit(USAGE)
 
 

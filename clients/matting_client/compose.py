@@ -22,7 +22,7 @@ try:
     from matting_pixels.subject import Region, cut, find_subject, widen
     from PIL import Image, ImageCms
 
-    from matting_client.decoding import check_readable, read_color, read_photo
+    from matting_client.decoding import check_readable, read_alpha, read_color, read_photo
 except ImportError as missing:
     raise ImportError(
         f"matting_client.compose needs {missing.name}: pip install 'matting-gateway[pixels]'"
@@ -75,12 +75,11 @@ def compose(photo: bytes, alpha: bytes, spec: OutputSpec, box: Box | None = None
     and the photo's own alpha, if it has one, is multiplied in here.
 
     Raises:
-        ValueError: The photo cannot be read here, or not at its full depth.
+        ValueError: The photo cannot be read here, or not at its full depth; or the alpha cannot.
     """
     color, own = read_photo(photo)
     height, width = color.shape[:2]
-    with Image.open(io.BytesIO(alpha)) as image:
-        grid: Pixels = np.asarray(image.convert("L"))
+    grid = read_alpha(alpha)
     edge = _Edge(color, own if of_model else None, grid, spec.refinement)
     region = _region(spec, edge, box)
     size = capped_size(region.width_px, region.height_px, spec.max_side_px)

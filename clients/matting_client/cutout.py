@@ -132,6 +132,8 @@ class CutoutRun:
         if not photo:
             raise ValueError("the file is empty" if job.source is not None else "it is empty")
         content, answer, note = await self._patience.until_answered(lambda left_s: self._finished(photo, left_s))
+        if not content:
+            raise ValueError("the server answered with an empty file")
         plan = self._plan
         if plan.insists and plan.spec.refinement == "matting" and answer.output.refinement_applied == "guided":
             note = "the edge could not be solved for; the guided filter made it"
@@ -174,7 +176,10 @@ class CutoutRun:
     async def _ask(self, photo: bytes, spec: OutputSpec, until_s: float) -> Answer:
         left_s = max(until_s - time.monotonic(), 0.001)
         model, version = self._plan.model, self._plan.version
-        return await self._client.remove_background(photo, [spec], model=model, version=version, timeout_s=left_s)
+        answer = await self._client.remove_background(photo, [spec], model=model, version=version, timeout_s=left_s)
+        if not answer.outputs:
+            raise ValueError("the server answered without a result")
+        return answer
 
 
 async def _in_thread_of_its_own(

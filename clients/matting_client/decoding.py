@@ -50,6 +50,19 @@ def read_photo(photo: bytes) -> tuple[Pixels, Pixels | None]:
         return color, own
 
 
+def read_alpha(alpha: bytes) -> Pixels:
+    """Decode an alpha to uint8 [H, W].
+
+    Raises:
+        ValueError: It cannot be read here.
+    """
+    try:
+        with _opened(alpha) as image:
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError("the alpha that came cannot be read") from error
+
+
 @functools.cache
 def _know_heif() -> None:
     """Teach Pillow HEIC where the extra `[heif]` is installed."""

@@ -27,7 +27,7 @@ _ADVICE: Mapping[type[MattingError], str] = {
 
 def explain(error: MattingError) -> str:
     """Say in plain words why a call failed, and what can be done about it."""
-    parts = [error.message or f"the server answered {error.code.name}"]
+    parts = [" ".join(error.message.split()) or f"the server answered {error.code.name}"]
     if error.details.field_path:
         parts.append(f"(option {error.details.field_path})")
     if error.reason:
@@ -36,6 +36,11 @@ def explain(error: MattingError) -> str:
         parts.append(f"(the server says to try again in {error.retry_after_s:.1f} s)")
     advice = _ADVICE.get(type(error))
     return " ".join(parts) + (f"; {advice}" if advice else "")
+
+
+def plain(text: str) -> str:
+    """Return words from elsewhere (a server's, a file's name) with nothing in them that a terminal would obey."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -37,9 +37,18 @@ class Patience:
     once an answer came in between.
     """
 
-    def __init__(self, timeout_s: float, on_wait: Callable[[MattingError], None]) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        on_wait: Callable[[MattingError], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._timeout_s = timeout_s
         self._on_wait = on_wait
+        self._clock = clock
+        self._sleep = sleep
         self._answered = False
         self._gone_since_s: float | None = None
         self._told = False
@@ -50,16 +59,16 @@ class Patience:
         Raises:
             MattingError: The last failure.
         """
-        until_s = time.monotonic() + self._timeout_s
+        until_s = self._clock() + self._timeout_s
         failed_count = 0
         while True:
             try:
-                made = await ask(until_s - time.monotonic())
+                made = await ask(until_s - self._clock())
             except MattingError as error:
                 failed_count += 1
                 jitter = random.random()  # noqa: S311 - no secret
                 wait_s = backoff_s(WAITS, failed_count, error.retry_after_s, jitter)
-                if time.monotonic() + wait_s > min(until_s, self._ends_s(error)):
+                if self._clock() + wait_s > min(until_s, self._ends_s(error)):
                     raise
                 if not self._told:
                     self._told = True
@@ -67,15 +76,16 @@ class Patience:
             else:
                 self._answered, self._told, self._gone_since_s = True, False, None
                 return made
-            await asyncio.sleep(wait_s)
+            await self._sleep(wait_s)
 
     def _ends_s(self, error: MattingError) -> float:
-        """Return until when trying again is worth it, in seconds of `time.monotonic`."""
+        """Return until when trying again is worth it, in seconds of the clock."""
         self._answered = self._answered or not isinstance(error, ServerUnreachableError)
-        if isinstance(error, _BUSY):
-            return math.inf
-        if not isinstance(error, _GONE) or not self._answered:
+        if not isinstance(error, _GONE):
+            self._gone_since_s = None
+            return math.inf if isinstance(error, _BUSY) else -math.inf
+        if not self._answered:
             return -math.inf
         if self._gone_since_s is None:
-            self._gone_since_s = time.monotonic()
+            self._gone_since_s = self._clock()
         return self._gone_since_s + GONE_S

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from matting_client.answers import Answer, DataPolicy, Model
 from matting_client.cutout import FileOutcome
+from matting_client.explaining import plain
 
 
 def models_text(models: Sequence[Model], *, as_json: bool) -> str:
@@ -31,9 +32,10 @@ def policy_text(policy: DataPolicy, *, as_json: bool) -> str:
     ]
     for statement in policy.statements:
         mark = "" if statement.kept else "  (NOT kept in full by the settings in force)"
-        lines += ["", f"{statement.topic}{mark}", textwrap.indent(textwrap.fill(statement.statement, 96), "  ")]
+        lines += ["", f"{statement.topic}{mark}"]
+        lines += [f"  {line}" for line in textwrap.wrap(statement.statement, 96)]
         lines += [f"  {name} = {value}" for name, value in sorted(statement.values.items())]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def outcome_json(outcome: FileOutcome) -> str:
@@ -81,4 +83,4 @@ def _model_text(model: Model) -> str:
         f"  runs on     {each.backend}: {each.engine} on {each.device}, {each.precision}, {each.instance_count} at once"
         for each in model.instances
     ]
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))

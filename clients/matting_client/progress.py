@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from matting_client.explaining import plain
+
 
 class Progress:
     """A progress bar where tqdm is installed, a terminal watches and there is more than one thing to do.
@@ -39,6 +41,7 @@ class Progress:
 
     def complain(self, message: str) -> None:
         """Tell of a failure."""
+        message = plain(message)
         if self._bar is not None:
             self._bar.write(message, file=self._stream)
         else:

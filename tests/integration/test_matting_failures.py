@@ -6,19 +6,22 @@ import json
 import os
 import signal
 import socket
+import struct
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
+from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.rpc.tls import TlsSettings
 from testkit.certificates import Authority, replace
-from testkit.fake_gateway import OK, Failure, FakeGateway
+from testkit.fake_gateway import OK, Failure, FakeGateway, make_answer
 from testkit.fake_triton import FakeTriton
 from testkit.gateway import RunningGateway, running_gateway
 from testkit.halves import plain_photo
-from testkit.matting_program import PROGRAM, environment, run, start
+from testkit.matting_program import PROGRAM, environment, run, run_on_terminal, start
 from testkit.wire_siege import photo_model
 
 NOBODY = "127.0.0.1:1"
@@ -228,3 +231,53 @@ def test_ctrl_c_ends_a_question_too(folder: Path) -> None:
         said = program.communicate()[1]
         connection.close()
     assert (program.returncode, said) == (130, b"interrupted\n")
+
+
+def test_words_of_a_hostile_server_do_nothing_to_a_terminal(folder: Path) -> None:
+    clear = "\x1b[2J\x1b]0;owned\x07gone\nmatting cutout: all is well\r"
+    model = pb.Model(name=f"u2net{clear}", versions=["1"])
+    with FakeGateway(models=[model]) as gateway:
+        gateway.script(Failure("IMAGE_UNREADABLE", grpc.StatusCode.INVALID_ARGUMENT, clear))
+        _, seen = run_on_terminal("cutout", "photos/a.png", "-o", "x.png", server=gateway.address, folder=folder)
+        assert not set(seen) & {"\x1b", "\x07", "\r"}
+        assert [line for line in seen.splitlines() if "all is well" in line] == [
+            line for line in seen.splitlines() if line.startswith("photos/a.png: ")
+        ]
+        _, seen = run_on_terminal("models", server=gateway.address, folder=folder)
+        assert not set(seen) & {"\x1b", "\x07", "\r"}
+        assert "all is well" in seen.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (pb.RemoveBackgroundResponse(), "the server answered without a result"),
+        (pb.RemoveBackgroundResponse(outputs=[pb.Output()]), "the server answered with an empty file"),
+    ],
+)
+def test_an_answer_without_a_file_is_a_failure_and_no_empty_file(
+    answer: pb.RemoveBackgroundResponse, told: str, folder: Path
+) -> None:
+    with FakeGateway(answer=lambda _: answer) as gateway:
+        done = run("cutout", "photos/a.png", "-o", "x.png", server=gateway.address, folder=folder)
+    assert (done.returncode, done.stderr.decode()) == (1, f"photos/a.png: {told}\n")
+    assert not (folder / "x.png").exists()
+
+
+def test_an_alpha_that_is_too_large_to_be_one_is_left_to_the_server_to_use(folder: Path) -> None:
+    """A bomb: a picture of 10 gigapixels in a few bytes."""
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+    def answer(request: pb.RemoveBackgroundRequest) -> pb.RemoveBackgroundResponse:
+        response = make_answer(request)
+        if request.outputs[0].kind == pb.OUTPUT_KIND_ALPHA:
+            response.outputs[0].encoded.content = bomb
+            response.outputs[0].refinement_applied = pb.REFINEMENT_NONE
+        return response
+
+    with FakeGateway(answer=answer) as gateway:
+        done = run("cutout", "photos/a.png", "-o", "x.png", server=gateway.address, folder=folder)
+    assert done.returncode == 0
+    assert b"finished by the server: the alpha that came cannot be read" in done.stderr
