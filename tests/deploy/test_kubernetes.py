@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from matting_gateway.settings import OPTIONS
+from matting_gateway.settings import OPTIONS, Settings
 from testkit.deploy_tools import DEPLOY, output_of, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
@@ -110,6 +110,12 @@ def test_a_pod_is_given_longer_than_its_pause_and_its_drain(objects: Objects) ->
     pause_s = gateway_of(objects)["lifecycle"]["preStop"]["sleep"]["seconds"]
     drain_s = float(configuration_of(objects)["MATTING_DRAIN_TIMEOUT_S"])
     assert pod_of(objects)["terminationGracePeriodSeconds"] >= pause_s + drain_s + 5
+
+
+def test_connections_end_in_turn_and_their_calls_have_the_time_that_an_image_may_be_held(objects: Objects) -> None:
+    configuration = configuration_of(objects)
+    assert float(configuration["MATTING_MAX_CONNECTION_AGE_S"]) > 0
+    assert float(configuration["MATTING_MAX_CONNECTION_AGE_GRACE_S"]) >= Settings().door.max_residency_s
 
 
 def test_only_readiness_depends_on_triton(objects: Objects) -> None:

@@ -12,12 +12,14 @@ import grpc
 class SteadyLoad:
     """Makes `rate` calls a second from when its block is entered; the rate may be changed meanwhile.
 
-    Owns the tasks of its calls. `codes` counts how they ended, by status; calls begun as the block is left are awaited.
+    Owns the tasks of its calls. `codes` counts how they ended, by status, `told` those that failed, by what was said
+    too. Calls begun as the block is left are awaited.
     """
 
     def __init__(self, call: Callable[[], Awaitable[Any]], rate: float) -> None:
         self.rate = rate
         self.codes: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
         self._call = call
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: asyncio.Task[None] | None = None
@@ -53,4 +55,5 @@ class SteadyLoad:
             code = "OK"
         except grpc.aio.AioRpcError as exc:
             code = exc.code().name
+            self.told[f"{code}: {exc.details()}"] += 1
         self.codes[code] += 1
