@@ -62,8 +62,8 @@ class Pipeline:
 
         `on_pixels` is told the photo's size before anything is decoded, and may refuse it.
 
-        The permit, taken for the most that the call might need, is settled on what it does need
-        as soon as the photo's header is read.
+        The permit, taken for the most that the call might need or for its message alone, is settled
+        on what it does need as soon as the photo's header is read.
 
         Raises:
             GatewayError: Whatever the call must be answered with.
@@ -83,7 +83,8 @@ class Pipeline:
                 header = await asyncio.to_thread(self._imaging.inspect, request.photo, outputs)
             on_pixels(header.pixel_count)
             self._scheduler.photo_offered(self._imaging.photo_work_s())
-            permit.settle(request_bytes + header.working_bytes(outputs, model.matting))
+            need_bytes = request_bytes + header.working_bytes(outputs, model.matting)
+            await permit.settle(need_bytes, deadline_s=deadline_s, priority=request.priority)
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)

@@ -30,6 +30,8 @@ COUNTS = {
     "unread": 24,
     "zipped": 256,
     "slow": 1000,
+    "stalled": 1000,
+    "stalled_large": 1000,
 }
 
 

@@ -133,7 +133,23 @@ async def zipped(address: str, count: int, extra: Fields, begun: Callable[[], No
 
 async def slow(address: str, count: int, extra: Fields, begun: Callable[[], None]) -> None:
     """Bodies of which a byte comes each second, over 50 connections, of callers who promise nothing."""
-    beginning = b"\0" + (100_000).to_bytes(4, "big") + b"x"
+    await _unfinished(address, count, extra, begun, claimed_bytes=100_000, sent_bytes=1)
+
+
+async def stalled(address: str, count: int, extra: Fields, begun: Callable[[], None]) -> None:
+    """Bodies as large as a photo, of which a window comes at once and then a byte each second."""
+    await _unfinished(address, count, extra, begun, claimed_bytes=100_000, sent_bytes=65_000)
+
+
+async def stalled_large(address: str, count: int, extra: Fields, begun: Callable[[], None]) -> None:
+    """The same, which say that 60 MiB will follow."""
+    await _unfinished(address, count, extra, begun, claimed_bytes=60 << 20, sent_bytes=65_000)
+
+
+async def _unfinished(
+    address: str, count: int, extra: Fields, begun: Callable[[], None], *, claimed_bytes: int, sent_bytes: int
+) -> None:
+    beginning = b"\0" + claimed_bytes.to_bytes(4, "big") + b"x" * sent_bytes
     each = -(-count // _CONNECTION_COUNT)
     calls = requests([PHOTO], each, beginning, extra, ends=False)
     drips = [frames.frame(frames.DATA, 0, 2 * i + 1, b"x") for i in range(each)]
@@ -156,7 +172,8 @@ async def one_connection(
 
 
 ATTACKS: dict[str, Callable[[str, int, Fields, Callable[[], None]], Awaitable[None]]] = {
-    attack.__name__: attack for attack in (infer_bomb, photo_bomb, claims, filled, unread, zipped, slow)
+    attack.__name__: attack
+    for attack in (infer_bomb, photo_bomb, claims, filled, unread, zipped, slow, stalled, stalled_large)
 }
 
 

@@ -68,7 +68,7 @@ class Play:
                 byte_count, deadline_s=deadline_s, priority=priority, promised=promised
             ) as permit:
                 self.permits.append(permit)
-                permit.settle(first)
+                await permit.settle(first, deadline_s=deadline_s, priority=priority)
                 pixels = Tensor("image", "UINT8", (1, 1), bytes([number % 256]))
                 result = await self.scheduler.submit(Job(KEY, (pixels,), 1, deadline_s, priority))
                 assert result.outputs[0].data == bytes([number % 256])

@@ -3,13 +3,11 @@
 
 import asyncio
 import functools
-import heapq
-import itertools
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from matting_gateway.admission.line import KEPT_SHARE, SMALL_BYTES, Line, Waiter
 from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.admission.sender import Sender
 from matting_gateway.admission.silence import Need, Silence, good_time_s, pace_s, sending_time_s
@@ -20,17 +18,15 @@ from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 
 MIB = 1 << 20
-# Of places and of memory that waits for callers, what a group leaves as soon as others need it.
-_KEPT_SHARE = 0.125
 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
     """What may be held at once.
 
-    `budget_bytes` bounds the sum of all permits. A call that did not promise its size is
-    counted at the receive limit until its body is read; such calls together may hold at most
-    `unpromised_share` of the budget, so that silent or slow ones never shut out the others.
+    `budget_bytes` bounds the sum of all permits. Calls that did not promise their size, until
+    their body is read and their need known, may together hold at most `unpromised_share` of the
+    budget, so that silent or slow ones never shut out the others.
     """
 
     budget_bytes: int = 2048 * MIB
@@ -49,25 +45,14 @@ class GateStatistics:
     waiting_count: int
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    byte_count: int
-    promised: bool
-    future: asyncio.Future[Permit]
-    sender: Sender | None
-
-    @property
-    def group(self) -> str | None:
-        return None if self.sender is None else self.sender.group
-
-
 class Gate:
     """Grants permits, in order of priority and deadline among those who wait.
 
-    Owns the sums of what is held and the heap of waiters; touched on the event loop only.
+    Owns the sums of what is held and the lines of those who wait; touched on the event loop only.
     Invariants: the sums equal those over permits not released; nobody waits who could be
-    granted; nobody waits for a second permit while holding one (a permit is taken for the
-    most a call may need), so waiting always ends.
+    granted. Waiting always ends: who promised a size holds all that it needs, and who did not,
+    and waits for the rest of it while holding a body, asks for no more than what all bodies
+    together leave of the budget.
     """
 
     def __init__(
@@ -86,17 +71,18 @@ class Gate:
         self._used_bytes = 0
         self._unpromised_bytes = 0
         self._unpromised_limit = int(settings.budget_bytes * settings.unpromised_share)
-        # Two heaps, so that callers who promise nothing cannot stand before those who do.
-        self._waiting: dict[bool, list[tuple[int, float, int, _Waiter]]] = {True: [], False: []}
-        self._sequence = itertools.count()
-        self._waiting_by_group: Counter[str] = Counter()
+        # Two lines, so that callers who promise nothing cannot stand before those who do; and of these the small
+        # before the large, as many large ones that are silent hold up for long.
+        self._waiting = {
+            promised: Line(settings.max_waiting_count, small_first=not promised) for promised in (True, False)
+        }
         self._silence = Silence(clock=clock, need=self._need)
         self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
 
     def statistics(self) -> GateStatistics:
-        waiting = sum(not w.future.done() for heap in self._waiting.values() for *_, w in heap)
+        waiting = sum(1 for line in self._waiting.values() for _ in line)
         return GateStatistics(self._permit_count, self._used_bytes, self._unpromised_bytes, waiting)
 
     def __repr__(self) -> str:
@@ -122,7 +108,8 @@ class Gate:
         """Wait for a permit.
 
         Args:
-            byte_count: The most that the call may need.
+            byte_count: The most that the call may need; of a call that promises nothing, the most that its
+                message may: the rest is asked for by `Permit.settle`.
             deadline_s: When it is too late for it, in seconds of the clock.
             priority: Before the deadline, what orders those who wait.
             promised: Whether the caller promised that it needs no more.
@@ -135,20 +122,20 @@ class Gate:
         permit = self.try_acquire(byte_count, promised=promised, sender=sender)
         if permit is not None:
             return permit
+        byte_count = self._clamp(byte_count, promised=promised)
+        future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(byte_count, deadline_s, byte_count if promised else 0, future, sender)
+        return await self._wait(waiter, self._waiting[promised], priority)
+
+    async def _wait(self, waiter: Waiter, line: Line, priority: Priority) -> Permit:
         self._unseen(1)
-        heap = self._waiting[promised]
-        group = None if sender is None else sender.group
-        if len(heap) >= self._settings.max_waiting_count and not self._make_place(heap, group):
-            raise self._too_many()
-        waiter = _Waiter(
-            self._clamp(byte_count, promised=promised), promised, asyncio.get_running_loop().create_future(), sender
-        )
-        heapq.heappush(heap, (priority, deadline_s, next(self._sequence), waiter))
-        if group is not None:
-            self._waiting_by_group[group] += 1
+        if not line.join(waiter, priority):
+            self._metrics.dropped.labels("memory").inc()
+            raise line.too_many()
         self._silence.press()
+        seconds = None if waiter.deadline_s == math.inf else max(0.0, waiter.deadline_s - self._clock.now())
         try:
-            async with asyncio.timeout(None if deadline_s == math.inf else max(0.0, deadline_s - self._clock.now())):
+            async with asyncio.timeout(seconds):
                 return await waiter.future
         except BaseException as exc:
             self._leave(waiter)
@@ -159,47 +146,35 @@ class Gate:
                 ) from exc
             raise
         finally:
-            if group is not None:
-                self._waiting_by_group[group] -= 1
-                if not self._waiting_by_group[group]:
-                    del self._waiting_by_group[group]
+            line.leave(waiter)
 
-    def _too_many(self) -> OverloadedError:
-        self._metrics.dropped.labels("memory").inc()
-        return OverloadedError(
-            f"{self._settings.max_waiting_count} calls wait for memory already; try again later.", retry_after_s=1.0
-        )
-
-    def _make_place(self, heap: list[tuple[int, float, int, _Waiter]], group: str | None) -> bool:
-        """Send away the last who waits of a group that leaves others too few places; tell whether there is one."""
-        most = int(self._settings.max_waiting_count * (1 - _KEPT_SHARE))
-        crowding = {other for other, count in self._waiting_by_group.items() if count > most and other != group}
-        theirs = [entry for entry in heap if entry[-1].group in crowding and not entry[-1].future.done()]
-        if not theirs:
-            return False
-        last = max(theirs)
-        heap.remove(last)
-        heapq.heapify(heap)
-        last[-1].future.set_exception(self._too_many())
-        return True
-
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         if waiter.future.done() and not waiter.future.cancelled():
-            if waiter.future.exception() is None:
+            if waiter.future.exception() is None and waiter.permit is None:
                 waiter.future.result().release()  # granted in the very instant in which its caller left
             return
         waiter.future.cancel()
         self._wake()
 
     def _clamp(self, byte_count: int, *, promised: bool) -> int:
-        return min(byte_count, self._settings.budget_bytes if promised else self._unpromised_limit)
+        return min(byte_count, self._settings.budget_bytes if promised else self._limit_of(byte_count))
+
+    def _limit_of(self, byte_count: int) -> int:
+        """Return what those who promise nothing may hold together, one of this size among them.
+
+        What is large, as all are whose message has not begun, leaves a part to what is small.
+        """
+        return self._unpromised_limit if byte_count <= SMALL_BYTES else int(self._unpromised_limit * (1 - KEPT_SHARE))
 
     def _fits(self, byte_count: int, *, promised: bool) -> bool:
         return (
             self._permit_count < self._settings.max_permit_count
             and self._used_bytes + byte_count <= self._settings.budget_bytes
-            and (promised or self._unpromised_bytes + byte_count <= self._unpromised_limit)
+            and (promised or self._unpromised_bytes + byte_count <= self._limit_of(byte_count))
         )
+
+    def _can_grow(self, byte_count: int) -> bool:
+        return self._used_bytes + byte_count <= self._settings.budget_bytes
 
     def _grant(self, byte_count: int, promised: bool, sender: Sender | None) -> Permit:
         self._permit_count += 1
@@ -228,10 +203,21 @@ class Gate:
         before = taken_bytes()
         return self._silence.begin(permit, lambda: pace_s(taken_bytes() - before), give_way)
 
-    def settle(self, permit: Permit, byte_count: int) -> None:
+    async def settle(self, permit: Permit, byte_count: int, deadline_s: float, priority: Priority) -> None:
+        if not permit.promised:
+            # So much is there for it in the end, whatever else is being received.
+            sure_bytes = min(byte_count, self._settings.budget_bytes - self._unpromised_limit)
+            missing = max(0, sure_bytes - permit.byte_count)
+            line = self._waiting[True]
+            if line or not self._can_grow(missing):
+                future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+                waiter = Waiter(missing, deadline_s, byte_count, future, permit.sender, permit)
+                await self._wait(waiter, line, priority)
+            else:
+                self._grow(permit, missing, byte_count)
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count
         if missing > 0:
-            if self._used_bytes + missing > self._settings.budget_bytes:
+            if not self._can_grow(missing):
                 self._unseen(1)
                 self._metrics.dropped.labels("memory").inc()
                 raise OverloadedError(
@@ -240,10 +226,16 @@ class Gate:
                     retry_after_s=1.0,
                 )
             self._used_bytes += missing
-            if not permit.promised:
-                self._unpromised_bytes += missing
             permit.byte_count += missing
         self.shrink(permit, byte_count)
+
+    def _grow(self, permit: Permit, missing: int, asked_bytes: int) -> None:
+        """Give a call the rest of what it needs: from now on it is in work, and its size known."""
+        self._unpromised_bytes -= permit.byte_count
+        self._used_bytes += missing
+        permit.promised = True
+        permit.byte_count += missing
+        permit.asked_bytes, permit.acquired_s = asked_bytes, self._clock.now()
 
     def release(self, permit: Permit) -> None:
         self._permit_count -= 1
@@ -257,14 +249,15 @@ class Gate:
     def learn(self, permit: Permit) -> None:
         self._work_times.answered(permit.asked_bytes, self._clock.now() - permit.acquired_s)
 
-    def _hopeless(self, waiter: _Waiter, deadline_s: float) -> OverloadedError | None:
+    def _hopeless(self, waiter: Waiter) -> OverloadedError | None:
         """Return what to tell a call that could not be answered in time if it were granted now.
 
         In order of deadline those with the least time left come first; under overload they would
         take the memory, and the time, that others could still use. An idle gateway tries all.
         """
-        work_s = self._work_times.expected_s(waiter.byte_count)
-        if self._permit_count == 0 or self._clock.now() + work_s <= deadline_s:
+        work_s = self._work_times.expected_s(waiter.judged_bytes)
+        others = self._permit_count - (waiter.permit is not None)
+        if others == 0 or self._clock.now() + work_s <= waiter.deadline_s:
             return None
         self._metrics.dropped.labels("memory").inc()
         return OverloadedError(
@@ -275,21 +268,25 @@ class Gate:
     def _wake(self) -> None:
         if not self._waiting[True] and not self._waiting[False] and not self._silence.pressing:
             return
-        for promised, heap in self._waiting.items():
-            while heap:
-                _, deadline_s, _, waiter = heap[0]
-                if waiter.future.done():
-                    heapq.heappop(heap)
-                    continue
-                if not self._fits(waiter.byte_count, promised=promised):
+        for promised, line in self._waiting.items():
+            while (waiter := line.first()) is not None:
+                if waiter.permit is None:
+                    fits = self._fits(waiter.byte_count, promised=promised)
+                else:
+                    fits = self._can_grow(waiter.byte_count)
+                if not fits:
                     break
-                heapq.heappop(heap)
-                hopeless = self._hopeless(waiter, deadline_s)
+                hopeless = self._hopeless(waiter)
                 if hopeless is not None:
                     waiter.future.set_exception(hopeless)
                     continue
                 self._unseen(-1)
-                waiter.future.set_result(self._grant(waiter.byte_count, promised, waiter.sender))
+                permit = waiter.permit
+                if permit is None:
+                    permit = self._grant(waiter.byte_count, promised, waiter.sender)
+                else:
+                    self._grow(permit, waiter.byte_count, waiter.judged_bytes)
+                waiter.future.set_result(permit)
         self._silence.press()
 
     def _need(self) -> Need | None:
@@ -298,16 +295,11 @@ class Gate:
             return None
         kinds: tuple[bool, ...] = (False, True)
         limit = self._settings.budget_bytes
-        first = self._first(promised=True)
+        first = self._waiting[True].first()
         if first is None:
-            first = self._first(promised=False)
+            first = self._waiting[False].first()
             if first is None:
                 return None
-            if self._unpromised_bytes + first.byte_count > self._unpromised_limit:
+            if self._unpromised_bytes + first.byte_count > self._limit_of(first.byte_count):
                 kinds, limit = (False,), self._unpromised_limit  # only its like are in its way
-        return Need(kinds, first.group, int(limit * (1 - _KEPT_SHARE)))
-
-    def _first(self, *, promised: bool) -> _Waiter | None:
-        """Return who is next to be granted; of a heap the first has left only for as long as it takes to say so."""
-        heap = self._waiting[promised]
-        return next((waiter for *_, waiter in heap if not waiter.future.done()), None)
+        return Need(kinds, first.group, int(limit * (1 - KEPT_SHARE)))

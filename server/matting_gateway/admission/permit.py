@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from matting_gateway.admission.sender import Sender
+from matting_gateway.domain import Priority
 
 
 class Ledger(Protocol):
@@ -13,7 +14,7 @@ class Ledger(Protocol):
 
     def shrink(self, permit: "Permit", byte_count: int) -> None: ...
 
-    def settle(self, permit: "Permit", byte_count: int) -> None: ...
+    async def settle(self, permit: "Permit", byte_count: int, deadline_s: float, priority: Priority) -> None: ...
 
     def learn(self, permit: "Permit") -> None: ...
 
@@ -90,17 +91,23 @@ class Permit:
             raise RuntimeError("nothing is held for an answer any more")
         return self._gate.unread(self, taken_bytes, give_way)
 
-    def settle(self, byte_count: int) -> None:
-        """Hold just what is needed, now that it is known: less, as a rule.
+    async def settle(self, byte_count: int, *, deadline_s: float, priority: Priority = Priority.NORMAL) -> None:
+        """Hold just what is needed, now that it is known.
 
-        A call that needs more than its worst case was taken to be (many large results) gets it if
-        it is free now; nobody ever waits while holding a permit.
+        A call that promised nothing waits for what it needs beside its message. One that needs more
+        than it promised (many large results), or more than anybody is sure to get, gets that if it is free now.
+
+        Args:
+            byte_count: What is needed, the message included.
+            deadline_s: When it is too late, in seconds of the clock.
+            priority: Before the deadline, what orders those who wait.
 
         Raises:
-            OverloadedError: More is needed, and is not free.
+            OverloadedError: More is needed, and is not free; or too many wait already.
+            DeadlineExpiredError: The deadline came first.
         """
         if self._gate is not None:
-            self._gate.settle(self, byte_count)
+            await self._gate.settle(self, byte_count, deadline_s, priority)
 
     def succeeded(self) -> None:
         """Tell that the call was answered: the gate learns how long one of its size takes."""

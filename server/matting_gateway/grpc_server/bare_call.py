@@ -219,6 +219,11 @@ class BareCall(CallFacts):
         return self.inbox.arrived_bytes
 
     @property
+    def announced_bytes(self) -> int:
+        """The most that the next message may have, as its prefix says; every limit where that is not known."""
+        return self.inbox.announced_bytes
+
+    @property
     def begun(self) -> bool:
         """Whether the next message has really begun to come, or nothing more comes."""
         return self.inbox.begun

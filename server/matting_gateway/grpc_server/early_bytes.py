@@ -6,7 +6,8 @@ from collections.abc import Callable
 # More than that is in memory that is lent: in the heap, what thousands of callers have sent would leave holes that stay
 # with the process, where its memory is locked.
 _SMALL_BYTES = 8 << 10
-_LENT_BYTES = 128 << 10
+# No less than a window: what comes unasked for. And no more, since all that was lent is overwritten in the end.
+_LENT_BYTES = 64 << 10
 
 
 class EarlyBytes:
@@ -54,8 +55,8 @@ class EarlyBytes:
                 self.add(memoryview(rest))
 
     def _lent(self, size: int) -> memoryview:
-        """Move what is there to lent memory for so many bytes, and as many again."""
-        lent = self._lend(max(_LENT_BYTES, 2 * size))
+        """Move what is there to lent memory for so many bytes."""
+        lent = self._lend(-(-size // _LENT_BYTES) * _LENT_BYTES)
         lent[: self._size] = self.view()
         self._memory = lent
         return lent

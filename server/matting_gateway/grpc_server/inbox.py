@@ -144,6 +144,15 @@ class Inbox:
         return len(self._message) - (0 if self._room is None else len(self._room))
 
     @property
+    def announced_bytes(self) -> int:
+        """The most that the next message may have, as its prefix says; every limit where that is not known."""
+        early = self._early.view()
+        if len(early) < PREFIX_BYTES:
+            return 0 if self._ended else self._rules.max_bytes
+        compressed, length = early[0], int.from_bytes(early[1:PREFIX_BYTES], "big")
+        return self._rules.max_bytes if compressed else min(length, self._rules.max_bytes)
+
+    @property
     def begun(self) -> bool:
         """Whether the next message has really begun to come: all of it is there, or much, or nothing more comes."""
         early = self._early.view()

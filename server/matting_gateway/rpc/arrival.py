@@ -33,6 +33,11 @@ class CallSender:
     def arrived_bytes(self) -> int:
         return self._context.arrived_bytes
 
+    @property
+    def announced_bytes(self) -> int:
+        """The most that the next message may have, as its prefix says; every limit where that is not known yet."""
+        return self._context.announced_bytes
+
 
 class Arrival:
     """Waits for the beginning of calls' messages, for so many seconds at the most."""

@@ -21,14 +21,11 @@ from matting_gateway.rpc.call import Hold
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.passed_on import own_words
-from matting_gateway.rpc.promise import DoorSettings, Promise, broken_promise, promise_of
+from matting_gateway.rpc.promise import COPIES_HELD, DoorSettings, Promise, broken_promise, promise_of
 from matting_gateway.rpc.reception import Reception, gave_way
 from matting_gateway.rpc.unread import hold_until_read
 from matting_gateway.rpc.visit import Visit
 from matting_gateway.triton.failures import ModelFailedError
-
-# A request is held as it came and once more in its batch or answer.
-COPIES_HELD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +95,22 @@ class InferCall:
             visit.admit()
             rooms.tenants.charge_request(call.tenant)
             promise = promise_of(call.metadata, rooms.settings)
-            byte_count = COPIES_HELD * promise.request_bytes
             sender = CallSender(self._context, call)
+            byte_count = promise.message_bytes(promise.request_bytes)
             permit = rooms.gate.try_acquire(byte_count, promised=promise.kept, sender=sender)
             if permit is None:
-                waiting = self._permit(byte_count, sender, promised=promise.kept)
-                self._wait_for(waiting, functools.partial(self._receive, promise))
+                self._wait_for(self._permit(promise, sender), functools.partial(self._receive, promise))
             else:
                 self._receive(promise, permit)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
 
-    async def _permit(self, byte_count: int, sender: CallSender, *, promised: bool) -> Permit:
+    async def _permit(self, promise: Promise, sender: CallSender) -> Permit:
         """Wait for memory, once the message has begun to come."""
         rooms = self._rooms
         await rooms.arrival.begun(self._context)
-        return await rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promised, sender=sender)
+        byte_count = promise.message_bytes(sender.announced_bytes)
+        return await rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promise.kept, sender=sender)
 
     def _receive(self, promise: Promise, permit: Permit) -> None:
         """Let the body come, in bounded time."""

@@ -170,8 +170,10 @@ class MattingService:
         return pb.GetDataPolicyResponse(policy=self._policy())
 
     async def _acquire(self, promise: Promise, deadline_s: float, sender: CallSender) -> Permit:
-        byte_count = promise.byte_count(self._settings)
-        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
+        # Who promised nothing asks for its message first, and for the rest once the photo's header is read.
+        kept = promise.kept
+        byte_count = promise.byte_count(self._settings) if kept else promise.message_bytes(sender.announced_bytes)
+        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=kept, sender=sender)
 
     async def _serve_item(
         self,

@@ -18,7 +18,7 @@ from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
-from matting_gateway.rpc.infer_call import COPIES_HELD, InferCall, InferRooms
+from matting_gateway.rpc.infer_call import InferCall, InferRooms
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_stream import InferStream
 from matting_gateway.rpc.infer_work import Queue
@@ -137,9 +137,8 @@ class OpenInference:
         ).run()
 
     async def _acquire(self, promise: Promise, sender: CallSender, deadline_s: float) -> Permit:
-        return await self._gate.acquire(
-            COPIES_HELD * promise.request_bytes, deadline_s=deadline_s, promised=promise.kept, sender=sender
-        )
+        byte_count = promise.message_bytes(sender.announced_bytes)
+        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
 
 
 def _refusing(text: str) -> "grpc.RpcMethodHandler[bytes, bytes]":

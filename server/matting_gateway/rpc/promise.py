@@ -8,6 +8,8 @@ from matting_gateway.message_limits import MessageLimits
 
 REQUEST_BYTES_KEY = "x-matting-request-bytes"
 PIXELS_KEY = "x-matting-pixels"
+# A message is held as it came and once more: in its batch or answer, or as the objects made of it.
+COPIES_HELD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,19 @@ class DoorSettings:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The most memory that a call may need: what its metadata promises, or else every limit."""
+    """The most memory that a call may need: what its metadata promises, or else every limit.
+
+    `kept` says that the message's length was promised, so that a permit for all of the call can be taken at once.
+    """
 
     request_bytes: int
     pixel_count: int
     kept: bool
     pixels_promised: bool
+
+    def message_bytes(self, announced_bytes: int) -> int:
+        """Return what the message alone takes: as long as was promised, or as its prefix says."""
+        return COPIES_HELD * (self.request_bytes if self.kept else min(announced_bytes, self.request_bytes))
 
     def byte_count(self, settings: DoorSettings) -> int:
         return self.request_bytes + settings.photo_bytes + self.pixel_count * settings.worst_bytes_per_pixel

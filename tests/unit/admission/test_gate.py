@@ -6,7 +6,8 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.gate import MIB, Gate, GateSettings, GateStatistics
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import SystemClock
 from matting_gateway.domain import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
@@ -54,14 +55,92 @@ async def test_a_permit_shrinks_and_does_not_grow_back() -> None:
 async def test_a_call_that_needs_more_than_expected_gets_it_only_if_it_is_free_now() -> None:
     gate = gate_of(budget_bytes=100)
     with await gate.acquire(60, deadline_s=soon()) as permit:
-        permit.settle(90)
+        await permit.settle(90, deadline_s=soon())
         assert gate.statistics().used_bytes == 90
-        permit.settle(30)
+        await permit.settle(30, deadline_s=soon())
         with await gate.acquire(50, deadline_s=soon()):
             with pytest.raises(OverloadedError):
-                permit.settle(80)
+                await permit.settle(80, deadline_s=soon())
             assert gate.statistics().used_bytes == 80
     assert gate.statistics().used_bytes == 0
+
+
+async def test_who_promised_nothing_waits_for_what_it_needs_beside_its_message() -> None:
+    gate = gate_of(budget_bytes=100, unpromised_share=0.5)
+    others = await gate.acquire(70, deadline_s=soon())
+    with await gate.acquire(20, deadline_s=soon(), promised=False) as permit:
+        settling = asyncio.create_task(permit.settle(60, deadline_s=soon()))
+        await waiting(gate, 1)
+        assert gate.statistics() == GateStatistics(2, 90, 20, 1)
+        others.release()
+        await settling
+        assert gate.statistics() == GateStatistics(1, 60, 0, 0)
+    assert gate.statistics() == GateStatistics(0, 0, 0, 0)
+
+
+async def test_bodies_that_wait_for_the_rest_of_their_need_never_wait_for_one_another() -> None:
+    gate = gate_of(budget_bytes=100, unpromised_share=0.5)
+    permits = [await gate.acquire(10, deadline_s=soon(), promised=False) for _ in range(5)]
+    done: list[Permit] = []
+
+    async def work(permit: Permit) -> None:
+        await permit.settle(60, deadline_s=soon())
+        done.append(permit)
+        permit.release()
+
+    await asyncio.gather(*(work(permit) for permit in permits))
+    assert done == permits
+
+
+async def test_waiting_for_the_rest_ends_at_the_deadline_and_keeps_the_message() -> None:
+    gate = gate_of(budget_bytes=100)
+    others = await gate.acquire(70, deadline_s=soon())
+    with await gate.acquire(20, deadline_s=soon(), promised=False) as permit, others:
+        with pytest.raises(DeadlineExpiredError):
+            await permit.settle(60, deadline_s=SystemClock().now() + 0.01)
+        assert gate.statistics() == GateStatistics(2, 90, 20, 0)
+    assert gate.statistics() == GateStatistics(0, 0, 0, 0)
+
+
+async def test_a_caller_who_leaves_in_the_instant_in_which_it_gets_the_rest_leaks_nothing() -> None:
+    gate = gate_of(budget_bytes=100)
+    others = await gate.acquire(70, deadline_s=soon())
+    with await gate.acquire(20, deadline_s=soon(), promised=False) as permit:
+        settling = asyncio.create_task(permit.settle(60, deadline_s=soon()))
+        await waiting(gate, 1)
+        others.release()
+        settling.cancel()
+        await asyncio.gather(settling, return_exceptions=True)
+    assert gate.statistics() == GateStatistics(0, 0, 0, 0)
+
+
+async def test_large_messages_of_callers_who_promise_nothing_leave_a_part_to_small_ones() -> None:
+    gate = gate_of(budget_bytes=128 * MIB, unpromised_share=0.5)
+    large = [gate.try_acquire(8 * MIB, promised=False) for _ in range(8)]
+    assert [permit is not None for permit in large] == [True] * 7 + [False]
+    small = [gate.try_acquire(MIB, promised=False) for _ in range(9)]
+    assert [permit is not None for permit in small] == [True] * 8 + [False]
+
+
+async def test_the_smaller_message_of_those_who_promise_nothing_is_served_first() -> None:
+    gate = gate_of(budget_bytes=64 * MIB, unpromised_share=0.5)
+    first = await gate.acquire(28 * MIB, deadline_s=soon(), promised=False)
+    order: list[str] = []
+
+    async def call(name: str, byte_count: int, deadline_s: float) -> None:
+        with await gate.acquire(byte_count, deadline_s=deadline_s, promised=False):
+            order.append(name)
+
+    sizes = {"small, late": 5, "small, early": 5, "middle": 10, "large": 24}
+    deadline_s = soon()
+    tasks = [
+        asyncio.create_task(call(name, size * MIB, deadline_s - index))
+        for index, (name, size) in enumerate(sizes.items())
+    ]
+    await waiting(gate, 4)
+    first.release()
+    await asyncio.gather(*tasks)
+    assert order == ["small, early", "small, late", "middle", "large"]
 
 
 async def test_an_answer_on_its_way_is_held_until_it_is_sent() -> None:
@@ -227,7 +306,7 @@ async def test_a_group_may_take_every_place_alone_and_leaves_an_eighth_as_soon_a
         for task in (*many, other):
             task.cancel()
         await asyncio.gather(*many, other, return_exceptions=True)
-    assert not gate._waiting_by_group
+    assert not gate._waiting[True]._by_group
 
 
 async def test_peers_that_stand_for_many_may_take_every_place() -> None:
