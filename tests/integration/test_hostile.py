@@ -18,7 +18,17 @@ from testkit.tenants import table
 pytestmark = pytest.mark.triton
 
 GROWTH_BYTES = 96 << 20
-COUNTS = {"infer_bomb": 128, "photo_bomb": 16, "claims": 4096, "filled": 2000, "unread": 24, "zipped": 64, "slow": 1000}
+COUNTS = {
+    "infer_bomb": 128,
+    "photo_bomb": 16,
+    "claims": 4096,
+    "filled": 2000,
+    "unread": 24,
+    "zipped": 64,
+    "slow": 1000,
+    "stalled": 800,
+    "stalled_large": 1000,
+}
 
 
 @pytest.fixture(scope="module", params=["open", "tenants"])
