@@ -238,8 +238,12 @@ class BareCall(CallFacts):
             if not begun.done():
                 begun.set_result(None)
 
-        self.inbox.when_begun(note)
+        self.when_begun(note)
         await begun
+
+    def when_begun(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called once the next message has really begun to come, or the call has ended: maybe at once."""
+        self.inbox.when_begun(tell)
 
     def expect(self, most_bytes: int, tell: Callable[[], None]) -> None:
         """Have `tell` called once `received` has the message, at most so long, or says what is wrong: maybe at once."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from matting_gateway.domain import Buffer
 from matting_gateway.grpc_body import body_of
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.messages import MessageFault
@@ -76,9 +77,18 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
             MessageTooLongError: The message has more. No further one can be read.
         """
         try:
-            message = await self.inbox.read(most_bytes)
+            return self._parsed(await self.inbox.read(most_bytes))
         except MessageFault as fault:
             self._give_up(fault.code, fault.text)
+
+    def message(self) -> Any:
+        """Return what `read` does, of a message that was expected and has come."""
+        try:
+            return self._parsed(self.inbox.take())
+        except MessageFault as fault:
+            self._give_up(fault.code, fault.text)
+
+    def _parsed(self, message: Buffer | None) -> Any:
         if message is None:
             return grpc.aio.EOF
         parse = self._handler.request_deserializer if self._handler is not None else None

@@ -5,11 +5,7 @@ A body of which little has come holds what has come, not the most that it could 
 which much is there, wait in the line for memory. Who sends slowly is not before those who have sent.
 """
 
-import asyncio
-from collections.abc import Collection
-from typing import Any
-
-from matting_gateway.errors import DrainingError, OverloadedError, ResidencyExceededError
+from matting_gateway.errors import ResidencyExceededError
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.timeouts import Timeouts
@@ -59,52 +55,3 @@ class Arrival:
         except TimeoutError as exc:
             text = f"The request did not arrive within {self._timeouts.seconds:g} s; send it faster."
             raise ResidencyExceededError(text) from exc
-
-
-class StreamArrival:
-    """Waits for the beginning of a stream's messages, and not for ever.
-
-    Args:
-        draining: Set when the gateway shuts down.
-        idle_timeout_s: How long a stream on which nothing is in work may stay silent.
-    """
-
-    def __init__(self, *, draining: asyncio.Event, idle_timeout_s: float) -> None:
-        self._draining = draining
-        self._idle_timeout_s = idle_timeout_s
-
-    async def next_begun(
-        self, context: BareCall, *, in_work: Collection[asyncio.Future[Any]], may_idle: Collection[object] = ()
-    ) -> None:
-        """Wait until the next message has begun to come, or the stream ends.
-
-        Args:
-            context: The stream's.
-            in_work: The items that are being answered, as they are at any time: a stream that has some is not idle.
-            may_idle: Where it is not empty the stream may stay silent.
-
-        Raises:
-            DrainingError: The gateway shuts down.
-            OverloadedError: The stream was idle for too long.
-        """
-        if context.begun:
-            return
-        begun = asyncio.ensure_future(context.has_begun())
-        draining = asyncio.ensure_future(self._draining.wait())
-        try:
-            while not begun.done():
-                if draining.done():
-                    raise DrainingError("The gateway is shutting down; what was accepted is answered. Ask another one.")
-                patience_s = None if in_work or may_idle else self._idle_timeout_s
-                done, _ = await asyncio.wait(
-                    {begun, draining, *in_work}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    raise OverloadedError(
-                        f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is"
-                        " work.",
-                        retry_after_s=0.0,
-                    )
-        finally:
-            begun.cancel()
-            draining.cancel()

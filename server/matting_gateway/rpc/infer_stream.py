@@ -16,15 +16,14 @@ from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
 from matting_gateway.errors import BackendUnavailableError, DrainingError, GatewayError
 from matting_gateway.grpc_server.call import ServerCall
-from matting_gateway.rpc.arrival import StreamArrival
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.infer_work import Arrived
 from matting_gateway.rpc.passed_on import affinity_of
 from matting_gateway.rpc.promise import DoorSettings
-from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import unexpected
+from matting_gateway.rpc.stream_messages import StreamMessages
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.unread import item_is_ready
 from matting_gateway.triton import wire
@@ -64,8 +63,12 @@ class InferStream:
         self._acquire = acquire
         self._most_bytes = most_bytes
         self._charge = charge
-        self._arrival = StreamArrival(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
-        self._reception = StreamReception(draining=draining, idle_timeout_s=settings.stream_idle_timeout_s)
+        self._messages = StreamMessages(
+            context,
+            draining=draining,
+            idle_timeout_s=settings.stream_idle_timeout_s,
+            busy=lambda: bool(self._items or self._behind),
+        )
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
@@ -81,8 +84,9 @@ class InferStream:
     async def run(self) -> None:
         """Serve until the caller has sent all and everything is answered."""
         try:
-            while await self._next():
-                pass
+            async with self._messages:
+                while await self._next():
+                    pass
             while self._items:
                 await asyncio.wait(self._items)
             for stream, _ in self._behind.values():
@@ -123,7 +127,7 @@ class InferStream:
     async def _next_begun(self) -> bool:
         """Wait until the next message has begun to come; tell whether one may, as the gateway does not drain."""
         try:
-            await self._arrival.next_begun(self._context, in_work=self._items, may_idle=self._behind)
+            await self._messages.next_begun()
         except DrainingError:
             return False
         return True
@@ -131,9 +135,7 @@ class InferStream:
     async def _read(self, permit: Permit) -> Buffer | None:
         """Wait for a message; None at the end, or when the gateway drains."""
         try:
-            message = await self._reception.read(
-                self._context, permit, most_bytes=self._most_bytes, in_work=self._items, may_idle=self._behind
-            )
+            message = await self._messages.read(permit, most_bytes=self._most_bytes)
         except DrainingError:
             return None
         return None if message is grpc.aio.EOF else message
@@ -146,6 +148,7 @@ class InferStream:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._items.discard(task)
         self._room.release()
+        self._messages.item_ended()
         if not task.cancelled():
             task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
 

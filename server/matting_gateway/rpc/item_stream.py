@@ -20,10 +20,9 @@ from matting_gateway.errors import (
     without_frames,
 )
 from matting_gateway.grpc_server.call import ServerCall
-from matting_gateway.rpc.arrival import StreamArrival
 from matting_gateway.rpc.call import Call
-from matting_gateway.rpc.reception import StreamReception
 from matting_gateway.rpc.status import to_status, unexpected
+from matting_gateway.rpc.stream_messages import StreamMessages
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.unread import item_is_ready
 
@@ -66,8 +65,9 @@ class ItemStream:
         self._on_bug = on_bug
         self._reading = reading
         self._room = asyncio.Semaphore(max_item_count)
-        self._arrival = StreamArrival(draining=draining, idle_timeout_s=idle_timeout_s)
-        self._reception = StreamReception(draining=draining, idle_timeout_s=idle_timeout_s)
+        self._messages = StreamMessages(
+            context, draining=draining, idle_timeout_s=idle_timeout_s, busy=lambda: bool(self._tasks)
+        )
         self._most_bytes = most_bytes
         self._default_ttl_s = default_ttl_s
         self._items: dict[str, asyncio.Task[None]] = {}
@@ -79,8 +79,9 @@ class ItemStream:
         """Serve until the caller has sent all and every item is answered."""
         try:
             try:
-                while await self._next():
-                    pass
+                async with self._messages:
+                    while await self._next():
+                        pass
             except GatewayError:  # reading ends, but what was accepted is answered first
                 await self._settle()
                 raise
@@ -99,9 +100,9 @@ class ItemStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
-            await self._arrival.next_begun(self._context, in_work=self._tasks)
+            await self._messages.next_begun()
             permit = await self._acquire()
-            data = await self._reception.read(self._context, permit, most_bytes=self._most_bytes, in_work=self._tasks)
+            data = await self._messages.read(permit, most_bytes=self._most_bytes)
             if data is grpc.aio.EOF:
                 return False
             message = self._parse(data)
@@ -141,6 +142,7 @@ class ItemStream:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._room.release()
+        self._messages.item_ended()
         if not task.cancelled():
             task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
 

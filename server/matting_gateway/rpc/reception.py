@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the messages of admitted calls, in bounded time."""
 
-import asyncio
-from collections.abc import Collection
 from typing import Any, Protocol
 
 import grpc
@@ -10,7 +8,7 @@ import grpc
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer
-from matting_gateway.errors import DrainingError, GatewayError, OverloadedError, ResidencyExceededError
+from matting_gateway.errors import GatewayError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.messages import MessageTooLongError
 from matting_gateway.rpc.promise import broken_promise
 from matting_gateway.rpc.timeouts import Timeouts
@@ -82,71 +80,6 @@ class Reception:
     def too_slow(self) -> ResidencyExceededError:
         """Return what to tell a caller whose message did not come in time."""
         return ResidencyExceededError(f"The request did not arrive within {self.timeouts.seconds:g} s; send it faster.")
-
-
-class StreamReception:
-    """Waits for the next message of a stream, without patience for streams that only hold memory.
-
-    Args:
-        draining: Set when the gateway shuts down.
-        idle_timeout_s: How long a stream on which nothing is in work may stay silent.
-    """
-
-    def __init__(self, *, draining: asyncio.Event, idle_timeout_s: float) -> None:
-        self._draining = draining
-        self._idle_timeout_s = idle_timeout_s
-
-    async def read(
-        self,
-        context: Incoming,
-        permit: Permit,
-        *,
-        most_bytes: int,
-        in_work: Collection[asyncio.Future[Any]],
-        may_idle: Collection[object] = (),
-    ) -> Any:
-        """Return the message, or gRPC's EOF.
-
-        Args:
-            context: gRPC's of the stream.
-            permit: What the stream holds for the message.
-            most_bytes: The most that the message may have: what was promised, or every limit.
-            in_work: The items that are being answered, as they are at any time: a stream that has some is not idle.
-            may_idle: Where it is not empty the stream may stay silent for as long as nobody else needs the memory.
-
-        Raises:
-            DrainingError: The gateway shuts down.
-            OverloadedError: The stream was idle for too long, or others wait for the memory.
-            OptionInvalidError: The message has more than `most_bytes`.
-        """
-        reading: asyncio.Future[Any] = asyncio.ensure_future(context.read(most_bytes))
-        draining = asyncio.ensure_future(self._draining.wait())
-        in_the_way: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            while not reading.done():
-                if draining.done():
-                    raise DrainingError("The gateway is shutting down; what was accepted is answered. Ask another one.")
-                if in_the_way.done():
-                    raise gave_way()
-                if in_work:
-                    await asyncio.wait({reading, draining, *in_work}, return_when=asyncio.FIRST_COMPLETED)
-                    continue
-                with permit.awaiting(most_bytes, lambda: in_the_way.set_result(None)):
-                    patience_s = None if may_idle else self._idle_timeout_s
-                    some = {reading, draining, in_the_way}
-                    done, _ = await asyncio.wait(some, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    raise OverloadedError(
-                        f"The stream was idle for {self._idle_timeout_s:g} s and is closed; open another when there is"
-                        " work.",
-                        retry_after_s=0.0,
-                    )
-            return reading.result()
-        except MessageTooLongError as exc:
-            raise broken_promise() from exc
-        finally:
-            reading.cancel()
-            draining.cancel()
 
 
 def gave_way() -> OverloadedError:
