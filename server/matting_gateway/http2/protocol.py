@@ -5,6 +5,7 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from matting_gateway.domain import Buffer
@@ -22,7 +23,7 @@ _NOTHING = memoryview(b"")
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
-# How long a peer may take to hear that we drain: several times around the world.
+# How long a peer may take to hear that we drain, or have closed our side: several times around the world.
 _HEARD_S = 1.0
 _ALPN = "h2"
 
@@ -68,7 +69,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self._in_place = self._deaf = False
+        self._in_place = self._deaf = self._has_said_all = False
         self._heard = False
         self._has_frames_left = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +165,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             self._close_soon()
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
-        if self.transport is not None and not self._closing:
+        if self.transport is not None and not self._closing and not self._has_said_all:
             self.transport.writelines(buffers)
 
     @property
@@ -176,14 +177,20 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._on_fault(fault.kind, fault.text)
         self.connection.fail(fault)
         if isinstance(fault, HeadersTooLarge) and not self._closing:
-            self._linger()
+            self._linger(_LAST_WORDS_S)
         else:
             self._close_soon()
 
-    def _linger(self) -> None:
-        """Drop what else comes: if it were closed now, the peer would lose the answer with what it still sends."""
+    def _linger(self, longest_s: float) -> None:
+        """Drop what else comes, until the peer closes its side.
+
+        A connection that is closed with something unread is reset, and with it the peer loses answers on their way.
+        """
         self._deaf = True
-        self._set_timer(_LAST_WORDS_S, self._abort)
+        self._set_timer(longest_s, self._abort)
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self.transport.resume_reading()
 
     def _close_soon(self) -> None:
         """Close once all is written, or cut off a peer that does not read it."""
@@ -280,6 +287,19 @@ class Http2Protocol(ConnectionProtocol):
         if self._age_timer is not None:
             self._age_timer.cancel()
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Tell the peer, give up all streams, and close once it has heard all of that, or has had the time for it."""
+        if self._closing or self._deaf or self.transport is None:
+            return
+        self.connection.shut()
+        self.connection.end("the connection is closed")
+        self.connection.flush()
+        self._has_said_all = True
+        if self.transport.can_write_eof():
+            with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
+                self.transport.write_eof()
+        self._linger(_HEARD_S)
 
     def _grow_old(self) -> None:
         """Send the peer elsewhere, so that it finds servers that were not there when it came."""

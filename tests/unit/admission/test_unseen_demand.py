@@ -64,5 +64,5 @@ async def test_who_is_refused_is_demand() -> None:
         with pytest.raises(OverloadedError):
             await counted.gate.acquire(60, deadline_s=soon())
         with await counted.gate.acquire(40, deadline_s=soon()), pytest.raises(OverloadedError):
-            permit.settle(80)
+            await permit.settle(80, deadline_s=soon())
     assert counted.told == [1, 1]

@@ -22,7 +22,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = bytearray()
-        self.closing = False
+        self.closing = self.has_ended = False
         self.reading = True
         self.aborted = asyncio.Event()
         self.pings = asyncio.Event()
@@ -32,6 +32,7 @@ class Transport(asyncio.Transport):
 
     def writelines(self, list_of_data: Sequence[Any]) -> None:  # type: ignore[override]
         assert not self.closing
+        assert not self.has_ended
         data = b"".join(list_of_data)
         self.written += data
         if frames.frame(frames.PING, 0, 0, bytes(8)) in data:
@@ -42,6 +43,12 @@ class Transport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reading = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.has_ended = True
 
     def is_closing(self) -> bool:
         return self.closing
@@ -158,7 +165,7 @@ async def test_an_end_tells_every_stream_at_once_and_takes_nothing_more(end: Cal
     side.bring(GREETING + headers_frame(1) + headers_frame(3))
     end(side)
     assert [len(sink.lost_texts) for sink in side.sinks] == [1, 1]
-    assert side.transport.closing
+    assert side.transport.closing or side.transport.has_ended
     side.bring(headers_frame(5) + b"what TLS had still read" * 10)
     side.protocol.pause_writing()
     side.protocol.resume_writing()
@@ -180,6 +187,30 @@ async def test_last_words_are_written_before_the_close() -> None:
 
 async def test_who_does_not_read_the_last_words_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matting_gateway.http2.protocol._LAST_WORDS_S", SHORT_S)
+    side = Side()
+    side.bring(GREETING)
+    _fault(side)
+    async with asyncio.timeout(5):
+        await side.transport.aborted.wait()
+    side.lose()
+
+
+async def test_a_connection_that_we_end_is_read_until_its_peer_ends_it_too() -> None:
+    """Closed with something unread it would be reset, and its peer would lose the answers that it has not read yet."""
+    side = Side()
+    side.bring(GREETING + b"".join(headers_frame(number) for number in range(1, 41, 2)))
+    assert not side.transport.reading
+    side.protocol.close()
+    assert (side.transport.has_ended, side.transport.closing, side.transport.reading) == (True, False, True)
+    side.bring(headers_frame(41))
+    assert not side.protocol.eof_received()
+    assert side.transport.closing
+    assert not side.transport.aborted.is_set()
+    side.lose()
+
+
+async def test_who_does_not_end_a_connection_that_we_have_ended_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matting_gateway.http2.protocol._HEARD_S", SHORT_S)
     side = Side()
     side.bring(GREETING)
     side.protocol.close()
