@@ -2,11 +2,12 @@
 """What `matting` says where no gateway is, not the one meant, or one that cannot serve yet: once, and what to do."""
 
 import asyncio
+import http.server
 import json
-import os
 import signal
 import socket
 import struct
+import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -113,20 +114,19 @@ async def test_a_gateway_that_wants_a_certificate_says_so(folder: Path) -> None:
 
 @contextmanager
 def web_server() -> Iterator[str]:
-    """Listen as something that answers every connection in HTTP/1.1."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        pid = os.fork()
-        if pid == 0:
-            while True:
-                connection, _ = listening.accept()
-                connection.recv(9)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                connection.close()
+    """Listen as something that answers in HTTP/1.1."""
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
         try:
-            yield f"127.0.0.1:{listening.getsockname()[1]}"
+            yield f"127.0.0.1:{server.server_port}"
         finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            server.shutdown()
+            thread.join()
 
 
 def test_files_for_tls_are_looked_at_before_anything_is_sent(folder: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from testkit.fake_gateway import OK, FakeGateway, Hold
 from testkit.halves import GREEN, answer_left_half, plain_photo
-from testkit.matting_program import run, run_on_terminal, start
+from testkit.matting_program import Terminal, run, run_on_terminal, start
 
 
 @pytest.fixture
@@ -218,6 +218,20 @@ def test_ctrl_c_ends_it_at_once_and_says_what_was_done(gateway: FakeGateway, fol
     assert interrupt(program) == (130, "interrupted: 1 of 3 done, 2 not tried; what is written is whole\n")
     assert [path.name for path in (folder / "out").iterdir()] == ["a-cutout.png"]
     assert run(*words, "--skip-existing", server=gateway.address, folder=folder).returncode == 0
+
+
+def test_ctrl_c_typed_at_a_terminal_leaves_the_bar_and_no_traceback(gateway: FakeGateway, folder: Path) -> None:
+    gateway.script(OK, Hold(threading.Event()))
+    words = ("cutout", "photos", "-r", "-o", "out", "--concurrency", "1")
+    terminal = Terminal(*words, server=gateway.address, folder=folder)
+    for _ in range(2):
+        assert gateway.arrived.acquire(timeout=30)
+    terminal.type(b"\x03")
+    code, seen = terminal.end()
+    assert code == 130
+    assert "1/3" in seen  # the bar
+    assert "interrupted: 1 of 3 done, 2 not tried; what is written is whole\n" in seen
+    assert "Traceback" not in seen
 
 
 @pytest.mark.parametrize("photo", ["-", "in.png", "cat.png"])
