@@ -10,16 +10,8 @@ from pathlib import Path
 from matting_client.arguments import DEFAULT_REFINEMENT
 from matting_client.cutout import CutoutPlan
 from matting_client.explaining import did_you_mean
-from matting_client.files import (
-    STANDARD,
-    FileJob,
-    choose_format,
-    find_photos,
-    is_one_file,
-    plan_files,
-    settle_existing,
-    with_folders_below,
-)
+from matting_client.files import FileJob, choose_format, is_one_file, plan_files, settle_existing
+from matting_client.finding import STANDARD, find_photos, with_folders_below
 from matting_client.local import why_not_local
 from matting_client.parsing import UsageError
 from matting_client.photos import REFINEMENTS, BackgroundPicture, Color, FileFormat, Kind, OutputSpec, Refinement

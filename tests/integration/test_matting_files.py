@@ -162,8 +162,10 @@ def test_a_place_that_cannot_hold_the_results_is_refused_and_not_made(
 
 
 def test_options_may_stand_among_the_photos(gateway: FakeGateway, folder: Path) -> None:
-    done = run("cutout", "-o", "out", "cat.png", "--crop", "photos/a.png", server=gateway.address, folder=folder)
-    assert b"2 of 2 done" in done.stderr
+    (folder / "-odd.png").write_bytes(plain_photo())
+    words = ("cutout", "-o", "out", "cat.png", "--crop", "photos/a.png", "--", "-odd.png")
+    done = run(*words, server=gateway.address, folder=folder)
+    assert b"3 of 3 done" in done.stderr
 
 
 def test_a_script_reads_what_became_of_each_photo(gateway: FakeGateway, folder: Path) -> None:

@@ -8,11 +8,11 @@ from matting_client.files import (
     Existing,
     FileJob,
     choose_format,
-    find_photos,
     is_one_file,
     plan_files,
     settle_existing,
 )
+from matting_client.finding import find_photos
 from matting_client.transfer import write_result
 
 
@@ -227,3 +227,12 @@ def test_standard_input_is_one_photo() -> None:
     assert plan(["-"], "out/", "cutout") == [FileJob(None, Path("out/stdin-cutout.png"))]
     with pytest.raises(ValueError, match="named twice"):
         plan(["-", "-"], "out/", "cutout")
+
+
+@pytest.mark.parametrize(("photo", "out"), [("", "out/"), ("a.jpg", "")])
+def test_an_empty_name_is_not_the_folder_that_one_is_in(
+    photos: Path, photo: str, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    with pytest.raises(ValueError, match="is empty, as that of an unset variable"):
+        plan([photo], out, "cutout")
