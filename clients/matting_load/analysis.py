@@ -33,7 +33,13 @@ def analyse(
     batch_sizes: Mapping[str, int],
     batch_size_mean: float | None = None,
 ) -> Report:
-    """Build the report of a finished test; only what came due after the warm-up counts."""
+    """Build the report of a finished test; only what came due after the warm-up, and before it was stopped, counts.
+
+    Raises:
+        ValueError: It was stopped before anything counted.
+    """
+    if records.stopped_s is not None:
+        plan = plan.until(records.stopped_s)
     counted = _within(plan, records, plan.warmup_s, plan.load.duration_s)
     window_s = plan.load.duration_s - plan.warmup_s
     answered = counted & _answered(records)
@@ -45,7 +51,7 @@ def analyse(
     return Report(
         label=plan.name,
         target=plan.target.name,
-        load=describe_load(plan),
+        load=describe_load(plan) + (", interrupted" if records.stopped_s is not None else ""),
         started=started,
         plan=described,
         environment=environment,
@@ -58,6 +64,7 @@ def analyse(
         generator=_generator(plan, records),
         batch_sizes=batch_sizes,
         batch_size_mean=batch_size_mean,
+        interrupted=records.stopped_s is not None,
     )
 
 
@@ -85,9 +92,9 @@ def describe_load(plan: Plan) -> str:
     load = plan.load
     if isinstance(load, ClosedLoop):
         callers = "1 caller" if load.caller_count == 1 else f"{load.caller_count} callers"
-        return f"closed loop, {callers}, {load.duration_s:g} s"
+        return f"closed loop, {callers}, {load.duration_s:.4g} s"
     if not isinstance(load, OpenLoop):
-        return f"replay of {len(load.times_s)} calls, {load.duration_s:g} s"
+        return f"replay of {len(load.times_s)} calls, {load.duration_s:.4g} s"
     rates = list(dict.fromkeys(rate for each in load.segments for rate in (each.start_rate, each.end_rate)))
     if len(rates) == 1:
         text = f"{rates[0]:g}/s"
@@ -95,7 +102,7 @@ def describe_load(plan: Plan) -> str:
         text = f"bursts of {max(rates):g}/s"
     else:
         text = f"{min(rates):g} to {max(rates):g}/s"
-    return f"open loop, {load.process}, {text}, {load.duration_s:g} s"
+    return f"open loop, {load.process}, {text}, {load.duration_s:.4g} s"
 
 
 def _within(plan: Plan, records: Records, start_s: float, end_s: float) -> Mask:

@@ -67,6 +67,20 @@ def bursts(rate: float, on_s: float, off_s: float, duration_s: float) -> tuple[S
     return tuple(segments)
 
 
+def before(segments: Sequence[Segment], end_s: float) -> tuple[Segment, ...]:
+    """Return what of the segments comes before an instant."""
+    kept: list[Segment] = []
+    start_s = 0.0
+    for segment in segments:
+        part = min(1.0, (end_s - start_s) / segment.duration_s)
+        if part <= 0:
+            break
+        end_rate = segment.start_rate + (segment.end_rate - segment.start_rate) * part
+        kept.append(Segment(segment.start_rate, end_rate, segment.duration_s * part))
+        start_s += segment.duration_s
+    return tuple(kept)
+
+
 def arrival_times(segments: Sequence[Segment], process: Process, rng: np.random.Generator) -> Seconds:
     """Return the times to send at, in seconds from the start, ascending."""
     total = sum(segment.expected_count for segment in segments)

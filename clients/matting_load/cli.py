@@ -43,7 +43,7 @@ EPILOG = """exit codes:
     2  the command line cannot be followed
     3  no server answered: nothing was sent
     4  the test ran and was reported, and a --fail-if came true
-  130  interrupted
+  130  interrupted by Ctrl-C; a run reports what it saw until then
 """
 
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted: nothing is reported", file=sys.stderr)
+        print(f"matting-load {arguments.command}: interrupted, nothing is reported", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -92,10 +92,13 @@ def run_command(arguments: argparse.Namespace) -> int:
     plan = read_plan(arguments)
     thresholds = read_thresholds(arguments.fail_if, plan)
     check_writable(arguments.json, arguments.html, arguments.csv)
-    report = _watched(plan, arguments)
+    with make_watcher(plan, quiet=arguments.quiet) as watcher:
+        report = run(plan, watcher.watch, stop_on_interrupt=True)
     report = dataclasses.replace(report, verdicts=tuple(each.judge(report) for each in thresholds))
     print_report(report)
     _save(report, arguments)
+    if report.interrupted:
+        return INTERRUPTED
     if not report.total.throughput_per_s:
         return FAILED
     return DONE if all(each.held for each in report.verdicts) else THRESHOLD

@@ -7,6 +7,7 @@ G. Tene, "How NOT to Measure Latency", 2015).
 """
 
 import asyncio
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ class Shard:
 class Driver:
     """Drives one shard of a plan.
 
-    Owns the tasks of calls that are not answered yet. Times are of the monotonic clock.
+    Owns the tasks of calls that are not answered yet, and whether it was told to stop. Times are of
+    the monotonic clock.
     """
 
     def __init__(self, plan: Plan, sender: Sender, recorder: Recorder, shard: Shard) -> None:
@@ -46,6 +48,7 @@ class Driver:
         self._recorder = recorder
         self._shard = shard
         self._start_s = 0.0
+        self._stopped = asyncio.Event()
         self._calls: set[asyncio.Task[str] | asyncio.Task[None]] = set()
         self._deadlines_s = [each.deadline_s for each in plan.deadlines]
         self._class_edges = _edges([each.share for each in plan.deadlines])
@@ -55,19 +58,33 @@ class Driver:
         """Send everything from `start_s` on, wait for the last answers, and return what was seen."""
         self._start_s = start_s
         cpu_s = time.process_time()
-        load = self._plan.load
+        sending = asyncio.create_task(self._send())
+        stopping = asyncio.create_task(self._stopped.wait())
         try:
-            with make_pacer() as pacer:
-                if isinstance(load, ClosedLoop):
-                    await pacer.until(start_s)
-                    await self._closed(load)
-                else:
-                    await self._open(due_times(self._plan, self._shard), pacer)
+            await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopped_s = None if sending.done() else time.monotonic() - start_s
         finally:
-            for task in self._calls:
+            tasks = [sending, stopping, *self._calls]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._calls, return_exceptions=True)
-        return self._recorder.records(time.process_time() - cpu_s, time.monotonic() - start_s)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if stopped_s is None:
+            sending.result()
+        records = self._recorder.records(time.process_time() - cpu_s, time.monotonic() - start_s)
+        return dataclasses.replace(records, stopped_s=stopped_s)
+
+    def stop(self) -> None:
+        """Send no more, and give up what is not answered: it leaves no row."""
+        self._stopped.set()
+
+    async def _send(self) -> None:
+        load = self._plan.load
+        with make_pacer() as pacer:
+            if isinstance(load, ClosedLoop):
+                await pacer.until(self._start_s)
+                await self._closed(load)
+            else:
+                await self._open(due_times(self._plan, self._shard), pacer)
 
     async def _open(self, times: Seconds, pacer: Pacer) -> None:
         rng = np.random.default_rng((self._plan.seed, 2, self._shard.index))
@@ -117,7 +134,10 @@ class Driver:
             done_s = time.monotonic() - self._start_s
             if outcome == OK and deadline_s is not None and done_s - due_s > deadline_s:
                 outcome = LATE
-            self._recorder.add(due_s, sent_s, done_s, outcome=outcome, deadline_class=deadline_class, payload=payload)
+            if not (outcome == UNFINISHED and self._stopped.is_set()):
+                self._recorder.add(
+                    due_s, sent_s, done_s, outcome=outcome, deadline_class=deadline_class, payload=payload
+                )
         return outcome
 
     def _patience_s(self) -> float:

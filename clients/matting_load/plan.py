@@ -2,13 +2,13 @@
 """What a load test is: where to, what, when, and how it is judged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from matting_client import Tls
 from matting_client.connection import MAX_MESSAGE_BYTES
 
-from matting_load.arrivals import Process, Segment
+from matting_load.arrivals import Process, Segment, before
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,19 @@ class Plan:
     @property
     def name(self) -> str:
         return self.label or self.target.name
+
+    def until(self, end_s: float) -> "Plan":
+        """Return what of it comes before an instant.
+
+        Raises:
+            ValueError: That is nothing that counts.
+        """
+        load = self.load
+        if isinstance(load, ClosedLoop):
+            return replace(self, load=ClosedLoop(load.caller_count, end_s))
+        if isinstance(load, OpenLoop):
+            return replace(self, load=OpenLoop(before(load.segments, end_s), load.process))
+        return replace(self, load=Replay(tuple(time_s for time_s in load.times_s if time_s < end_s)))
 
 
 def split_addresses(text: str) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ class Records:
 
     `due_s` is when the call should have been sent, `sent_s` when it was, `done_s` when its outcome
     was known. `outcome` indexes `outcome_names`; `deadline_class` and `payload` index the plan's. `errors` has
-    what servers said of failed calls, by outcome.
+    what servers said of failed calls, by outcome. `stopped_s` is when the test was ended early, None
+    where it was not.
     """
 
     due_s: npt.NDArray[np.float64]
@@ -34,6 +35,7 @@ class Records:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     errors: Samples = field(default_factory=dict)
+    stopped_s: float | None = None
 
     def __repr__(self) -> str:
         return f"<Records of {len(self.due_s)} calls>"
@@ -123,4 +125,5 @@ def merge(parts: Sequence[Records]) -> Records:
         cpu_s=sum(part.cpu_s for part in parts),
         wall_s=max(part.wall_s for part in parts),
         errors=join_samples(part.errors for part in parts),
+        stopped_s=min((part.stopped_s for part in parts if part.stopped_s is not None), default=None),
     )

@@ -129,6 +129,7 @@ class Report:
     batch_size_mean: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     searched: bool = False
+    interrupted: bool = False
     form: int = FORM
 
     def called(self, label: str) -> "Report":

@@ -2,6 +2,7 @@
 """Runs a plan, in this process or in several, and reports."""
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from matting_load.analysis import analyse
 from matting_load.describe import described_plan, environment
 from matting_load.driver import Driver, Shard
+from matting_load.interrupts import interrupt_children, stopped_by_signal
 from matting_load.plan import Plan
 from matting_load.records import Recorder, Records, Tally
 from matting_load.report import Report
@@ -24,48 +26,58 @@ LEAD_S = 0.2
 WATCH_EVERY_S = 0.25
 
 
-def run(plan: Plan, watch: Watcher | None = None) -> Report:
+def run(plan: Plan, watch: Watcher | None = None, *, stop_on_interrupt: bool = False) -> Report:
     """Run a plan to its end and report; blocks.
 
     Args:
         plan: The load test.
         watch: Called about four times a second with how the test stands.
+        stop_on_interrupt: At SIGINT (Ctrl-C) stop and report what was seen until then; at a second one give up.
 
     Raises:
         ValueError: The plan cannot be followed (no photos in the folder, an unknown datatype).
         UnreachableError: No server answers at an address: nothing was sent.
         OSError: A file of the plan cannot be read.
+        KeyboardInterrupt: Stopped before anything counted.
     """
-    return asyncio.run(run_async(plan, watch))
+    return asyncio.run(run_async(plan, watch, stop_on_interrupt=stop_on_interrupt))
 
 
-async def run_async(plan: Plan, watch: Watcher | None = None) -> Report:
+async def run_async(plan: Plan, watch: Watcher | None = None, *, stop_on_interrupt: bool = False) -> Report:
     """Run a plan on the running event loop; see `run`."""
     started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     before = await _batches(plan)
     if plan.processes == 1:
-        records = await _run_here(plan, watch)
+        records = await _run_here(plan, watch, stop_on_interrupt)
     else:
-        records = await asyncio.to_thread(run_in_processes, plan, watch)
+        with stopped_by_signal(interrupt_children) if stop_on_interrupt else contextlib.nullcontext():
+            records = await asyncio.to_thread(run_in_processes, plan, watch)
     after = await _batches(plan)
-    return analyse(
-        plan,
-        records,
-        started=started,
-        environment=environment(),
-        described=described_plan(plan),
-        batch_sizes=batch_sizes_between(before.sizes, after.sizes),
-        batch_size_mean=after.mean_since(before),
-    )
+    try:
+        return analyse(
+            plan,
+            records,
+            started=started,
+            environment=environment(),
+            described=described_plan(plan),
+            batch_sizes=batch_sizes_between(before.sizes, after.sizes),
+            batch_size_mean=after.mean_since(before),
+        )
+    except ValueError as error:
+        if records.stopped_s is None:
+            raise
+        raise KeyboardInterrupt from error
 
 
-async def _run_here(plan: Plan, watch: Watcher | None) -> Records:
+async def _run_here(plan: Plan, watch: Watcher | None, stop_on_interrupt: bool) -> Records:
     recorder = Recorder()
     sender = await asyncio.to_thread(make_sender, plan)
     async with sender:
         watching = asyncio.create_task(_watch(recorder, watch)) if watch else None
+        driver = Driver(plan, sender, recorder, Shard())
         try:
-            records = await Driver(plan, sender, recorder, Shard()).run(time.monotonic() + LEAD_S)
+            with stopped_by_signal(driver.stop) if stop_on_interrupt else contextlib.nullcontext():
+                records = await driver.run(time.monotonic() + LEAD_S)
             return dataclasses.replace(records, errors=sender.errors.kept())
         finally:
             if watching is not None:

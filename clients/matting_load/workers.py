@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ def _work(plan: Plan, shard: Shard, pipe: "Connection[object, object]") -> None:
         # Another process may have failed before, and nobody may be listening any more.
         with contextlib.suppress(BrokenPipeError):
             pipe.send(_Failed(error))
+    except KeyboardInterrupt:
+        pipe.close()
 
 
 async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]") -> None:
@@ -114,7 +117,10 @@ async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]"
         start_s = float(str(pipe.recv()))
         telling = asyncio.create_task(_tell(recorder, pipe))
         try:
-            records = await Driver(plan, sender, recorder, shard).run(start_s)
+            driver = Driver(plan, sender, recorder, shard)
+            # However often it comes: this process ends when its rows are handed over.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, driver.stop)
+            records = await driver.run(start_s)
         finally:
             telling.cancel()
             await asyncio.wait([telling])

@@ -4,6 +4,7 @@
 import csv
 import json
 import re
+import signal
 import socketserver
 import subprocess
 import sys
@@ -255,3 +256,35 @@ def test_answered_and_in_time_are_told_apart(gateway: FakeGateway, tmp_path: Pat
     # Their lines look different, and so do the keys to them.
     assert '<i class="c0 broad"></i>answered' in text
     assert '<i class="c2 points"></i>in time' in text
+
+
+@pytest.mark.parametrize("more", [["--callers", "2"], ["--rate", "50"], ["--callers", "2", "--processes", "2"]])
+def test_ctrl_c_reports_what_was_seen_until_then(gateway: FakeGateway, tmp_path: Path, more: list[str]) -> None:
+    report = tmp_path / "report.json"
+    arguments = [*PROGRAM, "run", *more, "--duration", "300", "--address", gateway.address, *SMALL]
+    with subprocess.Popen(
+        [*arguments, "--json", str(report)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        for _ in range(20):
+            assert gateway.arrived.acquire(timeout=30)
+        program.send_signal(signal.SIGINT)
+        told, errors = program.communicate(timeout=30)
+    assert (program.returncode, errors) == (130, "")
+    assert re.search(r"[\d.]+ s, interrupted", told)
+    data = json.loads(report.read_text())
+    assert data["interrupted"] is True
+    assert data["total"]["duration_s"] < 60
+    assert [each["name"] for each in data["total"]["outcomes"]] == ["ok"]
+    assert data["plan"]["load"].get("duration_s", 300) == 300
+
+
+def test_ctrl_c_before_anything_counted_reports_nothing(gateway: FakeGateway) -> None:
+    arguments = [*PROGRAM, "run", "--callers", "1", "--duration", "300", "--warmup", "200", *SMALL]
+    with subprocess.Popen(
+        [*arguments, "--address", gateway.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        assert gateway.arrived.acquire(timeout=30)
+        program.send_signal(signal.SIGINT)
+        told, errors = program.communicate(timeout=30)
+    assert (program.returncode, told) == (130, "")
+    assert errors == "matting-load run: interrupted, nothing is reported\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_load.arrivals import Process, Segment, arrival_times, bursts, ramp, read_trace, steady, steps
+from matting_load.arrivals import Process, Segment, arrival_times, before, bursts, ramp, read_trace, steady, steps
 
 rates = st.floats(0, 200)
 segments = st.lists(st.builds(Segment, rates, rates, st.floats(0.01, 5)), min_size=1, max_size=6)
@@ -92,3 +92,9 @@ def test_what_is_no_trace_is_refused(tmp_path: Path, text: str, told: str) -> No
 def test_impossible_plans_are_refused(make: object) -> None:
     with pytest.raises(ValueError, match=r"must be|negative"):
         make()  # type: ignore[operator]  # one of the lambdas above
+
+
+def test_what_comes_before_an_instant_is_kept() -> None:
+    assert before(steps([10, 20, 30], 4.0), 6.0) == (Segment(10, 10, 4.0), Segment(20, 20, 2.0))
+    assert before(ramp(10, 30, 4.0), 2.0) == (Segment(10, 20, 2.0),)
+    assert before(steady(10, 4.0), 9.0) == steady(10, 4.0)
