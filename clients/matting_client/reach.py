@@ -15,7 +15,7 @@ _SETTINGS_FRAME = 4
 
 def why_unreachable(addresses: Sequence[str], tls: Tls | None, said: str) -> str:
     """Say why nobody answered at any of the addresses; `said` is gRPC's word on it, for where nothing else is found."""
-    found = [_look(address, tls) for address in addresses]
+    found = [look(address, tls) for address in addresses]
     listening = [what for what, listens in found if listens]
     if listening:
         return next(
@@ -25,7 +25,7 @@ def why_unreachable(addresses: Sequence[str], tls: Tls | None, said: str) -> str
     return f"no gateway answered at {', '.join(addresses)}{closer}; is it running? --server names another"
 
 
-def _look(address: str, tls: Tls | None) -> tuple[str, bool]:
+def look(address: str, tls: Tls | None) -> tuple[str, bool]:
     """Return what is wrong at an address, empty where that is not seen, and whether anybody listens there."""
     try:
         connection = _connect(address)
@@ -52,7 +52,7 @@ def _wrong_in_plaintext(address: str) -> str:
     try:
         _shake_hands(address, unverified, None)  # whatever it says
     except OSError:
-        return f"what listens at {address} is no gateway: it does not speak gRPC; --server names another"
+        return f"what listens at {address} is no gateway: it does not speak gRPC"
     return f"the gateway at {address} speaks TLS: give --tls, or --tls-ca FILE where your own roots sign"
 
 
@@ -78,7 +78,7 @@ def _wrong_in_tls(address: str, tls: Tls) -> str:
     except OSError:
         if _speaks_http2(address):
             return f"the gateway at {address} speaks plaintext, not TLS: leave the --tls options out"
-        return f"what listens at {address} does not speak TLS; --server names another"
+        return f"what listens at {address} does not speak TLS"
     return _wants_certificate(address, tls)
 
 

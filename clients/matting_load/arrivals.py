@@ -6,6 +6,7 @@ mapped through the inverse of the cumulative rate, so that constant spacing and 
 (exponential gaps) work for steps, ramps and bursts alike.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,10 @@ class Segment:
     duration_s: float
 
     def __post_init__(self) -> None:
-        if not self.duration_s > 0:
-            raise ValueError(f"a segment lasts {self.duration_s} s: it must be more than 0")
-        if min(self.start_rate, self.end_rate) < 0:
-            raise ValueError("a rate is negative")
+        if not 0 < self.duration_s < math.inf:
+            raise ValueError(f"a segment lasts {self.duration_s} s: it must be more than 0, and end")
+        if not all(0 <= rate < math.inf for rate in (self.start_rate, self.end_rate)):
+            raise ValueError(f"a rate of {self.start_rate:g} to {self.end_rate:g} a second: it must be 0 or more")
 
     @property
     def expected_count(self) -> float:

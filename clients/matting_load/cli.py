@@ -5,24 +5,20 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
-from matting_load.arguments import (
-    add_call_arguments,
-    add_compare_arguments,
-    add_limit_arguments,
-    add_report_arguments,
-    add_run_arguments,
-    add_search_arguments,
-    add_target_arguments,
-)
+from matting_client.explaining import did_you_mean
+from matting_client.parsing import UsageError
+
+from matting_load.arguments import EPILOG, SUMMARIES, make_parsers
 from matting_load.limit import find_limit
 from matting_load.live import make_watcher
 from matting_load.page import render_page
 from matting_load.plan import Plan
 from matting_load.reaching import UnreachableError
 from matting_load.reading import (
-    UsageError,
     check_writable,
     read_plan,
     read_reports,
@@ -37,54 +33,52 @@ from matting_load.terminal import print_report
 
 DONE, FAILED, USAGE, UNREACHABLE, THRESHOLD, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-EPILOG = """exit codes:
-    0  the test ran and was reported (a search: a rate was found)
-    1  no call was answered, a file cannot be read or written, or even the lowest rate missed the SLO
-    2  the command line cannot be followed
-    3  no server answered: nothing was sent
-    4  the test ran and was reported, and a --fail-if came true
-  130  interrupted by Ctrl-C; a run reports what it saw until then
-"""
+_HELP = f"""usage: matting-load COMMAND ...
+
+Load tests of a matting gateway, of any Open Inference Protocol server, and of rembg's server.
+
+commands (matting-load COMMAND -h tells more):
+{chr(10).join(f"  {name:10}  {summary}" for name, summary in SUMMARIES.items())}
+
+a first one, with a gateway on this machine:
+  matting-load run --callers 8 --duration 20
+
+{EPILOG.rstrip()}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code."""
-    parser = make_parser()
-    arguments = parser.parse_args(argv)
+    """Run the program; returns its exit code, or exits with 2 where the command line cannot be followed."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    first = words[0] if words else ""
+    if first in ("-h", "--help", "help", "--version"):
+        print(f"matting-load {metadata.version('matting-gateway')}" if first == "--version" else _HELP)
+        return DONE
     commands = {"run": run_command, "search": search_command, "compare": compare_command, "limit": limit_command}
+    if first not in commands:
+        said = f"there is no command {first}{did_you_mean(first, commands)}" if first else "say which command"
+        _refuse(f"matting-load: {said} (matting-load -h shows what there is)")
     try:
-        return commands[arguments.command](arguments)
+        return commands[first](make_parsers()[first].read(words[1:]))
     except (UsageError, ValueError) as error:
-        parser.exit(USAGE, f"matting-load {arguments.command}: {error}\n")
+        _refuse(f"matting-load {first}: {error}")
     except UnreachableError as error:
-        print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
+        print(f"matting-load {first}: {error}", file=sys.stderr)
         return UNREACHABLE
-    except (OSError, RuntimeError) as error:
-        print(f"matting-load {arguments.command}: {error}", file=sys.stderr)
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"matting-load {first}: {told}", file=sys.stderr)
+        return FAILED
+    except RuntimeError as error:
+        print(f"matting-load {first}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"matting-load {arguments.command}: interrupted, nothing is reported", file=sys.stderr)
+        print(f"matting-load {first}: interrupted, nothing is reported", file=sys.stderr)
         return INTERRUPTED
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog="matting-load",
-        description="Load tests of a matting gateway, of any Open Inference Protocol server, and of rembg's server.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_run_arguments(commands.add_parser("run", help="run one load test and report"))
-    finder = commands.add_parser("search", help="find the highest rate that meets an SLO")
-    add_target_arguments(finder)
-    add_search_arguments(finder)
-    add_call_arguments(finder)
-    add_report_arguments(finder)
-    add_compare_arguments(commands.add_parser("compare", help="put several reports on one page, or into one CSV"))
-    add_limit_arguments(commands.add_parser("limit", help="find the rate at which this generator is the bottleneck"))
-    return parser
+def _refuse(line: str) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(USAGE)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,11 @@ from matting_client.connection import MAX_MESSAGE_BYTES
 
 from matting_load.arrivals import Process, Segment, before
 
+# Each call leaves a row of 36 bytes, and its time is drawn before the test begins.
+MOST_CALLS = 50_000_000
+# What a photo of it takes while it is made is some twenty bytes a pixel.
+MOST_PIXELS = 100_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayTarget:
@@ -87,6 +92,11 @@ class OpenLoop:
     segments: tuple[Segment, ...]
     process: Process = "poisson"
 
+    def __post_init__(self) -> None:
+        count = sum(segment.expected_count for segment in self.segments)
+        if count > MOST_CALLS:
+            raise ValueError(f"that is {count:,.0f} calls: {MOST_CALLS:,} at the most, of which each leaves a row")
+
     @property
     def duration_s(self) -> float:
         return sum(segment.duration_s for segment in self.segments)
@@ -135,6 +145,12 @@ class PhotoSize:
     width_px: int
     height_px: int
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.width_px, self.height_px) < 1 or self.width_px * self.height_px > MOST_PIXELS:
+            raise ValueError(f"{self.width_px}x{self.height_px}: 1x1 at the least, {MOST_PIXELS:,} pixels at the most")
+        if not self.share > 0:
+            raise ValueError(f"a share of {self.share}: it must be more than 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from matting_client import Tls
+from matting_client.parsing import UsageError
 
 from matting_load.analysis import row_names
 from matting_load.arrivals import Process, bursts, ramp, read_trace, steady, steps
@@ -32,10 +33,6 @@ from matting_load.search import Search, Slo
 from matting_load.thresholds import Threshold, read_threshold
 
 Value = TypeVar("Value")
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be."""
 
 
 def read_search(arguments: argparse.Namespace) -> tuple[Slo, Search]:
@@ -176,6 +173,10 @@ def _load(arguments: argparse.Namespace) -> Load:
         return OpenLoop(ramp(start, end, arguments.duration), process)
     if arguments.steps is not None:
         return OpenLoop(steps(_numbers(arguments.steps, ",", None, "--steps R,R,..."), arguments.duration), process)
+    if arguments.bursts is None:
+        raise UsageError(
+            "one of the arguments --callers, --rate, --ramp, --steps, --bursts, --trace says how calls come"
+        )
     rate, on_s, off_s = _numbers(arguments.bursts, ":", 3, "--bursts R:ON_S:OFF_S")
     return OpenLoop(bursts(rate, on_s, off_s, arguments.duration), process)
 
@@ -214,6 +215,9 @@ def _size(text: str, share: float) -> PhotoSize:
 def _tensor(text: str) -> tuple[str, str, tuple[int, ...]]:
     try:
         name, datatype, shape = text.split(":")
-        return name, datatype.upper(), tuple(int(part) for part in shape.split("x"))
+        sides = tuple(int(part) for part in shape.split("x"))
     except ValueError as error:
         raise UsageError(f"--tensor: {text!r} is not of the form NAME:TYPE:SHAPE") from error
+    if min(sides) < 1:
+        raise UsageError(f"--tensor: {text!r}: every side of a shape is 1 at the least")
+    return name, datatype.upper(), sides

@@ -33,7 +33,7 @@ class RembgSender:
     async def __aenter__(self) -> Self:
         for url in self._urls:
             parts = urlsplit(url)
-            await reach_socket(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
+            await reach_socket(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         return self
 

@@ -33,13 +33,18 @@ def read_batches(url: str) -> Batches:
     """Fetch and read the histogram.
 
     Raises:
-        ValueError: The address is none of HTTP.
+        ValueError: The address is none of HTTP, or of another program.
         OSError: Nothing answers there.
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is no address of a /metrics page: http://HOST:PORT/metrics")
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # the scheme is checked above
-        text = response.read().decode()
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # the scheme is checked above
+            text = response.read().decode(errors="replace")
+    except OSError as error:
+        raise ConnectionError(f"no metrics at {url}: {getattr(error, 'reason', error)}") from error
+    if "matting_" not in text:
+        raise ValueError(f"{url} has no metrics of a gateway: is it http://HOST:9464/metrics?")
     return Batches(parse_batch_sizes(text), sum(map(float, _SUM.findall(text))))
 
 

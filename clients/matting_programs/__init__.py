@@ -28,6 +28,7 @@ def gateway() -> int:
 
 def load() -> int:
     """Run `matting-load`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return _run("matting-load", "matting_load.cli", "load")
 
 

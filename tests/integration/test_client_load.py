@@ -176,7 +176,7 @@ async def test_failures_of_rembg_have_names() -> None:
     async with rembg_server(500) as (url, _):
         report = await matting_load.run_async(Plan(RembgTarget(url), Replay((0.0,)), photos=SMALL))
         assert outcomes(report) == {"HTTP_500": 1}
-    with pytest.raises(UnreachableError, match="connection refused"):
+    with pytest.raises(UnreachableError, match="is it running"):
         await matting_load.run_async(Plan(RembgTarget(url), Replay((0.0,)), photos=SMALL))
     async with rembg_server(silent=True) as (url, _):
         plan = Plan(RembgTarget(url), Replay((0.0,)), photos=SMALL, deadlines=(DeadlineClass(0.1),))
@@ -235,6 +235,19 @@ def test_a_search_is_run_and_reported(gateway: FakeGateway, tmp_path: Path, caps
         (["run", "--rate", "1", "--warmup", "99"], "does not fit"),
         (["run", "--callers", "0"], "at least one caller"),
         (["run", "--rate", "1", "--metrics-url", "nonsense", "--duration", "0.1"], "/metrics"),
+        (["run", "--rate", "1", "--metrics-url", "http://127.0.0.1:1/metrics"], "no metrics at http://127.0.0.1:1"),
+        (["run", "--rate", "inf"], "a million at the most"),
+        (["run", "--rate", "1000000", "--duration", "100"], "that is 100,000,000 calls"),
+        (["run", "--steps", "1,inf"], "0 or more"),
+        (["run", "--ramp", "0:nan"], "0 or more"),
+        (["run", "--rate", "1", "--sizes", "0x5"], "1x1 at the least"),
+        (["run", "--rate", "1", "--sizes", "99999x99999"], "pixels at the most"),
+        (["run", "--rate", "1", "--target", "tensors", "--tensor", "a:UINT8:-1x3"], "1 at the least"),
+        (["run", "--rate", "1", "--target", "gatway"], "did you mean gateway?"),
+        (["run", "--rte", "1"], "there is no option --rte; did you mean --rate?"),
+        (["rnu"], "there is no command rnu; did you mean run?"),
+        ([], "say which command"),
+        (["run", "--trace", "/gone"], "/gone: No such file"),
         (["compare", "gone.json", "-o", "x.html"], "gone.json"),
         (["search", "--low", "5", "--high", "1"], "low < high"),
     ],
@@ -247,7 +260,9 @@ def test_what_cannot_be_is_refused_in_words(
     with contextlib.suppress(SystemExit):
         codes.append(main(arguments))
     assert codes in ([], [1])
-    assert told in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert told in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_the_generators_own_limit_is_found() -> None:
