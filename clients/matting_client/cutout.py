@@ -2,6 +2,7 @@
 """The work of `matting cutout`: many files through the gateway, a few at a time."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,8 +150,9 @@ class CutoutRun:
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                await writing
-                self._note(outcome)
+                await asyncio.wait([writing])
+                if writing.exception() is None:
+                    self._note(outcome)
                 raise
         self._note(outcome)
 
@@ -202,7 +204,8 @@ async def _in_thread_of_its_own(
             made = function(*arguments, **options)
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
             failure = error
-        loop.call_soon_threadsafe(settle, made, failure)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, made, failure)
 
     threading.Thread(target=work, daemon=True).start()
     return await future

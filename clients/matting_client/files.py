@@ -142,6 +142,8 @@ def _check_place(target: Path) -> None:
     nearest = next(place for place in target.absolute().parents if place.exists())
     if not nearest.is_dir():
         raise ValueError(f"{target} cannot be written: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{target} cannot be written: nothing may be made in {nearest}")
 
 
 def _identity(path: Path) -> object:
@@ -155,8 +157,6 @@ def _identity(path: Path) -> object:
 
 def _is_written_through(path: Path) -> bool:
     """Whether a path is a pipe or a device, which is written and has nothing to be replaced."""
-    if path.parts[:2] == ("/", "dev"):
-        return True
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -39,6 +39,7 @@ def read_cutout(arguments: argparse.Namespace) -> CutoutOrder:
         UsageError: They contradict one another.
         ValueError: A file or folder is not as the arguments say.
     """
+    _name_standard(arguments)
     kind: Kind = arguments.output or ("composite" if arguments.background else "cutout")
     found = find_photos(arguments.inputs, arguments.out, recursive=arguments.recursive)
     one_file = is_one_file(found, arguments.out)
@@ -74,6 +75,12 @@ def read_cutout(arguments: argparse.Namespace) -> CutoutOrder:
     )
     left_out = [] if arguments.recursive else with_folders_below(arguments.inputs, arguments.out)
     return CutoutOrder(jobs, kept, plan, not_local, left_out)
+
+
+def _name_standard(arguments: argparse.Namespace) -> None:
+    """Take this process's own descriptors for what they are, whatever they are redirected to."""
+    arguments.inputs = [STANDARD if text == "/dev/stdin" else text for text in arguments.inputs]
+    arguments.out = STANDARD if arguments.out == "/dev/stdout" else arguments.out
 
 
 def _check_pipes(arguments: argparse.Namespace) -> None:

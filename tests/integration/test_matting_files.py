@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from testkit.fake_gateway import OK, FakeGateway, Hold
 from testkit.halves import GREEN, answer_left_half, plain_photo
-from testkit.matting_program import Terminal, run, run_on_terminal, start
+from testkit.matting_program import PROGRAM, Terminal, environment, run, run_on_terminal, start
 
 
 @pytest.fixture
@@ -81,11 +81,21 @@ def test_named_pipes_are_read_and_written_and_stay(gateway: FakeGateway, folder:
 
 
 def test_a_device_is_written(gateway: FakeGateway, folder: Path) -> None:
-    for target in ("/dev/null", "/dev/stdout"):
-        done = run("cutout", "cat.png", "-o", target, server=gateway.address, folder=folder)
-        assert done.returncode == 0
-        assert Path(target).exists()
+    assert run("cutout", "cat.png", "-o", "/dev/null", server=gateway.address, folder=folder).returncode == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_names_of_a_programs_own_descriptors_are_pipes_too(gateway: FakeGateway, folder: Path) -> None:
+    words = ("cutout", "/dev/stdin", "-o", "/dev/stdout")
+    done = run(*words, server=gateway.address, folder=folder, sent=plain_photo())
+    assert done.returncode == 0
     assert is_cutout(done.stdout)
+    script = f"exec {PROGRAM} cutout cat.png -o /dev/stdout >> grown.bin"
+    (folder / "grown.bin").write_bytes(b"before")
+    subprocess.run(["bash", "-c", script], cwd=folder, env=environment(gateway.address), check=True)
+    grown = (folder / "grown.bin").read_bytes()
+    assert grown.startswith(b"before")
+    assert is_cutout(grown.removeprefix(b"before"))
 
 
 def test_a_link_is_written_through_and_stays(gateway: FakeGateway, folder: Path) -> None:

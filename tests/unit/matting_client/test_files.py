@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which file becomes which."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
         ("cat.jpg", "jpeg", "jpeg"),
         ("cat", "webp", "webp"),
         ("cat.part", "avif", "avif"),
-        ("/dev/stdout", None, "png"),
+        ("/dev/null", None, "png"),
         ("-", None, "png"),
         ("-", "webp", "webp"),
     ],
@@ -220,6 +221,14 @@ def test_a_result_needs_a_folder_that_can_be(photos: Path, tmp_path: Path) -> No
     (tmp_path / "out/a-cutout.png").mkdir(parents=True)
     with pytest.raises(ValueError, match="is a folder"):
         plan([str(photos / "a.jpg")], str(tmp_path / "out"), "cutout")
+
+
+def test_a_folder_that_may_not_be_written_is_told_of_before_anything_is_sent(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # root may write everywhere
+    with pytest.raises(ValueError, match="cannot be written: nothing may be made in"):
+        plan([str(photos / "a.jpg")], str(tmp_path / "out" / "a.png"), "cutout")
 
 
 def test_standard_input_is_one_photo() -> None:
