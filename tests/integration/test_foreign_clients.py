@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC's clients of other languages, as they come: they try again as told to, and send large messages."""
 
+import base64
 import io
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_triton.local import LocalTriton
 from PIL import Image
+from testkit.doors import infer_request
 from testkit.foreign_clients import MissingError, go_program, node_scripts, output_of
 from testkit.gateway import running_gateway
 from testkit.grpc_loopback import Context, loopback
@@ -40,15 +44,15 @@ def program() -> Path:
         pytest.skip(str(exc))
 
 
-def config(code: grpc.StatusCode) -> str:
+def config(code: grpc.StatusCode, service: str = "test", attempts: int = MAX_ATTEMPTS) -> str:
     policy = {
-        "maxAttempts": MAX_ATTEMPTS,
+        "maxAttempts": attempts,
         "initialBackoff": "0.01s",
         "maxBackoff": "0.02s",
         "backoffMultiplier": 1,
         "retryableStatusCodes": [code.name],
     }
-    return json.dumps({"methodConfig": [{"name": [{"service": "test"}], "retryPolicy": policy}]})
+    return json.dumps({"methodConfig": [{"name": [{"service": service}], "retryPolicy": policy}]})
 
 
 class Refusing:
@@ -105,6 +109,28 @@ async def test_grpc_go_tries_again_as_often_as_with_grpcs_own_server(program: Pa
 
     theirs = await attempts(grpcs_own_server, retry, code)
     assert await attempts(our_server, retry, code) == theirs == MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("client", ["grpc-js", "grpc-go"])
+async def test_they_come_back_when_the_gateway_says_so_and_not_when_their_policies_do(
+    request: pytest.FixtureRequest, client: str
+) -> None:
+    service, unavailable = "inference.GRPCInferenceService", grpc.StatusCode.UNAVAILABLE
+    command: tuple[Any, ...]
+    if client == "grpc-js":
+        command = ("node", request.getfixturevalue("scripts") / "retry.mjs")
+    else:
+        command = (request.getfixturevalue("program"),)
+    async with running_gateway("127.0.0.1:1", serving=False) as running:
+        row = base64.b64encode(infer_request("none", {}).SerializeToString()).decode()
+        asked = (running.address, f"/{service}/ModelInfer", config(unavailable, service, attempts=3), row)
+        since_s = time.monotonic()
+        told = await output_of(*command, *asked, environment={**os.environ, "GRPC_GO_RETRY": "on"})
+        took_s = time.monotonic() - since_s
+        labels = {"grpc_type": "unary", "grpc_service": service, "grpc_method": "ModelInfer"}
+        assert running.metric("grpc_server_handled_total", **labels, grpc_code=unavailable.name) == 3
+    assert int(told) == unavailable.value[0]
+    assert took_s >= 2.0  # twice a second; by their own policies it would be hundredths
 
 
 async def take(requests: Any, context: Any) -> bytes:

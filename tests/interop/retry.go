@@ -2,11 +2,12 @@
 
 // Calls a unary method once with a service config, and prints the code of the status that comes of it.
 //
-// retry HOST:PORT METHOD SERVICE_CONFIG
+// retry HOST:PORT METHOD SERVICE_CONFIG [REQUEST_IN_BASE64]
 package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"time"
@@ -36,6 +37,11 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	request, answer := []byte("x"), []byte{}
+	if len(os.Args) > 4 {
+		if request, err = base64.StdEncoding.DecodeString(os.Args[4]); err != nil {
+			panic(err)
+		}
+	}
 	err = connection.Invoke(ctx, method, &request, &answer, grpc.ForceCodec(raw{}))
 	fmt.Println(int(status.Code(err)))
 }
