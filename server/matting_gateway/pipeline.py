@@ -82,9 +82,9 @@ class Pipeline:
                 # Beside the event loop: a file made of nothing but parts takes hundredths of a second.
                 header = await asyncio.to_thread(self._imaging.inspect, request.photo, outputs)
             on_pixels(header.pixel_count)
-            self._scheduler.photo_offered(self._imaging.photo_work_s())
             need_bytes = request_bytes + header.working_bytes(outputs, model.matting)
             await permit.settle(need_bytes, deadline_s=deadline_s, priority=request.priority)
+            self._scheduler.photo_offered(self._imaging.photo_work_s())
             if model.matting.fit is not Fit.ASPECT:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
