@@ -92,9 +92,9 @@ def describe_load(plan: Plan) -> str:
     load = plan.load
     if isinstance(load, ClosedLoop):
         callers = "1 caller" if load.caller_count == 1 else f"{load.caller_count} callers"
-        return f"closed loop, {callers}, {load.duration_s:.4g} s"
+        return f"closed loop, {callers}, {round(load.duration_s, 1):g} s"
     if not isinstance(load, OpenLoop):
-        return f"replay of {len(load.times_s)} calls, {load.duration_s:.4g} s"
+        return f"replay of {len(load.times_s)} calls, {round(load.duration_s, 1):g} s"
     rates = list(dict.fromkeys(rate for each in load.segments for rate in (each.start_rate, each.end_rate)))
     if len(rates) == 1:
         text = f"{rates[0]:g}/s"
@@ -102,7 +102,7 @@ def describe_load(plan: Plan) -> str:
         text = f"bursts of {max(rates):g}/s"
     else:
         text = f"{min(rates):g} to {max(rates):g}/s"
-    return f"open loop, {load.process}, {text}, {load.duration_s:.4g} s"
+    return f"open loop, {load.process}, {text}, {round(load.duration_s, 1):g} s"
 
 
 def _within(plan: Plan, records: Records, start_s: float, end_s: float) -> Mask:

@@ -21,7 +21,7 @@ EPILOG = """exit codes:
   2    the command line cannot be followed; nothing was sent
   3    no server answered; nothing was sent
   4    the test ran and was reported, and a --fail-if came true
-  130  interrupted by Ctrl-C; a run reports what it saw until then
+  130  interrupted by Ctrl-C; what was seen until then is reported
 """
 
 _rate = number(lambda value: 0 < value <= 1e6, "more than 0, a million at the most")

@@ -94,6 +94,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     if report.interrupted:
         return INTERRUPTED
     if not report.total.throughput_per_s:
+        why = "no call was answered" if report.total.offered_count else "no call came due: --duration is too short"
+        print(f"matting-load run: {why}", file=sys.stderr)
         return FAILED
     return DONE if all(each.held for each in report.verdicts) else THRESHOLD
 
@@ -113,7 +115,8 @@ def search_command(arguments: argparse.Namespace) -> int:
         total = trial.report.total
         tail = f"p99 {total.latency.p99_s * 1e3:,.0f} ms" if total.latency else "no answers"
         verdict = "met" if trial.met else "missed"
-        print(f"{trial.rate_per_s:>10,.4g}/s  {verdict:6}  {total.good_share:7.2%} in time, {tail}", flush=True)
+        share = f"{total.good_share:7.2%} of {total.offered_count:,} in time"
+        print(f"{trial.rate_per_s:>10,.4g}/s  {verdict:6}  {share}, {tail}", flush=True)
         if trial.report.generator.suspect:
             print(f"{'':12}  the generator: {trial.report.generator.suspect}")
 
@@ -121,6 +124,8 @@ def search_command(arguments: argparse.Namespace) -> int:
     found = search(plan, slo, how, lambda each: _watched(each, arguments), on_trial)
     print(found.verdict.found)
     _save(found.as_report(plan.name), arguments)
+    if found.stopped:
+        return INTERRUPTED
     return DONE if found.rate_per_s else FAILED
 
 

@@ -72,24 +72,27 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the search found: 0 where even the lowest rate missed. `capped`: even the highest met."""
+    """What the search found: 0 where no rate met it. `capped`: even the highest did; `stopped`: by Ctrl-C."""
 
     slo: Slo
     how: Search
     rate_per_s: float
     capped: bool
     trials: tuple[Trial, ...]
+    stopped: bool = False
 
     @property
     def verdict(self) -> Verdict:
         missed = min((trial.rate_per_s for trial in self.trials if not trial.met), default=math.inf)
         if not self.rate_per_s:
             found = f"even {missed:g}/s misses it"
+        elif math.isinf(missed) and self.stopped:
+            found = f"highest rate tried: {self.rate_per_s:g}/s, and perhaps more"
         elif self.capped:
             found = f"highest rate: {self.rate_per_s:g}/s, and more: --high ends the search"
         else:
             found = f"highest rate: {self.rate_per_s:g}/s; {missed:g}/s misses it"
-        return Verdict(f"SLO: {self.slo}", self.rate_per_s > 0, found)
+        return Verdict(f"SLO: {self.slo}", self.rate_per_s > 0, f"{'interrupted; ' if self.stopped else ''}{found}")
 
     def as_report(self, label: str) -> Report:
         """Join the trials to one report, a step a rate, under the figures of the best that met (or the lowest)."""
@@ -117,7 +120,11 @@ def search(
     run: Callable[[Plan], Report],
     on_trial: Callable[[Trial], None] = lambda _: None,
 ) -> Found:
-    """Find the highest rate at which the plan's target meets the SLO; the plan's own load is not used."""
+    """Find the highest rate at which the plan's target meets the SLO; the plan's own load is not used.
+
+    Raises:
+        KeyboardInterrupt: Before any rate was tried; later it ends the search with what was found until then.
+    """
     trials: list[Trial] = []
 
     def meets(rate: float) -> bool:
@@ -130,13 +137,26 @@ def search(
         on_trial(trial)
         return trial.met
 
+    stopped = False
+    try:
+        _bisect(how, meets)
+    except KeyboardInterrupt:
+        if not trials:
+            raise
+        stopped = True
+    met = max((trial.rate_per_s for trial in trials if trial.met), default=0.0)
+    return Found(slo, how, met, met >= how.high_per_s, tuple(trials), stopped)
+
+
+def _bisect(how: Search, meets: Callable[[float], bool]) -> None:
+    """Try rates until the highest that meets is known closely enough."""
     met, missed = 0.0, math.inf
     rate = how.low_per_s
     while math.isinf(missed):
         if not meets(rate):
             missed = rate
         elif rate >= how.high_per_s:
-            return Found(slo, how, rate, True, tuple(trials))
+            return
         else:
             met, rate = rate, min(rate * 2, how.high_per_s)
     while met and missed - met > how.tolerance * met:
@@ -147,7 +167,6 @@ def search(
             met = middle
         else:
             missed = middle
-    return Found(slo, how, met, False, tuple(trials))
 
 
 def _rounded(rate: float) -> float:

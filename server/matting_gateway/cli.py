@@ -89,7 +89,7 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@main.command(context_settings=_HELP)
+@main.command(context_settings=_HELP, short_help="Serve until SIGTERM or Ctrl-C.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that `models add NAME` knows where to get: pinned by size and hash, with their licences."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +240,10 @@ def catalogue_model(name: str) -> CatalogueModel:
         return CATALOGUE[name]
     except KeyError:
         known = ", ".join(sorted(CATALOGUE))
-        raise RecipeError(f"{name} is neither a file nor a model that can be fetched by name ({known}).") from None
+        near = difflib.get_close_matches(name, CATALOGUE, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        told = f"{name} is neither a file nor a model that can be fetched by name ({known}).{meant}"
+        raise RecipeError(told) from None
 
 
 def known_by_hash(sha256: str) -> CatalogueModel | None:

@@ -4,6 +4,7 @@
 What needs the libraries of the extra `[models]` is imported when a command runs, so that the others work without.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _ANY_PATH = click.Path(path_type=Path, exists=True)
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the commands work: options of the group, which each command may also take."""
+    """Where the commands work: options of the group, which may also stand after the command."""
 
     repository: Path
     cache: Path
@@ -54,7 +55,24 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@click.group()
+class _OptionsAnywhere(click.Group):
+    """Takes its own options after the command too: nobody knows whose they are."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own: list[str] = []
+        others: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word in ("--repository", "--cache"):
+                own += [word, *itertools.islice(words, 1)]
+            elif word.startswith(("--repository=", "--cache=")):
+                own.append(word)
+            else:
+                others.append(word)
+        return super().parse_args(ctx, own + others)
+
+
+@click.group(cls=_OptionsAnywhere)
 @click.option(
     "--repository",
     type=_FOLDER,
@@ -72,19 +90,21 @@ def models(context: click.Context, repository: Path, cache: Path) -> None:
     context.obj = Folders(repository, cache)
 
 
-@models.command("list")
+@models.command("list", short_help="List the entries, their licences, and what is wrong with one.")
 @click.pass_obj
 def list_command(folders: Folders) -> None:
     """Lists the entries, with licence, engine and what is wrong with one."""
     from matting_models.listing import as_table, list_entries  # noqa: PLC0415 -- see the module's docstring
     from matting_models.repository import Repository  # noqa: PLC0415 -- as above
 
+    if not folders.repository.is_dir():
+        raise click.ClickException(f"{folders.repository} is no folder: name the model repository by --repository")
     with telling_errors():
         for line in as_table(list_entries(Repository(folders.repository))):
             click.echo(line)
 
 
-@models.command("catalogue")
+@models.command("catalogue", short_help="List the models that can be added by name.")
 def catalogue_command() -> None:
     """Lists the models that can be added by name: size, input, licence, hash and where each comes from."""
     from matting_models.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
@@ -93,7 +113,7 @@ def catalogue_command() -> None:
         click.echo(line)
 
 
-@models.command("add")
+@models.command("add", short_help="Add an ONNX file, or a model by name or address.")
 @click.argument("source")
 @click.option("--name", default="", help="Name of the entry [default: the model's or the file's].")
 @click.option("--version", type=int, default=1, show_default=True, help="Version to add it as.")
@@ -148,7 +168,7 @@ def add_command(folders: Folders, /, source: str, **given: Any) -> None:
         click.echo(added.folder)
 
 
-@models.command("verify")
+@models.command("verify", short_help="Compare an entry with its original file.")
 @click.argument("name")
 @click.option("--version", type=int, default=None, help="[default: the newest]")
 @click.option("--photos", type=_ANY_PATH, multiple=True, help="Photos or folders of them [default: the sample photos].")
@@ -183,7 +203,7 @@ def verify_command(
             raise click.exceptions.Exit(1)
 
 
-@models.command("quantize")
+@models.command("quantize", short_help="Make an int8 form of an entry beside it.")
 @click.argument("name")
 @click.option("--version", type=int, default=None, help="[default: the newest]")
 @click.option(
@@ -226,7 +246,7 @@ def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], *
         click.echo(request.target_name or f"{name}-int8")
 
 
-@models.command("tune")
+@models.command("tune", short_help="Measure what is fastest here, and configure it.")
 @click.argument("name")
 @click.option(
     "--max-batch-size", type=click.IntRange(1, 64), default=8, show_default=True, help="Largest batch to try."
@@ -242,7 +262,7 @@ def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool
         click.echo(tune(name, Repository(folders.repository), max_batch_size, say, write=not dry_run))
 
 
-@models.command("remove")
+@models.command("remove", short_help="Delete an entry, or one version of it.")
 @click.argument("name")
 @click.option("--version", type=int, default=None, help="One version only [default: the whole entry].")
 @click.confirmation_option("--yes", prompt="Delete it from the repository?")

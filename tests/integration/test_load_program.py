@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `matting-load` as a person runs it: what it refuses, what it says, and how it ends."""
 
+import contextlib
 import csv
 import json
+import os
+import pty
 import re
 import signal
 import socketserver
@@ -288,3 +291,39 @@ def test_ctrl_c_before_anything_counted_reports_nothing(gateway: FakeGateway) ->
         told, errors = program.communicate(timeout=30)
     assert (program.returncode, told) == (130, "")
     assert errors == "matting-load run: interrupted, nothing is reported\n"
+
+
+def test_ctrl_c_on_a_terminal_ends_all_processes_and_reports(gateway: FakeGateway) -> None:
+    # The first terminal that a session opens is its own.
+    program_there = f"import os; os.open(os.ttyname(0), os.O_RDWR); {PROGRAM[-1]}"
+    arguments = ["run", "--callers", "2", "--duration", "300", "--processes", "2", *SMALL]
+    terminal, theirs = pty.openpty()
+    program = subprocess.Popen(
+        [*PROGRAM[:-1], program_there, *arguments, "--address", gateway.address],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    for _ in range(20):
+        assert gateway.arrived.acquire(timeout=30)
+    # As a person does: the terminal sends it to the program and to its sending processes.
+    os.write(terminal, b"\x03")
+    seen = b""
+    with contextlib.suppress(OSError):  # how a terminal tells that nobody has it open any more
+        while part := os.read(terminal, 65536):
+            seen += part
+    os.close(terminal)
+    assert program.wait(timeout=30) == 130
+    assert b"in time" in seen
+    assert b", interrupted" in seen
+    assert b"Traceback" not in seen
+
+
+def test_nothing_answered_is_said(gateway: FakeGateway) -> None:
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    gateway.script(*(Failure("OPTION_INVALID", invalid, "there is no model nowhere") for _ in range(200)))
+    done = load("run", "--rate", "20", "--constant", "--duration", "0.5", "--address", gateway.address, *SMALL)
+    assert (done.returncode, done.stderr) == (1, "matting-load run: no call was answered\n")
+    assert "OPTION_INVALID: there is no model nowhere" in done.stdout

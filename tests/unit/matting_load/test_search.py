@@ -65,6 +65,22 @@ def test_a_search_is_one_report_with_a_step_a_trial() -> None:
     assert report.total.good_share == 1.0
 
 
+def test_ctrl_c_ends_a_search_with_what_was_found_until_then() -> None:
+    answers = server(1e9)
+
+    def run(plan: Plan) -> Report:
+        assert isinstance(plan.load, OpenLoop)
+        if plan.load.segments[0].start_rate >= 8:
+            raise KeyboardInterrupt
+        return answers(plan)
+
+    found = search(PLAN, Slo(), Search(low_per_s=2), run)
+    assert (found.rate_per_s, found.stopped) == (4, True)
+    assert found.verdict.found == "interrupted; highest rate tried: 4/s, and perhaps more"
+    with pytest.raises(KeyboardInterrupt):
+        search(PLAN, Slo(), Search(low_per_s=8), run)
+
+
 def test_an_slo_may_bound_the_tail() -> None:
     total = server(1)(dataclasses.replace(PLAN, load=Search().load(1))).total
     assert Slo(0.99).met_by(total)

@@ -89,6 +89,27 @@ def test_the_commands_from_adding_to_removing(tmp_path: Path) -> None:
     assert "net" not in runner.invoke(models, [*group, "list"]).output
 
 
+def test_the_repository_may_be_named_after_the_command(tmp_path: Path) -> None:
+    (tmp_path / "here" / "net").mkdir(parents=True)
+    for words in (["list", "--repository", str(tmp_path / "here")], ["list", f"--repository={tmp_path / 'here'}"]):
+        listed = CliRunner().invoke(models, words)
+        assert listed.exit_code == 0, listed.output
+        assert "net" in listed.output
+    assert CliRunner().invoke(models, ["list", "--repository"]).exit_code == 2
+
+
+def test_a_repository_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(models, ["list", "--repository", str(tmp_path / "gone")])
+    assert listed.exit_code == 1
+    assert "gone is no folder: name the model repository by --repository" in listed.output
+
+
+def test_a_model_that_is_nearly_named_is_asked_after(tmp_path: Path) -> None:
+    added = CliRunner().invoke(models, ["add", "u2nett", "--repository", str(tmp_path)])
+    assert added.exit_code == 1
+    assert "Did you mean u2net?" in added.output
+
+
 def test_the_command_quantize_takes_its_options(tmp_path: Path) -> None:
     export = tiny.u2net(width=16, depth=4).save(tmp_path / "net.onnx", 11)
     photo = tmp_path / "photo.png"
