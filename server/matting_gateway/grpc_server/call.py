@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -24,6 +25,7 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         self.task: asyncio.Task[None] | None = None
         self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
         self._writes: set[asyncio.Future[None]] = set()
+        self._giving: asyncio.TimerHandle | None = None  # exactly while a message given is not written
 
     # --- for the server ---------------------------------------------------------------------
 
@@ -39,6 +41,8 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         self.inbox.one_message = not handler.response_streaming
 
     def lost(self, text: str) -> None:
+        if self._giving is not None:
+            self._giving.cancel()
         for sent in self._writes:
             if not sent.done():
                 sent.set_exception(asyncio.InvalidStateError("The call has ended."))
@@ -132,6 +136,29 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
             timer.cancel()
             self.inbox.answer_waits(0)
             self._writes.discard(sent)
+
+    def give(self, pieces: Sequence[Buffer], tell: Callable[[], None]) -> None:
+        """Send a message in pieces, whose memory is wanted elsewhere; who does not read it in time is cut off.
+
+        One at a time. `tell` is called once it has been written, maybe at once; never if the call ends before.
+        """
+        if self._ended:
+            return
+        body = body_of(pieces)
+        written = False
+
+        def note() -> None:
+            nonlocal written
+            written = True
+            if self._giving is not None:
+                self._giving.cancel()
+                self._giving = None
+                self.inbox.answer_waits(0)
+            tell()
+
+        self._connection.send(self._stream, headers=self._unsent_headers(), body=body, on_sent=note, borrowed=True)
+        if not written:
+            self._giving = self._begin_reading(body)
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Send headers with these metadata, now; an error after that is not Trailers-Only, and never tried again."""

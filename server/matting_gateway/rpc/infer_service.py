@@ -26,7 +26,7 @@ from matting_gateway.rpc.infer_wire import (
     release,
     with_raw,
 )
-from matting_gateway.rpc.infer_work import Arrived, Queue, Work
+from matting_gateway.rpc.infer_work import Arrived, Work
 from matting_gateway.rpc.model_statistics import ModelStatistics, RequestTimes
 from matting_gateway.rpc.passed_on import affinity_of, own_words
 from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_model
@@ -51,7 +51,6 @@ class InferService:
         self,
         *,
         pool: Pool,
-        queue: Queue,
         tenants: Tenants,
         memory: ClientMemory,
         statistics: ModelStatistics,
@@ -61,7 +60,6 @@ class InferService:
         limits: MessageLimits,
     ) -> None:
         self._pool = pool
-        self._queue = queue
         self._tenants = tenants
         self._memory = memory
         self._statistics = statistics
@@ -87,36 +85,6 @@ class InferService:
         call.model = header.model
         self._tenants.check_model(call.tenant, header.model)
         return Arrived(message, request, self._contract(header), started_s)
-
-    async def answer(self, arrived: Arrived, call: Call, deadline_s: float) -> list[Buffer]:
-        """Return the response in pieces: for who serves a request in a task.
-
-        Raises:
-            GatewayError: Whatever the caller must be told.
-        """
-        try:
-            with self._tenants.hold_bytes(call.tenant, len(arrived.message)):
-                deadline_s = self.deadline_s(arrived, call, deadline_s)
-                try:
-                    with self.residency.block():
-                        if arrived.only_the_model_understands:
-                            pieces: list[Buffer] = [await self.pass_on(arrived, deadline_s)]
-                        else:
-                            work = await self.work_beside(arrived, call, deadline_s)
-                            pieces = self.respond(work, call, await self._result(work))
-                except TimeoutError as exc:
-                    raise self.held_too_long() from exc
-            self.answered(arrived, call, deadline_s)
-        except (Exception, asyncio.CancelledError) as exc:
-            self.failed(arrived, call, exc)
-            raise
-        return pieces
-
-    async def _result(self, work: Work) -> JobResult:
-        try:
-            return await self._queue.submit(work.job)
-        except ModelFailedError as exc:
-            raise own_words(exc) from exc
 
     def deadline_s(self, arrived: Arrived, call: Call, deadline_s: float) -> float:
         """Return the deadline of a request: the call's, or its own where that is earlier.

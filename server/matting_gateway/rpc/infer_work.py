@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A request for tensors on its way: as it arrived, as a job, and the queue that the job is for."""
 
-import asyncio
 from typing import NamedTuple, Protocol
 
 from matting_gateway.batching.entry import Entry, Taker
-from matting_gateway.domain import Buffer, Job, JobResult, ModelContract
+from matting_gateway.domain import Buffer, Job, ModelContract
 from matting_gateway.rpc import tensor_limits
 from matting_gateway.rpc.infer_wire import InferHeader, InferRequest
 from matting_gateway.rpc.tensor_plan import TensorPlan
@@ -24,8 +23,6 @@ class Queue(Protocol):
 
     @property
     def coming(self) -> Coming: ...
-
-    def submit(self, job: Job) -> asyncio.Future[JobResult]: ...
 
     def enqueue(self, job: Job, taker: Taker) -> Entry: ...
 

@@ -18,16 +18,16 @@ from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import Call, current_call
 from matting_gateway.rpc.client_memory import ClientMemory
-from matting_gateway.rpc.infer_call import InferCall, InferRooms
+from matting_gateway.rpc.infer_call import InferCall
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_stream import InferStream
 from matting_gateway.rpc.infer_work import Queue
+from matting_gateway.rpc.inference import InferRooms
 from matting_gateway.rpc.memory_rpcs import memory_handlers
 from matting_gateway.rpc.model_rpcs import ModelRpcs
 from matting_gateway.rpc.model_statistics import ModelStatistics
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
-from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.visit import Visit
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.pool import Pool
@@ -64,19 +64,16 @@ class OpenInference:
     ) -> None:
         self._visit = visit
         self._gate = gate
-        self._tenants = tenants
         self._draining = draining
         self._on_bug = on_bug
-        self._clock = clock
         self._settings = settings
         self._memory = ClientMemory(allowed=client_shared_memory)
         self._statistics = ModelStatistics(pool.executions, clock=clock)
         self._models = ModelRpcs(
             pool=pool, tenants=tenants, statistics=self._statistics, timeout_s=settings.receive_timeout_s
         )
-        self._service = InferService(
+        service = InferService(
             pool=pool,
-            queue=queue,
             tenants=tenants,
             memory=self._memory,
             statistics=self._statistics,
@@ -91,12 +88,11 @@ class OpenInference:
             queue=queue,
             arrival=Arrival(settings.receive_timeout_s),
             reception=Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
-            service=self._service,
+            service=service,
             clock=clock,
             settings=settings,
         )
         self._pool = pool
-        self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers of all methods but ModelInfer. Messages with tensors pass as bytes."""
@@ -122,18 +118,14 @@ class OpenInference:
         call = current_call()
         promise = promise_of(call.metadata, self._settings)
         await InferStream(
+            self._rooms,
             context,
             call,
-            service=self._service,
             passage=self._pool.passage,
             acquire=functools.partial(self._acquire, promise, CallSender(context, call)),
             most_bytes=promise.request_bytes,
-            charge=lambda: self._tenants.charge_request(call.tenant),
             draining=self._draining,
-            reading=self._reading,
             on_bug=self._on_bug,
-            clock=self._clock,
-            settings=self._settings,
         ).run()
 
     async def _acquire(self, promise: Promise, sender: CallSender, deadline_s: float) -> Permit:
