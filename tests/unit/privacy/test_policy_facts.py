@@ -41,6 +41,7 @@ SILENT = {
     *("stream_idle_timeout_s", "receive_timeout_s", "max_encoded_mib", "max_pixels", "max_side_px", "formats"),
     *("allow_animated", "imaging_workers", "exact_resize", "triton_shared_memory", "tensor_door"),
     *("max_message_fields", "max_list_entries", "reuse_port", "log_format", "log_health_checks", "trusted_proxy"),
+    *("max_connection_age_s", "max_connection_age_grace_s", "load_reports"),
 }
 
 
