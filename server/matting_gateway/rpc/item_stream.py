@@ -2,6 +2,7 @@
 """Many photos over one call: items start as they come, answer as they are ready, fail alone."""
 
 import asyncio
+import functools
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -137,9 +138,10 @@ class ItemStream:
         task = asyncio.create_task(self._serve_item(message, permit))
         self._items[message.item_id] = task
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(functools.partial(self._finished, permit))
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, permit: Permit, task: asyncio.Task[None]) -> None:
+        permit.release()  # which a task that is cancelled before its first step has not done
         self._tasks.discard(task)
         self._room.release()
         self._messages.item_ended()
