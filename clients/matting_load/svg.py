@@ -11,6 +11,8 @@ Point: TypeAlias = tuple[float, float]
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 44
+# About how wide a capital is.
+_CHARACTER = 7.5
 # Below this a span is none.
 _TINY = 1e-9
 
@@ -95,6 +97,8 @@ def bar_plot(
     y_scale = Scale(0.0, _ceiling(top), _HEIGHT - _BOTTOM, _TOP)
     parts = _grid(y_scale, y)
     slot = (_WIDTH - _LEFT - _RIGHT) / len(groups)
+    # Labels that would run into each other stand on two lines in turn.
+    crowded = max(len(label) for label, _ in groups) * _CHARACTER > slot
     width = min(slot * 0.8 / len(names), 60)
     for position, (label, values) in enumerate(groups):
         middle = _LEFT + slot * (position + 0.5)
@@ -106,7 +110,8 @@ def bar_plot(
                 f'width="{width * 0.92:.1f}" height="{height:.1f}"><title>{escape(names[index])}, {escape(label)}: '
                 f"{number(value)}</title></rect>"
             )
-        parts.append(_text(middle, _HEIGHT - _BOTTOM + 16, label, "middle"))
+        line = position % 2 if crowded else 0
+        parts.append(_text(middle, _HEIGHT - _BOTTOM + 16 + 14 * line, label, "middle"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_title, "middle"))
     return _figure(title, parts, [(name, f"c{index % 8}") for index, name in enumerate(names)])
 

@@ -184,14 +184,19 @@ def test_several_addresses_take_calls_in_turn(gateway: FakeGateway) -> None:
 def test_what_servers_say_of_failures_is_sampled_by_reason(gateway: FakeGateway, tmp_path: Path) -> None:
     exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
     gateway.script(
-        *(Failure("OVERLOADED", exhausted, f"{number % 4} photos wait") for number in range(20)),
+        *(
+            Failure(
+                "OVERLOADED", exhausted, f"{number} photos wait for {['memory', 'places', 'Triton', 'you'][number % 4]}"
+            )
+            for number in range(20)
+        ),
         Failure("IMAGE_UNREADABLE", grpc.StatusCode.INVALID_ARGUMENT, "<script>alert(1)</script>[/]" + "x" * 1_500),
     )
     page = tmp_path / "page.html"
     arguments = ["--rate", "60", "--constant", "--duration", "1", "--address", gateway.address, "--html", str(page)]
     done = load("run", *arguments, *SMALL, "-q")
     assert done.returncode == 0
-    told = set(re.findall(r"OVERLOADED: (\d photos wait)", done.stdout))
+    told = set(re.findall(r"OVERLOADED: (\d+ photos wait for \w+)", done.stdout))
     assert len(told) == 3
     assert "<script>" in done.stdout
     text = page.read_text()

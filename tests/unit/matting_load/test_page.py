@@ -2,6 +2,7 @@
 """A page is well-formed, holds everything itself, and shows what the reports say."""
 
 import dataclasses
+import itertools
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
@@ -121,6 +122,16 @@ def test_any_line_is_drawn_within_its_frame(points: list[tuple[float, float]], l
 def test_nothing_to_draw_is_no_plot() -> None:
     assert line_plot("t", [Line("l", [None])], Axis("x"), Axis("y")) == ""
     assert bar_plot("t", [("a", [0.0])], ["n"], Axis("y"), "x") == ""
+
+
+def test_labels_of_bars_that_would_run_into_each_other_stand_on_two_lines() -> None:
+    def heights(labels: list[str]) -> list[str]:
+        plot = bar_plot("t", [(label, [1.0]) for label in labels], ["n"], Axis("y"), "")
+        return [re.findall(rf'y="([\d.]+)"[^>]*>{label}<', plot)[0] for label in labels]
+
+    assert len(set(heights(["ok", "late", "OVERLOADED"]))) == 1
+    crowded = heights(["ok", "DEADLINE_UNREACHABLE", "DEADLINE_EXPIRED", "OVERLOADED", "late", "UNAVAILABLE"])
+    assert all(one != other for one, other in itertools.pairwise(crowded))
 
 
 @settings(deadline=None)
