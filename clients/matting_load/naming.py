@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a report says was run, and what to call runs that are compared: by what differs between them."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -77,7 +78,7 @@ def _photos(photos: Mapping[str, Any]) -> str:
 _TARGET: Sequence[Trait] = (
     ("target.address", str),
     ("target.url", str),
-    ("target.model", lambda name: name or "default model"),
+    ("target.model", lambda name: str(name or "default model")),
 )
 _CALLS: Sequence[Trait] = (
     ("target.shape", lambda shape: f"tensors of {'x'.join(map(str, shape))}"),
@@ -103,7 +104,10 @@ def _traits(plan: Mapping[str, Any], kinds: Sequence[Trait]) -> dict[str, str]:
         value: Any = plan
         for part in path.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None and not (path == "photos" and "shape" in plan.get("target", {})):
+        if value is None or (path == "photos" and "target.shape" in found):
+            continue
+        # What another version wrote otherwise is left out.
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
             found[path] = write(value)
     return found
 

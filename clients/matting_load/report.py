@@ -3,10 +3,12 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 FORM = 1
 
@@ -156,38 +158,34 @@ def read_report(path: str | Path) -> Report:
         raise ValueError(f"{path} is no report of matting-load: {error}") from error
 
 
-def report_from(data: Mapping[str, Any]) -> Report:
+def report_from(data: Any) -> Report:
     """Build a report of what `json` made of one.
 
     Raises:
-        ValueError: It is of another form.
+        ValueError: It is of another form, or a value is not what it has to be.
+        KeyError, TypeError: A field is missing, or is none of a report.
     """
     if data["form"] != FORM:
         raise ValueError(f"form {data['form']}, this program reads form {FORM}")
-    series = {name: tuple(value) for name, value in data["series"].items() if name != "bucket_s"}
-    return Report(
-        **{
-            **data,
-            "total": _summary(data["total"]),
-            "classes": _summaries(data["classes"]),
-            "steps": _summaries(data["steps"]),
-            "series": Series(bucket_s=data["series"]["bucket_s"], **series),
-            "generator": Generator(**data["generator"]),
-            "latency_quantiles": tuple(data["latency_quantiles"]),
-            "latency_cdf_s": tuple(data["latency_cdf_s"]),
-            "verdicts": tuple(Verdict(**each) for each in data.get("verdicts", ())),
-        }
-    )
+    report: Report = _typed(Report, data, "report")
+    return report
 
 
-def _summaries(data: Sequence[Mapping[str, Any]]) -> tuple[Summary, ...]:
-    return tuple(map(_summary, data))
-
-
-def _summary(data: Mapping[str, Any]) -> Summary:
-    latency = None if data["latency"] is None else Latency(**data["latency"])
-    return Summary(**{**data, "latency": latency, "outcomes": tuple(map(_outcome, data["outcomes"]))})
-
-
-def _outcome(data: Mapping[str, Any]) -> Outcome:
-    return Outcome(**{**data, "messages": tuple(data.get("messages", ()))})
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """Return a value of JSON as what a field's annotation says; a list becomes a tuple, an object a dataclass."""
+    if kind is Any:
+        return value
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _typed(parts[0], value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(parts[0], each, where) for each in value)
+    if isinstance(value, dict):
+        if origin is Mapping:
+            return {name: _typed(parts[1], each, f"{where}.{name}") for name, each in value.items()}
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            kinds = get_type_hints(kind)
+            return kind(**{name: _typed(kinds[name], each, f"{where}.{name}") for name, each in value.items()})
+    if type(value) in ((int, float) if kind is float else (kind,)) and (kind is not float or math.isfinite(value)):
+        return value
+    raise ValueError(f"{where} cannot be {str(value)[:60]!r}")

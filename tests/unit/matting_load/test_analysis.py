@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures follow from what was seen of each call."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matting_load.analysis import analyse
 from matting_load.arrivals import bursts, steady, steps
+from matting_load.describe import described_plan
+from matting_load.naming import named
 from matting_load.page import render_page
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Plan, Replay
 from matting_load.records import Recorder, Records, Tally, merge
 from matting_load.report import Report, read_report
+from matting_load.table import render_csv
 
 
 def records(rows: Sequence[tuple[float, float, str]], classes: Sequence[int] = ()) -> Records:
@@ -149,6 +153,36 @@ def test_what_is_no_report_is_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ValueError, match="no report"):
         read_report(path)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a value of JSON; of a list the first."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from places(part, (*path, key))
+
+
+@pytest.mark.parametrize("wrong", [None, -1, [[]]])
+def test_a_damaged_report_is_refused_or_shown_and_never_a_traceback(tmp_path: Path, wrong: object) -> None:
+    plan = Plan(GatewayTarget(), OpenLoop(steps([10, 20], 4.0)), deadlines=(DeadlineClass(0.15), DeadlineClass(None)))
+    seen = records([(2.0, 0.1, "ok"), (5.0, 0.1, "OVERLOADED")], [0, 1])
+    described = described_plan(plan)
+    made = analyse(plan, seen, started="now", environment={"host": "a"}, described=described, batch_sizes={"1": 3})
+    whole = json.loads(made.to_json())
+    path = tmp_path / "report.json"
+    # Classes and steps are like the total.
+    for place in [each for each in places(whole) if each and each[0] not in ("classes", "steps")]:
+        damaged = json.loads(made.to_json())
+        inner = damaged
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = wrong
+        path.write_text(json.dumps(damaged))
+        with contextlib.suppress(ValueError):
+            read = read_report(path)
+            assert render_page(named([read, made], ["a", "b"]))
+            assert render_csv([read])
 
 
 @pytest.mark.parametrize(
