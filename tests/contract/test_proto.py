@@ -61,6 +61,12 @@ def test_committed_stubs_are_what_protoc_makes_of_the_contract(tmp_path: Path) -
         assert committed.read_text() == made.read_text(), f"{committed} is stale: run `make proto`"
 
 
+def test_the_committed_reference_is_what_the_contracts_comments_say(tmp_path: Path) -> None:
+    made = tmp_path / "api.md"
+    subprocess.run([sys.executable, str(ROOT / "proto" / "reference.py"), str(made)], check=True)
+    assert (ROOT / "docs" / "api.md").read_text() == made.read_text(), "docs/api.md is stale: run `make proto`"
+
+
 def test_nothing_published_was_changed_or_removed(contract: descriptor_pb2.FileDescriptorProto) -> None:
     published = set(BASELINE.read_text().splitlines())
     assert published - set(components(contract)) == set(), "callers rely on these: bring them back"

@@ -2,6 +2,7 @@
 """README and docs say what is: tables hold every option, reason and series, links lead somewhere, Python runs."""
 
 import asyncio
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from matting_gateway.admission.tenant_file import _KEYS, parse_tenants
 from matting_gateway.settings import OPTIONS
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.triton.settings import PoolSettings
 from matting_triton.local import LocalTriton
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -81,6 +83,11 @@ def test_the_file_of_tenants_is_as_the_gateway_reads_it() -> None:
     read = parse_tenants(text)
     assert (read.names, read.problems) == (("shop", "operations"), ())
     assert all(f"\n{key} = " in text for key in _KEYS)
+
+
+def test_the_shared_memory_that_the_page_on_sizing_reckons_with_is_the_most_that_is_taken() -> None:
+    most_mib = inspect.signature(PoolSettings).parameters["shared_memory_bytes"].default >> 20
+    assert f"at most {most_mib} MiB for each Triton" in page("production")
 
 
 def blocks() -> dict[str, str]:
