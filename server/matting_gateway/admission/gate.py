@@ -71,6 +71,7 @@ class Gate:
         self._used_bytes = 0
         self._unpromised_bytes = 0
         self._unpromised_limit = int(settings.budget_bytes * settings.unpromised_share)
+        self._large_limit = int(self._unpromised_limit * (1 - KEPT_SHARE))
         # Two lines, so that callers who promise nothing cannot stand before those who do; and of these the small
         # before the large, as many large ones that are silent hold up for long.
         self._waiting = {
@@ -164,7 +165,7 @@ class Gate:
 
         What is large, as all are whose message has not begun, leaves a part to what is small.
         """
-        return self._unpromised_limit if byte_count <= SMALL_BYTES else int(self._unpromised_limit * (1 - KEPT_SHARE))
+        return self._unpromised_limit if byte_count <= SMALL_BYTES else self._large_limit
 
     def _fits(self, byte_count: int, *, promised: bool) -> bool:
         return (
