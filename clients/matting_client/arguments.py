@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from matting_client.connection import DEFAULT_ADDRESS
-from matting_client.parsing import Parser, number, one_of, whole_number
+from matting_client.parsing import Parser, add_tls_arguments, number, one_of, parsers_of, whole_number
 from matting_client.photos import FILE_FORMATS, REFINEMENTS, Refinement
 
 # The best that costs less than a quarter of a second a photo on two cores; docs/refinement.md has the figures.
@@ -36,15 +36,7 @@ environment:
 
 def make_parsers(server: str) -> dict[str, Parser]:
     """Describe each command; `server` is the default address, empty for this machine's."""
-    parsers = {
-        name: Parser(
-            prog=f"matting {name}",
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for name, summary in SUMMARIES.items()
-    }
+    parsers = parsers_of("matting", SUMMARIES, EPILOG)
     _add_cutout_arguments(parsers["cutout"])
     for name in ("models", "policy"):
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
@@ -64,11 +56,7 @@ def _add_connection_arguments(parser: Parser, server: str) -> None:
         metavar="HOST:PORT",
         help=f"where the gateway listens, or unix:PATH; repeat it for several (default: {', '.join(default)})",
     )
-    group.add_argument("--tls", action="store_true", help="speak TLS, trusting the usual roots")
-    group.add_argument("--tls-ca", metavar="FILE", help="speak TLS, trusting these roots (PEM)")
-    group.add_argument("--tls-cert", metavar="FILE", help="this client's certificate (PEM)")
-    group.add_argument("--tls-key", metavar="FILE", help="the key of --tls-cert (PEM)")
-    group.add_argument("--tls-server-name", default="", metavar="NAME", help="the name in the server's certificate")
+    add_tls_arguments(group)
     group.add_argument("--token", type=_token, metavar="TOKEN", help="bearer token; @FILE reads it from a file")
     group.add_argument(
         "--token-over-plaintext", action="store_true", help="send the token unencrypted to another machine"

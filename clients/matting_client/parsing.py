@@ -3,7 +3,7 @@
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from matting_client.explaining import did_you_mean
@@ -38,6 +38,28 @@ class Parser(argparse.ArgumentParser):
 
     def option_names(self) -> list[str]:
         return [name for action in self.actions() for name in action.option_strings]
+
+
+def parsers_of(program: str, summaries: Mapping[str, str], epilog: str) -> dict[str, Parser]:
+    """Return a parser for each command of a program, by its name, with what it does and what is said below its help."""
+    return {
+        name: Parser(
+            prog=f"{program} {name}",
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for name, summary in summaries.items()
+    }
+
+
+def add_tls_arguments(group: argparse._ArgumentGroup) -> None:
+    """Add what says how TLS is spoken to a server, and with which certificates."""
+    group.add_argument("--tls", action="store_true", help="speak TLS, trusting the usual roots")
+    group.add_argument("--tls-ca", metavar="FILE", help="speak TLS, trusting these roots (PEM)")
+    group.add_argument("--tls-cert", metavar="FILE", help="this client's certificate (PEM)")
+    group.add_argument("--tls-key", metavar="FILE", help="the key of --tls-cert (PEM)")
+    group.add_argument("--tls-server-name", default="", metavar="NAME", help="the name in the server's certificate")
 
 
 def one_of(*names: str) -> Callable[[str], str]:

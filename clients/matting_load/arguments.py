@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from matting_client.parsing import Parser, number, one_of, whole_number
+from matting_client.parsing import Parser, add_tls_arguments, number, one_of, parsers_of, whole_number
 
 from matting_load.thresholds import figures_there
 
@@ -33,15 +33,7 @@ _milliseconds = number(lambda value: 0 < value <= 1e9, "more than 0")
 
 def make_parsers() -> dict[str, Parser]:
     """Describe each command."""
-    parsers = {
-        name: Parser(
-            prog=f"matting-load {name}",
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for name, summary in SUMMARIES.items()
-    }
+    parsers = parsers_of("matting-load", SUMMARIES, EPILOG)
     add_run_arguments(parsers["run"])
     add_target_arguments(parsers["search"])
     add_search_arguments(parsers["search"])
@@ -182,11 +174,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--token-over-plaintext", action="store_true", help="send the token unencrypted to another machine"
     )
-    target.add_argument("--tls", action="store_true", help="speak TLS, trusting the usual roots")
-    target.add_argument("--tls-ca", metavar="FILE", help="speak TLS, trusting these roots (PEM)")
-    target.add_argument("--tls-cert", metavar="FILE", help="this client's certificate (PEM)")
-    target.add_argument("--tls-key", metavar="FILE", help="the key of --tls-cert (PEM)")
-    target.add_argument("--tls-server-name", default="", metavar="NAME", help="the name in the server's certificate")
+    add_tls_arguments(target)
     target.add_argument("--metrics-url", default="", metavar="URL", help="the gateway's /metrics, for batch sizes")
 
 

@@ -124,8 +124,7 @@ class Gate:
         if permit is not None:
             return permit
         byte_count = self._clamp(byte_count, promised=promised)
-        future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(byte_count, deadline_s, byte_count if promised else 0, future, sender)
+        waiter = Waiter(byte_count, deadline_s, byte_count if promised else 0, sender)
         return await self._wait(waiter, self._waiting[promised], priority)
 
     async def _wait(self, waiter: Waiter, line: Line, priority: Priority) -> Permit:
@@ -170,7 +169,7 @@ class Gate:
     def _fits(self, byte_count: int, *, promised: bool) -> bool:
         return (
             self._permit_count < self._settings.max_permit_count
-            and self._used_bytes + byte_count <= self._settings.budget_bytes
+            and self._can_grow(byte_count)
             and (promised or self._unpromised_bytes + byte_count <= self._limit_of(byte_count))
         )
 
@@ -211,9 +210,7 @@ class Gate:
             missing = max(0, sure_bytes - permit.byte_count)
             line = self._waiting[True]
             if line or not self._can_grow(missing):
-                future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-                waiter = Waiter(missing, deadline_s, byte_count, future, permit.sender, permit)
-                await self._wait(waiter, line, priority)
+                await self._wait(Waiter(missing, deadline_s, byte_count, permit.sender, permit), line, priority)
             else:
                 self._grow(permit, missing, byte_count)
         missing = min(byte_count, self._settings.budget_bytes) - permit.byte_count

@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.sender import Sender
@@ -27,17 +27,17 @@ class Waiter:
         byte_count: What is missing.
         deadline_s: When it is too late, in seconds of the clock.
         judged_bytes: The whole of what the call will hold while it is in work; 0 where that is not known yet.
-        future: Gets the permit, or why there is none.
         sender: Whose message it is for, where that matters.
         permit: What is held already and is to grow; None: a new one is asked for.
+        future: Gets the permit, or why there is none.
     """
 
     byte_count: int
     deadline_s: float
     judged_bytes: int
-    future: asyncio.Future[Permit]
     sender: Sender | None = None
     permit: Permit | None = None
+    future: asyncio.Future[Permit] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def group(self) -> str | None:

@@ -159,10 +159,14 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Tell the peer, give up all streams, and close once all is written."""
-        if not self._closing:
+        if not self._closing and not self._deaf:
             self.connection.shut()
             self.connection.end("the connection is closed")
-            self._close_soon()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close a connection on which all is said."""
+        self._close_soon()
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         if self.transport is not None and not self._closing and not self._has_said_all:
@@ -288,15 +292,11 @@ class Http2Protocol(ConnectionProtocol):
             self._age_timer.cancel()
         super().connection_lost(exc)
 
-    def close(self) -> None:
-        """Tell the peer, give up all streams, and close once it has heard all of that, or has had the time for it."""
-        if self._closing or self._deaf or self.transport is None:
-            return
-        self.connection.shut()
-        self.connection.end("the connection is closed")
+    def _leave(self) -> None:
+        """Close once the peer has heard all that was said, or has had the time for it."""
         self.connection.flush()
         self._has_said_all = True
-        if self.transport.can_write_eof():
+        if self.transport is not None and self.transport.can_write_eof():
             with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
                 self.transport.write_eof()
         self._linger(_HEARD_S)
