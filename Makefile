@@ -46,12 +46,13 @@ lint: .venv/.installed ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-proto: .venv/.installed ## Regenerate the committed gRPC stubs, and docs/api.md from the contract's comments
+proto: .venv/.installed ## Regenerate the committed gRPC stubs, and docs/api.md from the contract's comments; record it as published
 	$(BIN)/python -m grpc_tools.protoc -Iproto \
-	  -I$$($(BIN)/python -c "import pathlib, google.api; print(pathlib.Path(next(iter(google.api.__path__))).parents[1])") \
 	  --python_out=proto/gen/python --pyi_out=proto/gen/python --grpc_python_out=proto/gen/python \
 	  proto/matting/v1/matting_service.proto
 	$(BIN)/python proto/reference.py docs/api.md
+	$(BIN)/buf breaking proto --against proto/published.binpb
+	$(BIN)/buf build proto --exclude-source-info -o proto/published.binpb
 
 BENCHES := end_to_end photo_cost batching_overload batching_decisions several_tritons memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost hostile
 BENCH ?= $(BENCHES)

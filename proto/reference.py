@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import google.api
 from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2
 
@@ -32,10 +31,9 @@ it may change; [errors](errors.md) has the reasons that calls fail for. The tens
 
 def descriptor() -> descriptor_pb2.FileDescriptorProto:
     """Return the contract with its comments."""
-    includes = Path(next(iter(google.api.__path__))).parents[1]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "contract.binpb")
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", f"-I{includes}"]
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}"]
         command += ["--include_source_info", f"--descriptor_set_out={made}", str(CONTRACT)]
         subprocess.run(command, check=True)
         return descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes()).file[0]
