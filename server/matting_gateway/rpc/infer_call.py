@@ -9,8 +9,8 @@ from matting_gateway.domain import Buffer
 from matting_gateway.errors import TensorInvalidError
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.messages import MessageFault, MessageTooLongError
-from matting_gateway.rpc.arrival import CallSender
 from matting_gateway.rpc.call import Hold
+from matting_gateway.rpc.call_sender import CallSender
 from matting_gateway.rpc.inference import Inference, InferRooms
 from matting_gateway.rpc.promise import COPIES_HELD, Promise, broken_promise, promise_of
 from matting_gateway.rpc.reception import gave_way
@@ -52,18 +52,31 @@ class InferCall(Inference):
             byte_count = promise.message_bytes(promise.request_bytes)
             permit = rooms.gate.try_acquire(byte_count, promised=promise.kept, sender=sender)
             if permit is None:
-                self._wait_for(self._permit(promise, sender), functools.partial(self._receive, promise))
+                rooms.reception.timeouts.begin(self, self._came_too_slowly)
+                self._context.when_begun(functools.partial(self._begun, promise, sender))
             else:
                 self._receive(promise, permit)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
 
-    async def _permit(self, promise: Promise, sender: CallSender) -> Permit:
-        """Wait for memory, once the message has begun to come."""
+    def _begun(self, promise: Promise, sender: CallSender) -> None:
+        """Ask for memory, now that the message has begun to come and its length is known."""
         rooms = self._rooms
-        await rooms.arrival.begun(self._context)
-        byte_count = promise.message_bytes(sender.announced_bytes)
-        return await rooms.gate.acquire(byte_count, deadline_s=self._deadline_s, promised=promise.kept, sender=sender)
+        rooms.reception.timeouts.end(self)
+        if self._context.done():  # told so as its call has ended
+            return
+        gate, byte_count, kept = rooms.gate, promise.message_bytes(sender.announced_bytes), promise.kept
+        receive = functools.partial(self._receive, promise)
+        try:
+            permit = gate.try_acquire(byte_count, promised=kept, sender=sender)
+            if permit is not None:
+                receive(permit)
+            else:
+                self._wait_for(
+                    gate.acquire(byte_count, deadline_s=self._deadline_s, promised=kept, sender=sender), receive
+                )
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
+            self._fail(exc)
 
     def _receive(self, promise: Promise, permit: Permit) -> None:
         """Let the body come, in bounded time."""
@@ -153,11 +166,11 @@ class InferCall(Inference):
     # --- the end ----------------------------------------------------------------------------
 
     def _end_receiving(self) -> None:
+        self._rooms.reception.timeouts.end(self)
         if self._awaiting is not None:
             self._awaiting.end()
             self._awaiting = None
             self._rooms.queue.coming.end()
-            self._rooms.reception.timeouts.end(self)
 
     def _let_go(self) -> None:
         """Let go of all that the call holds but its answer."""

@@ -13,7 +13,6 @@ from matting_gateway.batching.entry import Entry
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer, JobResult
 from matting_gateway.errors import GatewayError
-from matting_gateway.rpc.arrival import Arrival
 from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.infer_service import InferService
 from matting_gateway.rpc.infer_work import Arrived, Queue, Work
@@ -30,7 +29,6 @@ class InferRooms:
     gate: Gate
     tenants: Tenants
     queue: Queue
-    arrival: Arrival
     reception: Reception
     service: InferService
     clock: Clock

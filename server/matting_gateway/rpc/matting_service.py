@@ -17,8 +17,8 @@ from matting_gateway.domain import ModelContract, Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
-from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
+from matting_gateway.rpc.call_sender import CallSender
 from matting_gateway.rpc.item_stream import ItemStream
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
@@ -71,7 +71,6 @@ class MattingService:
         self._clock = clock
         self._settings = settings
         self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
-        self._arrival = Arrival(settings.receive_timeout_s)
         self._residency = Timeouts(settings.max_residency_s)
         self._parse = RequestParser(pb.RemoveBackgroundRequest, settings.message_limits)
         self._parse_item = RequestParser(pb.StreamRemoveBackgroundRequest, settings.message_limits)
@@ -107,7 +106,7 @@ class MattingService:
         context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
         self._tenants.charge_request(call.tenant)
-        await self._arrival.begun(context)
+        await self._reception.begun(context)
         permit = await self._acquire(promise, call.deadline_s, CallSender(context, call))
         with call.holding(permit):
             data = await self._reception.read(

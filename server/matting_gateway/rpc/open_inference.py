@@ -15,8 +15,8 @@ from matting_gateway.clock import Clock
 from matting_gateway.errors import PermissionDeniedError
 from matting_gateway.grpc_server.bare_call import BareCall
 from matting_gateway.grpc_server.call import ServerCall
-from matting_gateway.rpc.arrival import Arrival, CallSender
 from matting_gateway.rpc.call import Call, current_call
+from matting_gateway.rpc.call_sender import CallSender
 from matting_gateway.rpc.client_memory import ClientMemory
 from matting_gateway.rpc.infer_call import InferCall
 from matting_gateway.rpc.infer_service import InferService
@@ -86,7 +86,6 @@ class OpenInference:
             gate=gate,
             tenants=tenants,
             queue=queue,
-            arrival=Arrival(settings.receive_timeout_s),
             reception=Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
             service=service,
             clock=clock,

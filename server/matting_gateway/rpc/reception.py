@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the messages of admitted calls, in bounded time."""
+"""Reading the messages of admitted calls, in bounded time.
+
+A body of which little has come holds what has come, not the most that it could be: only those that are whole, or of
+which much is there, wait in the line for memory. Who sends slowly is not before those who have sent.
+"""
 
 from typing import Any, Protocol
 
@@ -18,6 +22,11 @@ from matting_gateway.telemetry.metrics import Metrics
 class Incoming(Protocol):
     """Where messages come from: the context of a call on the gateway's own server."""
 
+    @property
+    def begun(self) -> bool: ...
+
+    async def has_begun(self) -> None: ...
+
     async def read(self, most_bytes: int | None = None) -> Any: ...
 
 
@@ -28,6 +37,20 @@ class Reception:
         self.timeouts = Timeouts(timeout_s)
         self._clock = clock
         self._seconds = metrics.stage_seconds.labels("receive")
+
+    async def begun(self, context: Incoming) -> None:
+        """Wait until the call's message has really begun to come; no permit is held meanwhile.
+
+        Raises:
+            ResidencyExceededError: It has not in time.
+        """
+        if context.begun:
+            return
+        try:
+            with self.timeouts.block():
+                await context.has_begun()
+        except TimeoutError as exc:
+            raise self.too_slow() from exc
 
     async def read(
         self,
