@@ -25,10 +25,11 @@ _TUNABLES = {
 # Blocks of at least so many bytes go back to the system when they are freed (cleared by it), smaller ones are
 # overwritten and used again. An engine asks for the same large blocks with every batch: it gets the most that glibc
 # takes, as page faults would cost it 30% more CPU instead of 5%.
-_ENGINE_GIVES_BACK_BYTES = 32 << 20
+_ENGINE_TUNABLES = {"glibc.malloc.mmap_threshold": str(32 << 20)}
 # The gateway's large blocks are pixels and files of large photos. Kept in the arenas of its threads they would stay
-# until the next large photo, some tens of megabytes for each thread.
-_GATEWAY_GIVES_BACK_BYTES = 2 << 20
+# until the next large photo, some tens of megabytes for each thread. And of the arenas of threads glibc gives nothing
+# back before 64 MiB of one are free: there is one for all threads, which wait for the interpreter far longer than for it.
+_GATEWAY_TUNABLES = {"glibc.malloc.mmap_threshold": str(2 << 20), "glibc.malloc.arena_max": "1"}
 
 _ALWAYS = {
     "GRPC_SSL_CIPHER_SUITES": _NO_TLS_1_2,
@@ -40,20 +41,20 @@ _ALWAYS = {
 _NEVER = ("GRPC_TRACE", "PILLOW_BLOCKS_MAX", "PILLOW_BLOCK_SIZE")
 
 
-def scrub_environment(environ: Mapping[str, str], gives_back_bytes: int = _ENGINE_GIVES_BACK_BYTES) -> dict[str, str]:
+def scrub_environment(environ: Mapping[str, str], particular: Mapping[str, str] = _ENGINE_TUNABLES) -> dict[str, str]:
     """Return the variables that make glibc overwrite what is freed, or give it back from a size on."""
     tunables = dict(
         entry.split("=", 1) for entry in environ.get("GLIBC_TUNABLES", "").split(":") if entry.count("=") == 1
     )
-    tunables |= _TUNABLES | {"glibc.malloc.mmap_threshold": str(gives_back_bytes)}
-    joined = ":".join(f"{name}={value}" for name, value in tunables.items())
+    others = {name: value for name, value in tunables.items() if name not in _GATEWAY_TUNABLES}
+    joined = ":".join(f"{name}={value}" for name, value in {**others, **_TUNABLES, **particular}.items())
     return {"MALLOC_PERTURB_": str(SCRUB_BYTE), "GLIBC_TUNABLES": joined, "PYTHONMALLOC": "malloc"}
 
 
 def required_environment(environ: Mapping[str, str], *, scrub_memory: bool) -> dict[str, str]:
     """Return the whole environment to run in: the given one, with what the promises need."""
     kept = {name: value for name, value in environ.items() if name not in _NEVER}
-    return kept | _ALWAYS | (scrub_environment(environ, _GATEWAY_GIVES_BACK_BYTES) if scrub_memory else {})
+    return kept | _ALWAYS | (scrub_environment(environ, _GATEWAY_TUNABLES) if scrub_memory else {})
 
 
 def start_over_with(environ: Mapping[str, str]) -> None:

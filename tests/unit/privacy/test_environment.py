@@ -36,3 +36,9 @@ def test_the_gateway_gives_large_blocks_back_and_an_engine_keeps_them() -> None:
     assert f"glibc.malloc.mmap_threshold={2 << 20}" in gateway["GLIBC_TUNABLES"].split(":")
     engine = scrub_environment(gateway)["GLIBC_TUNABLES"].split(":")
     assert [entry for entry in engine if "mmap_threshold" in entry] == [f"glibc.malloc.mmap_threshold={32 << 20}"]
+
+
+def test_the_gateways_threads_share_an_arena_that_can_be_given_back_and_an_engine_keeps_its_own() -> None:
+    gateway = required_environment({}, scrub_memory=True)
+    assert "glibc.malloc.arena_max=1" in gateway["GLIBC_TUNABLES"].split(":")
+    assert "arena_max" not in scrub_environment(gateway)["GLIBC_TUNABLES"]
