@@ -28,7 +28,7 @@ _TUNABLES = {
 _ENGINE_TUNABLES = {"glibc.malloc.mmap_threshold": str(32 << 20)}
 # The gateway's large blocks are pixels and files of large photos. Kept in the arenas of its threads they would stay
 # until the next large photo, some tens of megabytes for each thread. And of the arenas of threads glibc gives nothing
-# back before 64 MiB of one are free: there is one for all threads, which wait for the interpreter far longer than for it.
+# back before 64 MiB of one are free: all threads share one, and wait for the interpreter far longer.
 _GATEWAY_TUNABLES = {"glibc.malloc.mmap_threshold": str(2 << 20), "glibc.malloc.arena_max": "1"}
 
 _ALWAYS = {
