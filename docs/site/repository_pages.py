@@ -16,7 +16,10 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 _FOLDERS = ("clients", "deploy", "model_repository", "proto", "server")
-_PAGES = {*ROOT.glob("*.md"), *(page for folder in _FOLDERS for page in (ROOT / folder).rglob("README.md"))}
+_PAGES = {
+    *ROOT.glob("*.md"),
+    *(page for folder in _FOLDERS for page in (ROOT / folder).rglob("README.md") if "node_modules" not in page.parts),
+}
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s#]+)(#[^()\s]*)?\)")
 _FENCED = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 

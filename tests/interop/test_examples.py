@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in other languages: programs of their own against the real gateway, Connect's through the real Envoy."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matting_client import Client, OutputSpec
+from matting_triton.local import LocalTriton
+from PIL import Image
+from testkit.envoy import running_envoy
+from testkit.fake_triton import FakeModel, FakeTriton
+from testkit.foreign_clients import MissingError, Outcome, go_example, outcome_of, typescript_example
+from testkit.name_server import NameServer
+from testkit.photos import sample_photo
+from testkit.program import Service, running_service
+from testkit.tenants import table
+from testkit.wire_siege import photo_model
+
+SLOW_S = 1.5
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Example:
+    """The programs of a language: `command` is given what to do, where, a deadline, a token and files."""
+
+    name: str
+    command: Callable[[str, str, float, str, list[Path]], list[str]]
+
+    async def run(
+        self,
+        what: str,
+        address: str,
+        *files: Path,
+        timeout_s: float = 30,
+        token: str = "none",  # noqa: S107 - nobody's
+    ) -> Outcome:
+        command = self.command(what, address, timeout_s, token, list(files))
+        return await outcome_of(*command, environment={"GRPC_GO_RETRY": "on"})
+
+
+def node(protocol: str) -> Example:
+    programs = typescript_example() / protocol
+
+    def command(what: str, address: str, timeout_s: float, token: str, files: list[Path]) -> list[str]:
+        flags = ["--address", address, "--timeout-s", str(timeout_s), "--token", token]
+        return ["node", str(programs / f"{what}.js"), *flags, *map(str, files)]
+
+    return Example(protocol, command)
+
+
+def go() -> Example:
+    program = go_example()
+
+    def command(what: str, address: str, timeout_s: float, token: str, files: list[Path]) -> list[str]:
+        flags = ["-address", address, "-timeout", f"{timeout_s}s", "-token", token]
+        return [str(program), *flags, what, *map(str, files)]
+
+    return Example("go", command)
+
+
+MAKERS: dict[str, Callable[[], Example]] = {
+    "grpc-js": lambda: node("grpc"),
+    "connect": lambda: node("connect"),
+    "go": go,
+}
+
+
+@pytest.fixture(scope="session", params=MAKERS)
+def example(request: pytest.FixtureRequest) -> Example:
+    try:
+        return MAKERS[request.param]()
+    except MissingError as exc:
+        pytest.skip(str(exc))
+
+
+@asynccontextmanager
+async def reached(example: Example, *arguments: str) -> AsyncIterator[tuple[Service, str]]:
+    """Run the gateway, and for Connect an Envoy before it; yield it and where the example has to call."""
+    async with running_service(*arguments) as service:
+        if example.name != "connect":
+            yield service, service.address
+            return
+        host, _, port = service.address.rpartition(":")
+        async with NameServer("matting-gateway", host) as names, running_envoy(names, int(port)) as envoy:
+            yield service, envoy.address
+
+
+def photo_file(path: Path, width_px: int, height_px: int) -> Path:
+    Image.fromarray(sample_photo(width_px, height_px)).save(path)
+    return path
+
+
+def noise_file(path: Path, width_px: int, height_px: int) -> Path:
+    """Write a picture that no encoding makes smaller."""
+    noise = np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8)
+    Image.fromarray(noise).save(path, compress_level=0)
+    return path
+
+
+def pythons_cutout(address: str, photo: Path) -> bytes:
+    with Client(address) as client:
+        return client.remove_background(photo, [OutputSpec(kind="cutout")]).output.content
+
+
+async def refused_count(service: Service, code: str) -> float:
+    samples = await service.metrics()
+    return sum(
+        value
+        for (name, labels), value in samples.items()
+        if name == "grpc_server_handled_total"
+        and {("grpc_code", code), ("grpc_method", "RemoveBackground")} <= set(labels)
+    )
+
+
+@pytest.mark.triton
+async def test_cutouts_are_those_of_pythons_client(
+    example: Example, triton_server: LocalTriton, tmp_path: Path
+) -> None:
+    # Larger than what gRPC's clients take and Envoy's bridge holds unless they are told to.
+    photo, result = noise_file(tmp_path / "cat.png", 2600, 2000), tmp_path / "cutout.png"
+    small = [photo_file(tmp_path / f"{number}.jpg", 320, 200 + number) for number in range(6)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing")
+    async with reached(example, *arguments) as (service, address):
+        alone = await example.run("cutout", address, photo, result)
+        together = await example.run("stream", address, tmp_path / "out", *small, broken)
+        wanted = [await asyncio.to_thread(pythons_cutout, service.address, path) for path in (photo, *small)]
+    assert (alone.code, alone.errors) == (0, "")
+    assert len(wanted[0]) > 16 * MIB
+    assert result.read_bytes() == wanted[0]
+    assert [(tmp_path / "out" / f"{path.stem}.png").read_bytes() for path in small] == wanted[1:]
+    assert together.code == 1
+    assert "broken.jpg: IMAGE_UNREADABLE: " in together.errors
+
+
+async def test_a_call_comes_back_when_the_gateway_says_so(example: Example, tmp_path: Path) -> None:
+    # More than is kept for another attempt unless told so.
+    photo = noise_file(tmp_path / "cat.png", 700, 600)
+    assert photo.stat().st_size > MIB
+    tenants = tmp_path / "tenants.toml"
+    tenants.write_text(table("shop", "requests_per_second = 0.5"))
+    async with (
+        FakeTriton(photo_model()) as triton,
+        reached(example, "--triton", triton.address, "--tenants", str(tenants)) as (service, address),
+    ):
+        outcomes = await asyncio.gather(
+            *(example.run("cutout", address, photo, tmp_path / f"{n}.png", token="token-shop") for n in range(2))
+        )
+        assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+        # By its own times one that knew no better would have been here three times before.
+        assert await refused_count(service, "RESOURCE_EXHAUSTED") in (1, 2)
+        stranger = await example.run("cutout", address, photo, tmp_path / "none.png")
+    assert stranger.code == 1
+    assert stranger.errors.startswith("CREDENTIALS_INVALID: ")
+
+
+def slow_model() -> FakeModel:
+    model = photo_model()
+    answer = model.answer
+
+    async def slowly(request: Any) -> Any:
+        await asyncio.sleep(SLOW_S)
+        return await answer(request)
+
+    model.answer = slowly
+    return model
+
+
+async def test_the_gateway_knows_the_deadline_and_refuses_what_cannot_be_done_in_time(
+    example: Example, tmp_path: Path
+) -> None:
+    photo, result = photo_file(tmp_path / "cat.jpg", 320, 240), tmp_path / "cat.png"
+    async with (
+        FakeTriton(slow_model()) as triton,
+        reached(example, "--triton", triton.address) as (_service, address),
+    ):
+        for _ in range(4):  # one slow answer is no rule: now and then a call in a hurry is the try that shows it
+            assert (await example.run("cutout", address, photo, result)).code == 0
+            late = await example.run("cutout", address, photo, result, timeout_s=0.8 * SLOW_S)
+            assert late.code == 1
+            if late.errors.startswith("DEADLINE_UNREACHABLE: "):
+                return
+    pytest.fail(f"it was never refused at once: {late.errors}")
+
+
+async def test_a_stream_whose_gateway_dies_says_which_photos_have_no_answer(example: Example, tmp_path: Path) -> None:
+    photos = [photo_file(tmp_path / f"{number}.jpg", 320, 240) for number in range(3)]
+    async with (
+        FakeTriton(slow_model()) as triton,
+        reached(example, "--triton", triton.address) as (service, address),
+    ):
+        running = asyncio.create_task(example.run("stream", address, tmp_path / "out", *photos))
+        await triton.wait_for_requests(1)
+        service.process.send_signal(signal.SIGKILL)
+        since_s = time.monotonic()
+        outcome = await running
+    assert time.monotonic() - since_s < 10
+    assert outcome.code == 1
+    assert outcome.errors.rstrip().endswith(f"unanswered: {', '.join(map(str, photos))}")
