@@ -10,6 +10,7 @@ PYTHON ?= $(shell for in_library in 0 1; do for p in python3.12 python3.11 pytho
 	or ('libpython' in open('/proc/self/maps').read()) > $$in_library)" 2>/dev/null; then echo $$p; exit; fi; done; done)
 BIN := .venv/bin
 ONCE ?=
+VERSION ?=
 PHOTO ?=
 SECONDS ?= 600
 COUNT ?= 1000000
@@ -88,6 +89,18 @@ docs-site: .cache/docs/.installed ## Build docs/ into out/site, strictly: what l
 	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+packages: .venv/.installed ## Build the three distributions (client, gateway, load test) into dist/: ten seconds
+	$(BIN)/python deploy/release/distributions.py dist
+
+release: .venv/.installed .cache/sbom/.installed ## Changelog, version, distributions, bill of materials, checksums into dist/ (VERSION=1.2.3)
+	@test -n "$(VERSION)" || { echo "Which version? make release VERSION=1.2.3" >&2; exit 1; }
+	$(BIN)/python deploy/release/release.py $(VERSION) dist --cyclonedx .cache/sbom/bin/cyclonedx-py
+
+.cache/sbom/.installed: deploy/container/sbom.lock
+	$(PYTHON) -m venv .cache/sbom
+	.cache/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
 
@@ -107,4 +120,4 @@ clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures docs-site dashboard tools lock clean
+.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures docs-site packages release dashboard tools lock clean

@@ -5,7 +5,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +16,7 @@ from matting_client.errors import MattingError
 from matting_client.explaining import did_you_mean, plain
 from matting_client.parsing import USAGE, UsageError
 from matting_client.printing import models_text, policy_text, stop_printing
+from matting_client.version import version_of
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.Namespace()
     try:
         if first in _ABOUT:
-            print(f"matting {metadata.version('matting-gateway')}" if first == "--version" else _HELP, flush=True)
+            print(f"matting {version_of('matting_client')}" if first == "--version" else _HELP, flush=True)
             return DONE
         arguments = make_parsers(os.environ.get("MATTING_SERVER", ""))[first].read(words[1:])
         return _RUN[first](arguments)

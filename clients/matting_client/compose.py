@@ -24,9 +24,7 @@ try:
 
     from matting_client.decoding import check_readable, read_alpha, read_color, read_photo
 except ImportError as missing:
-    raise ImportError(
-        f"matting_client.compose needs {missing.name}: pip install 'matting-gateway[pixels]'"
-    ) from missing
+    raise ImportError(f"matting_client.compose needs {missing.name}: pip install 'matting-client[pixels]'") from missing
 
 from matting_client.answers import Answer, Box
 from matting_client.photos import BackgroundPicture, Fit, OutputSpec, Refinement

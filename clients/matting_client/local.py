@@ -26,7 +26,7 @@ def why_not_local() -> str:
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if not missing:
         return ""
-    return f"{', '.join(missing)} not installed here (pip install 'matting-gateway[pixels]')"
+    return f"{', '.join(missing)} not installed here (pip install 'matting-client[pixels]')"
 
 
 def local_composer(spec: OutputSpec) -> Composer:

@@ -38,7 +38,7 @@ def need(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:
         package = "pillow" if module.startswith("PIL") else missing.name
-        raise ImportError(f"{what} needs {package}: pip install 'matting-gateway[pixels]'") from missing
+        raise ImportError(f"{what} needs {package}: pip install 'matting-client[pixels]'") from missing
 
 
 def layout_of(array: "AnyArray", pixel_format: str | None) -> str:

@@ -28,7 +28,7 @@ try:
     from matting_load.table import render_csv
     from matting_load.thresholds import Threshold, read_threshold
 except ModuleNotFoundError as missing:
-    raise ImportError(f"matting_load needs {missing.name}: pip install 'matting-gateway[load]'") from missing
+    raise ImportError(f"matting_load needs {missing.name}: pip install matting-load") from missing
 
 __all__ = [
     "ClosedLoop",

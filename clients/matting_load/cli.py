@@ -5,12 +5,12 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
 from matting_client.explaining import did_you_mean
 from matting_client.parsing import UsageError
+from matting_client.version import version_of
 
 from matting_load.arguments import EPILOG, SUMMARIES, make_parsers
 from matting_load.limit import find_limit
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     first = words[0] if words else ""
     if first in ("-h", "--help", "help", "--version"):
-        print(f"matting-load {metadata.version('matting-gateway')}" if first == "--version" else _HELP)
+        print(f"matting-load {version_of('matting_load')}" if first == "--version" else _HELP)
         return DONE
     commands = {"run": run_command, "search": search_command, "compare": compare_command, "limit": limit_command}
     if first not in commands:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+from matting_client.version import version_of
+
 from matting_load.plan import Plan, Replay
 
 # A target's secrets and local paths have no place in a report that is passed around.
@@ -22,7 +24,7 @@ def environment() -> Mapping[str, str]:
         "cpu_count": str(os.cpu_count() or 0),
         "python": platform.python_version(),
         "grpcio": metadata.version("grpcio"),
-        "matting-gateway": metadata.version("matting-gateway"),
+        "matting-load": version_of("matting_load"),
     }
 
 

@@ -23,24 +23,24 @@ def matting() -> int:
 
 def gateway() -> int:
     """Run `matting-gateway`."""
-    return _run("matting-gateway", "matting_gateway.cli", "server")
+    return _run("matting-gateway", "matting_gateway.cli", "'matting-gateway[server]'")
 
 
 def load() -> int:
     """Run `matting-load`."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return _run("matting-load", "matting_load.cli", "load")
+    return _run("matting-load", "matting_load.cli", "matting-load")
 
 
-def _run(program: str, module: str, extra: str) -> int:
+def _run(program: str, module: str, distribution: str) -> int:
     try:
         code: int | None = importlib.import_module(module).main()
     except ImportError as missing:
-        if not extra or (missing.name or "").startswith(_OUR_OWN):
+        if not distribution or (missing.name or "").startswith(_OUR_OWN):
             raise
         # Without a name it is the word of a package of ours, which says itself what it needs.
         name = (missing.name or "").split(".")[0]
-        told = f"{program} needs {name}: pip install 'matting-gateway[{extra}]'" if name else str(missing)
+        told = f"{program} needs {name}: pip install {distribution}" if name else str(missing)
         print(told, file=sys.stderr)  # noqa: T201 - a program
         return 1
     except KeyboardInterrupt:  # before the program itself hears it

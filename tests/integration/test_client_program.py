@@ -246,4 +246,4 @@ def test_the_bare_install_works_and_says_what_it_lacks(gateway: FakeGateway, pho
     assert gateway.calls[0].request.outputs[0].kind == pb.OUTPUT_KIND_CUTOUT
     compose = f"{hidden}; import matting_client.compose"
     failed = subprocess.run([sys.executable, "-c", compose], capture_output=True, text=True, timeout=30)
-    assert "pip install 'matting-gateway[pixels]'" in failed.stderr
+    assert "pip install 'matting-client[pixels]'" in failed.stderr

@@ -23,8 +23,8 @@ def start(program: str, hidden: tuple[str, ...], *words: str) -> subprocess.Comp
             "matting_gateway needs click: pip install 'matting-gateway[server]'\n",
         ),
         ("gateway", ("tritonclient",), "matting-gateway needs tritonclient: pip install 'matting-gateway[server]'\n"),
-        ("load", ("numpy",), "matting_load needs numpy: pip install 'matting-gateway[load]'\n"),
-        ("load", ("rich",), "matting-load needs rich: pip install 'matting-gateway[load]'\n"),
+        ("load", ("numpy",), "matting_load needs numpy: pip install matting-load\n"),
+        ("load", ("rich",), "matting-load needs rich: pip install matting-load\n"),
     ],
 )
 def test_what_is_missing_is_named_with_its_extra(program: str, hidden: tuple[str, ...], told: str) -> None:

@@ -114,8 +114,8 @@ def test_a_result_is_an_array_and_a_picture_whether_it_is_a_file_or_rows() -> No
 @pytest.mark.parametrize(
     ("hidden", "call", "told"),
     [
-        ("numpy", "pixels.to_numpy()", "to_numpy needs numpy: pip install 'matting-gateway[pixels]'"),
-        ("PIL", "pixels.to_pil()", "to_pil needs pillow: pip install 'matting-gateway[pixels]'"),
+        ("numpy", "pixels.to_numpy()", "to_numpy needs numpy: pip install 'matting-client[pixels]'"),
+        ("PIL", "pixels.to_pil()", "to_pil needs pillow: pip install 'matting-client[pixels]'"),
         ("PIL", "Output(b'', 'image/png', None, 1, 1).to_numpy()", "to_pil needs pillow"),
     ],
 )
