@@ -15,6 +15,7 @@ import pytest
 from matting_client import Client, OutputSpec
 from matting_triton.local import LocalTriton
 from PIL import Image
+from testkit.certificates import Authority
 from testkit.envoy import running_envoy
 from testkit.fake_triton import FakeModel, FakeTriton
 from testkit.foreign_clients import MissingError, Outcome, go_example, outcome_of, typescript_example
@@ -30,29 +31,22 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Example:
-    """The programs of a language: `command` is given what to do, where, a deadline, a token and files."""
+    """The programs of a language: `command` is given what to do, flags without their dashes, and files."""
 
     name: str
-    command: Callable[[str, str, float, str, list[Path]], list[str]]
+    command: Callable[[str, dict[str, str], list[Path]], list[str]]
 
-    async def run(
-        self,
-        what: str,
-        address: str,
-        *files: Path,
-        timeout_s: float = 30,
-        token: str = "none",  # noqa: S107 - nobody's
-    ) -> Outcome:
-        command = self.command(what, address, timeout_s, token, list(files))
-        return await outcome_of(*command, environment={"GRPC_GO_RETRY": "on"})
+    async def run(self, what: str, address: str, *files: Path, **more: str) -> Outcome:
+        flags = {"address": address} | {flag.replace("_", "-"): value for flag, value in more.items()}
+        return await outcome_of(*self.command(what, flags, list(files)), environment={"GRPC_GO_RETRY": "on"})
 
 
 def node(protocol: str) -> Example:
     programs = typescript_example() / protocol
 
-    def command(what: str, address: str, timeout_s: float, token: str, files: list[Path]) -> list[str]:
-        flags = ["--address", address, "--timeout-s", str(timeout_s), "--token", token]
-        return ["node", str(programs / f"{what}.js"), *flags, *map(str, files)]
+    def command(what: str, flags: dict[str, str], files: list[Path]) -> list[str]:
+        given = [part for flag, value in flags.items() for part in (f"--{flag}", value)]
+        return ["node", str(programs / f"{what}.js"), *given, *map(str, files)]
 
     return Example(protocol, command)
 
@@ -60,9 +54,11 @@ def node(protocol: str) -> Example:
 def go() -> Example:
     program = go_example()
 
-    def command(what: str, address: str, timeout_s: float, token: str, files: list[Path]) -> list[str]:
-        flags = ["-address", address, "-timeout", f"{timeout_s}s", "-token", token]
-        return [str(program), *flags, what, *map(str, files)]
+    def command(what: str, flags: dict[str, str], files: list[Path]) -> list[str]:
+        if timeout_s := flags.pop("timeout-s", None):
+            flags["timeout"] = f"{timeout_s}s"
+        given = [part for flag, value in flags.items() for part in (f"-{flag}", value)]
+        return [str(program), *given, what, *map(str, files)]
 
     return Example("go", command)
 
@@ -83,15 +79,36 @@ def example(request: pytest.FixtureRequest) -> Example:
 
 
 @asynccontextmanager
-async def reached(example: Example, *arguments: str) -> AsyncIterator[tuple[Service, str]]:
-    """Run the gateway, and for Connect an Envoy before it; yield it and where the example has to call."""
-    async with running_service(*arguments) as service:
-        if example.name != "connect":
+async def reached(
+    example: Example, *arguments: str, shown: tuple[Path, Path] | None = None
+) -> AsyncIterator[tuple[Service, str]]:
+    """Run the gateway, and for Connect an Envoy before it; yield it and where the example has to call.
+
+    Who is called there shows a certificate and has its key, where these files are given.
+    """
+    by_envoy = example.name == "connect"
+    tls = [] if by_envoy or shown is None else ["--tls-certificate", str(shown[0]), "--tls-key", str(shown[1])]
+    async with running_service(*arguments, *tls, serving=not tls) as service:
+        if tls:
+            await service.events_named("serving")
+        if not by_envoy:
             yield service, service.address
             return
         host, _, port = service.address.rpartition(":")
-        async with NameServer("matting-gateway", host) as names, running_envoy(names, int(port)) as envoy:
+        change = (lambda config: show(config, shown)) if shown else (lambda _: None)
+        async with NameServer("matting-gateway", host) as names, running_envoy(names, int(port), change) as envoy:
             yield service, envoy.address
+
+
+def show(config: dict[str, Any], shown: tuple[Path, Path]) -> None:
+    """Have an Envoy speak TLS to callers."""
+    (listener,) = config["static_resources"]["listeners"]
+    (chain,) = listener["filter_chains"]
+    files = {"certificate_chain": {"filename": str(shown[0])}, "private_key": {"filename": str(shown[1])}}
+    context = {"tls_certificates": [files], "alpn_protocols": ["h2"]}
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    typed = {"@type": kind, "common_tls_context": context}
+    chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": typed}
 
 
 def photo_file(path: Path, width_px: int, height_px: int) -> Path:
@@ -159,7 +176,7 @@ async def test_a_call_comes_back_when_the_gateway_says_so(example: Example, tmp_
         assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
         # By its own times one that knew no better would have been here three times before.
         assert await refused_count(service, "RESOURCE_EXHAUSTED") in (1, 2)
-        stranger = await example.run("cutout", address, file, tmp_path / "none.png")
+        stranger = await example.run("cutout", address, file, tmp_path / "none.png", token="nobody's")
     assert stranger.code == 1
     assert stranger.errors.startswith("CREDENTIALS_INVALID: ")
 
@@ -188,7 +205,10 @@ async def test_the_gateway_knows_the_deadline_and_refuses_what_cannot_be_done_in
             await service.stub.RemoveBackground(photo(), timeout=30)
         # Of several in a hurry one may be the try that shows whether the model is still slow.
         late = await asyncio.gather(
-            *(example.run("cutout", address, file, tmp_path / f"{n}.png", timeout_s=0.8 * SLOW_S) for n in range(3))
+            *(
+                example.run("cutout", address, file, tmp_path / f"{n}.png", timeout_s=f"{0.8 * SLOW_S}")
+                for n in range(3)
+            )
         )
     assert {outcome.code for outcome in late} == {1}
     assert any(outcome.errors.startswith("DEADLINE_UNREACHABLE: ") for outcome in late), late
@@ -208,3 +228,21 @@ async def test_a_stream_whose_gateway_dies_says_which_photos_have_no_answer(exam
     assert time.monotonic() - since_s < 10
     assert outcome.code == 1
     assert outcome.errors.rstrip().endswith(f"unanswered: {', '.join(map(str, files))}")
+
+
+async def test_over_tls_the_gateway_has_to_be_one_of_the_authority(example: Example, tmp_path: Path) -> None:
+    authority, stranger = Authority(), Authority("stranger")
+    for name, one in (("ca", authority), ("stranger", stranger)):
+        (tmp_path / f"{name}.crt").write_bytes(one.certificate)
+    shown = authority.issue("gateway").write(tmp_path, "gateway")
+    file, result = photo_file(tmp_path / "cat.jpg", 320, 240), tmp_path / "cat.png"
+    async with (
+        FakeTriton(photo_model()) as triton,
+        reached(example, "--triton", triton.address, shown=shown) as (_service, address),
+    ):
+        named = address.replace("127.0.0.1", "localhost")
+        good = await example.run("cutout", named, file, result, tls_ca=str(tmp_path / "ca.crt"))
+        wrong = await example.run("cutout", named, file, result, tls_ca=str(tmp_path / "stranger.crt"), timeout_s="5")
+    assert (good.code, good.errors) == (0, "")
+    assert wrong.code == 1
+    assert "certificate" in wrong.errors

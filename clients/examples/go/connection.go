@@ -4,6 +4,7 @@ package main
 
 import (
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/local"
 )
 
@@ -11,7 +12,9 @@ const maxMessageBytes = 64 << 20
 
 // A photo may be cut out twice without harm, so a call is tried again where the gateway was busy or away. How long to
 // wait, the gateway says (grpc-retry-pushback-ms), and grpc-go obeys; the times below are for when nobody says it.
+// When most calls fail, trying again makes it worse: each failure costs a token, and success gives a tenth back.
 const serviceConfig = `{
+  "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.1},
   "methodConfig": [{
     "name": [{"service": "matting.v1.MattingService", "method": "RemoveBackground"}],
     "retryPolicy": {
@@ -25,11 +28,20 @@ const serviceConfig = `{
 }`
 
 // connect returns the way to a gateway, which keeps its connection: make one and keep it.
-func connect(address string) (*grpc.ClientConn, error) {
+//
+// authority is a file with certificates of the authority that the gateway's own is of; without one the connection is
+// plaintext, and to this machine alone.
+func connect(address, authority string) (*grpc.ClientConn, error) {
+	transport := local.NewCredentials()
+	if authority != "" {
+		var err error
+		if transport, err = credentials.NewClientTLSFromFile(authority, ""); err != nil {
+			return nil, err
+		}
+	}
 	return grpc.Dial( // grpc.NewClient, from version 1.63 on
 		address,
-		// Plaintext, and on this machine alone; to another one credentials.NewClientTLSFromFile("ca.crt", "").
-		grpc.WithTransportCredentials(local.NewCredentials()),
+		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(
 			// 4 MiB by default, which a large cutout exceeds.

@@ -21,6 +21,7 @@ const usage = `usage: matting [flags] cutout PHOTO RESULT
 
 func main() {
 	address := flag.String("address", "127.0.0.1:50051", "where the gateway is")
+	authority := flag.String("tls-ca", "", "certificates of its authority; without them plaintext, to this machine")
 	timeout := flag.Duration("timeout", 30*time.Second, "the deadline, all attempts together")
 	token := flag.String("token", "", "who calls, where the gateway asks for it")
 	flag.Usage = func() {
@@ -33,14 +34,14 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*address, *token, *timeout, command, files[1:]); err != nil {
+	if err := run(*address, *authority, *token, *timeout, command, files[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(address, token string, timeout time.Duration, command string, files []string) error {
-	connection, err := connect(address)
+func run(address, authority, token string, timeout time.Duration, command string, files []string) error {
+	connection, err := connect(address, authority)
 	if err != nil {
 		return err
 	}

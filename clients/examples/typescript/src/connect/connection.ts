@@ -5,10 +5,12 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import { MattingService } from "../gen/connect/matting/v1/matting_service_pb.js";
 import { tryAgain } from "./retry.js";
 
-export function connect(address: string): Client<typeof MattingService> {
-  // To another machine: https://.
-  return createClient(
-    MattingService,
-    createConnectTransport({ baseUrl: `http://${address}`, httpVersion: "2", interceptors: [tryAgain] }),
-  );
+export function connect(address: string, authority?: Buffer): Client<typeof MattingService> {
+  const transport = createConnectTransport({
+    baseUrl: `${authority ? "https" : "http"}://${address}`,
+    httpVersion: "2",
+    nodeOptions: { ca: authority },
+    interceptors: [tryAgain],
+  });
+  return createClient(MattingService, transport);
 }

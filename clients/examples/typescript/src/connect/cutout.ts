@@ -7,11 +7,11 @@ import { OutputKind } from "../gen/connect/matting/v1/matting_service_pb.js";
 import { connect } from "./connection.js";
 import { failureOf, told } from "./failure.js";
 
-const { address, timeoutMs, metadata, files } = argumentsOr("cutout.js PHOTO RESULT", 2, 10);
+const { address, authority, timeoutMs, metadata, files } = argumentsOr("cutout.js PHOTO RESULT", 2, 10);
 const [photo, result] = files as [string, string];
 
 try {
-  const { outputs, subject } = await connect(address).removeBackground(
+  const { outputs, subject } = await connect(address, authority).removeBackground(
     {
       source: { case: "encoded", value: { content: await readFile(photo) } },
       outputs: [{ kind: OutputKind.CUTOUT }],

@@ -11,7 +11,7 @@ import { failureFrom, failureOf, told } from "./failure.js";
 
 const ITEM_S = 20;
 
-const { address, timeoutMs, metadata, files } = argumentsOr("stream.js FOLDER PHOTO...", 2, 120);
+const { address, authority, timeoutMs, metadata, files } = argumentsOr("stream.js FOLDER PHOTO...", 2, 120);
 const [folder, ...photos] = files as [string, ...string[]];
 const unanswered = new Set(photos);
 await mkdir(folder, { recursive: true });
@@ -35,7 +35,8 @@ async function* items(): AsyncIterable<MessageInitShape<typeof StreamRemoveBackg
 
 // Answers come as they are ready. One that failed says why, and the others go on.
 try {
-  for await (const { itemId, result } of connect(address).streamRemoveBackground(items(), { timeoutMs, headers: metadata })) {
+  const answers = connect(address, authority).streamRemoveBackground(items(), { timeoutMs, headers: metadata });
+  for await (const { itemId, result } of answers) {
     unanswered.delete(itemId);
     if (result.case === "error") {
       console.error(`${itemId}: ${told(failureFrom(result.value))}`);

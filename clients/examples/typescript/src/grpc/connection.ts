@@ -8,6 +8,8 @@ const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 // A photo may be cut out twice without harm, so a call is tried again where the gateway was busy or away. How long to
 // wait, the gateway says (`grpc-retry-pushback-ms`), and grpc-js obeys; the times below are for when nobody says it.
 const SERVICE_CONFIG = {
+  // When most calls fail, trying again makes it worse: each failure costs a token, and success gives a tenth back.
+  retryThrottling: { maxTokens: 20, tokenRatio: 0.1 },
   methodConfig: [
     {
       name: [{ service: "matting.v1.MattingService", method: "RemoveBackground" }],
@@ -22,9 +24,9 @@ const SERVICE_CONFIG = {
   ],
 };
 
-export function connect(address: string): MattingServiceClient {
-  // To another machine: credentials.createSsl(readFileSync("ca.crt")).
-  return new MattingServiceClient(address, credentials.createInsecure(), {
+export function connect(address: string, authority?: Buffer): MattingServiceClient {
+  const channelCredentials = authority ? credentials.createSsl(authority) : credentials.createInsecure();
+  return new MattingServiceClient(address, channelCredentials, {
     "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
     // 4 MiB by default, which a large cutout exceeds.
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,

@@ -3,13 +3,17 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { argumentsOr } from "../arguments.js";
-import { OutputKind, RemoveBackgroundRequest, type RemoveBackgroundResponse } from "../gen/grpc/matting/v1/matting_service.js";
+import {
+  OutputKind,
+  RemoveBackgroundRequest,
+  type RemoveBackgroundResponse,
+} from "../gen/grpc/matting/v1/matting_service.js";
 import { connect } from "./connection.js";
 import { failureOf, told } from "./failure.js";
 
-const { address, timeoutMs, metadata, files } = argumentsOr("cutout.js PHOTO RESULT", 2, 10);
+const { address, authority, timeoutMs, metadata, files } = argumentsOr("cutout.js PHOTO RESULT", 2, 10);
 const [photo, result] = files as [string, string];
-const client = connect(address);
+const client = connect(address, authority);
 
 const request = RemoveBackgroundRequest.create({
   source: { $case: "encoded", value: { content: await readFile(photo) } },

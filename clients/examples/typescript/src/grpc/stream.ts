@@ -5,15 +5,19 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, parse } from "node:path";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { argumentsOr } from "../arguments.js";
-import { OutputKind, StreamRemoveBackgroundRequest, type StreamRemoveBackgroundResponse } from "../gen/grpc/matting/v1/matting_service.js";
+import {
+  OutputKind,
+  StreamRemoveBackgroundRequest,
+  type StreamRemoveBackgroundResponse,
+} from "../gen/grpc/matting/v1/matting_service.js";
 import { connect } from "./connection.js";
 import { failureFrom, failureOf, told } from "./failure.js";
 
 const ITEM_S = 20;
 
-const { address, timeoutMs, metadata, files } = argumentsOr("stream.js FOLDER PHOTO...", 2, 120);
+const { address, authority, timeoutMs, metadata, files } = argumentsOr("stream.js FOLDER PHOTO...", 2, 120);
 const [folder, ...photos] = files as [string, ...string[]];
-const client = connect(address);
+const client = connect(address, authority);
 const call = client.streamRemoveBackground(Metadata.fromHttp2Headers(metadata), { deadline: Date.now() + timeoutMs });
 const unanswered = new Set(photos);
 await mkdir(folder, { recursive: true });
