@@ -6,6 +6,7 @@ processes get immutable values, or an exclusive lease, and return values.
 """
 
 import asyncio
+import importlib
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -31,6 +32,9 @@ from matting_gateway.settings import Settings
 from matting_gateway.telemetry.exposition import Exposition
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.tracing.exporter import Collector, Exporter
+from matting_gateway.tracing.sampler import Sampler
+from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
 from matting_gateway.triton.pool import Pool
 from matting_gateway.triton.tls_channels import TlsChannels
 
@@ -90,6 +94,7 @@ class Gateway:
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics, unseen=self.scheduler.offered_unseen)
         metrics.memory_budget.set(settings.gate.budget_bytes)
         metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
+        self._traces = self._make_exporter()
         self.doors = self._make_doors()
         self._report = ReadinessReport(
             health=lambda: self.doors.health.update, logs=logs, metrics=metrics, default_model=settings.default_model
@@ -124,6 +129,9 @@ class Gateway:
 
     async def _start(self) -> None:
         settings = self.settings
+        if self._traces is not None:
+            self._closing.push_async_callback(self._traces.close)
+            self._traces.start()
         self._closing.push_async_callback(self.imaging.close)
         await self.imaging.start()
         self._closing.push_async_callback(self.scheduler.close)
@@ -232,8 +240,24 @@ class Gateway:
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
 
+    def _make_exporter(self) -> Exporter | None:
+        tracing = self.settings.tracing
+        if not tracing.endpoint:
+            return None
+        otlp = importlib.import_module("matting_gateway.tracing.otlp")  # with OpenTelemetry, which others need not have
+        tls: TritonTls | None = None
+        if tracing.ca_file is not None:
+            files = TritonTlsSettings(tracing.ca_file, tracing.certificate_file, tracing.key_file)
+            tls = TritonTls(files, clock=self._clock, on_reload=self._reloads.report)
+            tls.current()  # files that cannot be used stop the start, not the first trace
+            self._reloads.add(tls.reload)
+        collector: Collector = otlp.OtlpCollector(
+            tracing.endpoint, clock=self._clock, identity=None if tls is None else tls.current
+        )
+        return Exporter(collector, clock=self._clock, metrics=self._metrics, logs=self._logs)
+
     def _make_doors(self) -> Doors:
-        settings = self.settings
+        settings, traces = self.settings, self._traces
         pipeline = Pipeline(
             imaging=self.imaging,
             scheduler=self.scheduler,
@@ -265,6 +289,7 @@ class Gateway:
             lifecycle=self._lifecycle_to_callers,
             draining=self._draining,
             policy=self._policy,
+            sampler=None if traces is None else Sampler(settings.tracing, clock=self._clock, on_end=traces.put),
         )
 
     # --- what rooms ask of one another ----------------------------------------------------

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from matting_gateway.option_values import address_problem
-from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_listen
+from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_collector, check_listen
 from matting_gateway.rpc.tls import TlsSettings
 from matting_gateway.settings import OPTIONS, Option, Settings
+from matting_gateway.tracing.settings import missing_packages
 from matting_gateway.triton.credentials import TritonTlsSettings
 
 # Options that mean nothing at 0 or below.
@@ -18,7 +19,7 @@ _ABOVE_ZERO = frozenset(
     | {"max_message_fields", "max_list_entries"}
 )
 # Options of which 0 means that there is no such limit.
-_NOT_BELOW_ZERO = frozenset({"max_connection_age_s", "max_connection_age_grace_s"})
+_NOT_BELOW_ZERO = frozenset({"max_connection_age_s", "max_connection_age_grace_s", "trace_asked_per_s"})
 _GRPC_LIMIT_MIB = 2048
 
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
@@ -102,6 +103,8 @@ def _checked(option: Option, value: Any) -> Any:
         raise ValueError(f"must be above 0, not {value}")
     if option.name in _NOT_BELOW_ZERO and not value >= 0:
         raise ValueError(f"must be 0 or above, not {value}")
+    if option.name == "trace_sample_ratio" and not 0 <= value <= 1:
+        raise ValueError(f"must be 0 to 1, not {value}")
     if option.name == "max_message_mib" and value >= _GRPC_LIMIT_MIB:
         raise ValueError(f"must be below {_GRPC_LIMIT_MIB}, gRPC's own limit, not {value}")
     if option.convert is not None:
@@ -161,6 +164,7 @@ def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[s
             tls=settings.triton_tls is not None,
             allowed=settings.allow_plaintext,
         )
+    problems += _tracing_problems(settings, where)
     metrics = settings.metrics_listen
     if metrics and (problem := address_problem(metrics, least_port=0, unix=False)):
         problems.append(f"{where('metrics_listen', '--metrics-listen')}: {problem}")
@@ -173,6 +177,28 @@ def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[s
         repository = where("repository", "--repository")
         problems.append(f"{repository}: {settings.repository} is no folder; run `make setup`, or name a --triton")
     return problems
+
+
+def _tracing_problems(settings: Settings, where: Callable[[str, str], str]) -> list[str]:
+    tracing, flag = settings.tracing, where("tracing.endpoint", "--otlp-endpoint")
+    problems = []
+    if not tracing.endpoint:
+        given = [o.flag for o in OPTIONS if o.path.startswith("tracing.") and where(o.path, "")]
+        return [f"{', '.join(given)}: {flag} must be given too"] if given else []
+    if (tracing.certificate_file is None) != (tracing.key_file is None):
+        problems.append("--otlp-tls-certificate and --otlp-tls-key are given together or not at all")
+    if tracing.certificate_file is not None and tracing.ca_file is None:
+        problems.append("--otlp-tls-certificate: --otlp-tls-ca must be given too")
+    if missing_packages():
+        problems.append(f"{flag}: traces need OpenTelemetry: pip install 'matting-gateway[otel]'")
+    return problems + _refusal(
+        check_collector,
+        tracing.endpoint,
+        flag,
+        least_port=1,
+        tls=tracing.ca_file is not None,
+        allowed=settings.allow_plaintext,
+    )
 
 
 def _refusal(

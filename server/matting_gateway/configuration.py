@@ -16,7 +16,7 @@ from matting_gateway.checked_settings import settings_and_problems
 from matting_gateway.clock import Clock
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import OPTIONS, Option, Settings
-from matting_gateway.triton.credentials import TritonTls
+from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
 from matting_gateway.watched_files import WatchedFileError
 
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
@@ -140,6 +140,12 @@ def _file_problems(settings: Settings, origins: Mapping[str, str], clock: Clock)
     if triton is not None:
         names = ("triton_tls_ca", "triton_tls_certificate", "triton_tls_key")
         reads.append((where(*names), TritonTls(triton, clock=clock).current))
+    if settings.tracing.ca_file is not None:
+        names = ("otlp_tls_ca", "otlp_tls_certificate", "otlp_tls_key")
+        collector = TritonTlsSettings(
+            settings.tracing.ca_file, settings.tracing.certificate_file, settings.tracing.key_file
+        )
+        reads.append((where(*names), TritonTls(collector, clock=clock).current))
     if tenants is not None:
         reads.append((where("tenants"), tenants_from_file(tenants, clock=clock).value))
     for origin, read in reads:

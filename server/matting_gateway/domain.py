@@ -7,6 +7,7 @@ from enum import Enum, IntEnum
 from typing import TypeAlias
 
 from matting_gateway.errors import GatewayError
+from matting_gateway.traces import Trace
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -293,7 +294,10 @@ class BatchKey:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Job:
-    """Work for a model: `row_count` rows that travel together and are answered once."""
+    """Work for a model: `row_count` rows that travel together and are answered once.
+
+    `trace` is told of its way where its call is traced.
+    """
 
     key: BatchKey
     inputs: tuple[Tensor, ...]
@@ -301,15 +305,20 @@ class Job:
     deadline_s: float
     priority: Priority = Priority.NORMAL
     tenant: str = ""
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Batch:
-    """Jobs of one key that go to one backend together. `row_count` is the sum of the jobs' rows."""
+    """Jobs of one key that go to one backend together. `row_count` is the sum of the jobs' rows.
+
+    `traceparent` is what the backend is told of the trace that the batch is part of, if any.
+    """
 
     key: BatchKey
     jobs: tuple[Job, ...]
     row_count: int
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

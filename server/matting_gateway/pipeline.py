@@ -22,6 +22,7 @@ from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, Opt
 from matting_gateway.imaging.room import Imaging, PreparedPhoto
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.outcomes import outcome_of
+from matting_gateway.traces import Trace
 
 
 class Pipeline:
@@ -57,10 +58,12 @@ class Pipeline:
         request_bytes: int,
         tenant: str = "",
         on_pixels: Callable[[int], None] = lambda _: None,
+        trace: Trace | None = None,
     ) -> MattingAnswer:
         """Return the answer of one photo.
 
-        `on_pixels` is told the photo's size before anything is decoded, and may refuse it.
+        `on_pixels` is told the photo's size before anything is decoded, and may refuse it; `trace` is told of each
+        stage.
 
         The permit, taken for the most that the call might need or for its message alone, is settled
         on what it does need as soon as the photo's header is read.
@@ -77,7 +80,7 @@ class Pipeline:
                     field="model.name",
                 )
             outputs = request.outputs
-            with self._stage("inspect"):
+            with self._stage("inspect", trace):
                 self._imaging.check_outputs(outputs)
                 # Beside the event loop: a file made of nothing but parts takes hundredths of a second.
                 header = await asyncio.to_thread(self._imaging.inspect, request.photo, outputs)
@@ -89,17 +92,18 @@ class Pipeline:
                 # Refused before it is decoded, where the shape at the model's grid is known already.
                 grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
                 self._scheduler.check(grid, 1, deadline_s, request.priority, tenant)
-            with self._stage("decode"):
+            with self._stage("decode", trace):
                 prepared = await self._imaging.prepare(
                     request.photo, header, model.matting, outputs, deadline_s=deadline_s, priority=request.priority
                 )
             with prepared:
                 self._check_deadline(deadline_s, "it was decoded")
-                result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant))
-                self._stages["queue"].observe(result.queue_s)
-                self._stages["inference"].observe(result.inference_s)
+                result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant, trace))
+                exemplar = None if trace is None else trace.exemplar
+                self._stages["queue"].observe(result.queue_s, exemplar)
+                self._stages["inference"].observe(result.inference_s, exemplar)
                 self._check_deadline(deadline_s, "the model had answered")
-                with self._stage("render"):
+                with self._stage("render", trace):
                     rendered = await self._imaging.render(
                         prepared, result.outputs[0].data, deadline_s=deadline_s, priority=request.priority
                     )
@@ -112,12 +116,15 @@ class Pipeline:
             raise DeadlineExpiredError(f"The deadline passed while the photo was in work, after {step}.")
 
     @contextmanager
-    def _stage(self, stage: str) -> Iterator[None]:
+    def _stage(self, stage: str, trace: Trace | None) -> Iterator[None]:
         since_s = self._clock.now()
         try:
             yield
         finally:
-            self._stages[stage].observe(self._clock.now() - since_s)
+            until_s = self._clock.now()
+            self._stages[stage].observe(until_s - since_s, None if trace is None else trace.exemplar)
+            if trace is not None:
+                trace.stage(stage, since_s, until_s)
 
     @contextmanager
     def _outcome(self, model: str, tenant: str, deadline_s: float) -> Iterator[None]:
@@ -148,7 +155,12 @@ def _key_of(model: ModelContract, version: str, width_px: int, height_px: int) -
 
 
 def _job_of(
-    model: ModelContract, request: MattingRequest, prepared: PreparedPhoto, deadline_s: float, tenant: str
+    model: ModelContract,
+    request: MattingRequest,
+    prepared: PreparedPhoto,
+    deadline_s: float,
+    tenant: str,
+    trace: Trace | None,
 ) -> Job:
     key = _key_of(model, request.version, prepared.width_px, prepared.height_px)
     row_shape = key.inputs[0].shape
@@ -160,4 +172,5 @@ def _job_of(
         deadline_s=deadline_s,
         priority=request.priority,
         tenant=tenant,
+        trace=trace,
     )

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from matting_gateway.privacy.hardening import Hardening
-from matting_gateway.privacy.statement import BackendFact, PolicyFacts
-from matting_gateway.privacy.transport import check_backend, check_listen
+from matting_gateway.privacy.statement import BackendFact, CollectorFact, PolicyFacts
+from matting_gateway.privacy.transport import check_backend, check_collector, check_listen
 from matting_gateway.settings import Settings
 from matting_gateway.triton.practice import Practice
 
@@ -41,7 +41,22 @@ def policy_facts(
         metrics_closed=settings.close_metrics,
         reflection_closed=settings.close_reflection,
         client_shared_memory=settings.tensor_door and settings.client_shared_memory,
+        proxies=tuple(map(str, settings.trusted_proxies)),
+        collector=_collector(settings),
     )
+
+
+def _collector(settings: Settings) -> CollectorFact | None:
+    tracing = settings.tracing
+    if not tracing.endpoint:
+        return None
+    hop = check_collector(
+        tracing.endpoint,
+        tls=tracing.ca_file is not None,
+        mutual=tracing.certificate_file is not None,
+        plaintext_allowed=settings.allow_plaintext,
+    )
+    return CollectorFact(tracing.endpoint, hop)
 
 
 def _backends(settings: Settings, own_backend: str | None, practices: Mapping[str, Practice]) -> Iterable[BackendFact]:

@@ -17,6 +17,7 @@ from matting_gateway.privacy.hardening import HardeningSettings
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.tls import TlsSettings
 from matting_gateway.telemetry.log_lines import LogFormat
+from matting_gateway.tracing.settings import TracingSettings
 from matting_gateway.triton.credentials import TritonTlsSettings
 from matting_gateway.triton.settings import PoolSettings, SharedMemoryUse
 
@@ -52,15 +53,17 @@ class Settings:
     imaging: ImagingSettings = field(default_factory=ImagingSettings)
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     hardening: HardeningSettings = field(default_factory=HardeningSettings)
 
     @property
     def certificate_files(self) -> tuple[Path, ...]:
         """The files that hold certificates, each once."""
-        door, triton = self.tls, self.triton_tls
+        door, triton, collector = self.tls, self.triton_tls, self.tracing
         listed = (
             *((door.certificate_file, door.client_ca_file) if door is not None else ()),
             *((triton.ca_file, triton.certificate_file) if triton is not None else ()),
+            *(collector.ca_file, collector.certificate_file),
         )
         return tuple(dict.fromkeys(path for path in listed if path is not None))
 
@@ -187,6 +190,17 @@ OPTIONS = (
         convert=one_of(LogFormat),
     ),
     Option("--log-health-checks", "log_health_checks", bool, "A log line for each call of the health service too."),
+    Option("--otlp-endpoint", "tracing.endpoint", str, "Address of the OpenTelemetry collector that gets traces."),
+    Option("--otlp-tls-ca", "tracing.ca_file", Path, "Speak TLS to the collector, by this CA (PEM)."),
+    Option("--otlp-tls-certificate", "tracing.certificate_file", Path, "Client certificate for it (PEM)."),
+    Option("--otlp-tls-key", "tracing.key_file", Path, "Its private key (PEM)."),
+    Option("--trace-sample-ratio", "tracing.sample_ratio", float, "Share of calls that are traced, 0 to 1."),
+    Option(
+        "--trace-asked-per-s",
+        "tracing.asked_per_s",
+        float,
+        "Calls a second traced beyond that because their callers ask; 0: what callers say does not count.",
+    ),
     Option("--client-shared-memory", "client_shared_memory", bool, "Let callers register shared memory."),
     Option("--tls-certificate", "tls.certificate_file", Path, "Certificate chain of the doors (PEM)."),
     Option("--tls-key", "tls.key_file", Path, "Its private key (PEM)."),

@@ -11,35 +11,37 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
-BASE = {"domain", "errors", "clock"}
+BASE = {"domain", "errors", "clock", "traces"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "watched_files", "readiness"}
 MAY_IMPORT = {
-    "domain": {"errors"},
+    "domain": {"errors", "traces"},
     "errors": set(),
     "clock": set(),
+    "traces": {"errors"},
     "readiness": BASE,
     "telemetry": BASE | {"readiness"},
+    "tracing": BASE | {"telemetry"},
     "watched_files": BASE,
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "triton": BASE | SHARED | {"grpc_client", "rests"},
     "pipeline": BASE | SHARED | ROOMS,
-    "settings": BASE | SHARED | ROOMS | {"rpc", "option_values"},
+    "settings": BASE | SHARED | ROOMS | {"rpc", "option_values", "tracing"},
     "http2": {"domain"},
     "rests": set(),
     "message_limits": {"domain"},
     "grpc_body": {"domain"},
     "grpc_server": {"domain", "http2", "grpc_body", "rests"},
     "grpc_client": {"domain", "http2", "grpc_body"},
-    "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2", "message_limits"},
+    "rpc": BASE | SHARED | ROOMS | {"pipeline", "grpc_server", "http2", "message_limits", "tracing"},
     "option_values": set(),
     "certificate_dates": set(),
-    "checked_settings": BASE | ROOMS | {"settings", "option_values", "rpc"},
+    "checked_settings": BASE | ROOMS | {"settings", "option_values", "rpc", "tracing"},
     "configuration": BASE | SHARED | ROOMS | {"settings", "checked_settings", "rpc", "certificate_dates"},
     "health_check": SHARED | {"grpc_client"},
     "policy_facts": BASE | ROOMS | {"settings"},
     "reloads": BASE | SHARED | {"certificate_dates"},
-    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts", "reloads"},
+    "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "settings", "policy_facts", "reloads", "tracing"},
     "run": BASE | SHARED | ROOMS | {"settings", "app"},
     "cli": {"admission", "clock", "settings", "configuration", "health_check", "privacy", "run"},
     "__main__": {"cli"},
@@ -47,7 +49,8 @@ MAY_IMPORT = {
 
 # Where a foreign library may be imported in the gateway.
 FENCES = {
-    "grpc": {"rpc", "triton", "grpc_server", "grpc_client"},
+    "grpc": {"rpc", "triton", "grpc_server", "grpc_client", "tracing/otlp"},
+    "opentelemetry": {"tracing/otlp"},
     "hpack": {"http2"},
     "matting": {"rpc"},
     "tritonclient": {"triton", "rpc"},  # it carries the messages of the Open Inference Protocol
@@ -142,6 +145,12 @@ def test_the_gateway_loads_no_codec() -> None:
     loaded = {name.split(".")[0] for name in out.split()}
     assert "numpy" in loaded
     assert loaded & {"PIL", "cv2", "simplejpeg", "isal", "pillow_heif"} == set()
+
+
+def test_the_gateway_loads_opentelemetry_only_where_traces_are_asked_for() -> None:
+    program = "import sys, matting_gateway.cli, matting_gateway.run; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "opentelemetry" not in {name.split(".")[0] for name in out.split()}
 
 
 def test_packages_import_only_the_packages_below_them() -> None:

@@ -57,6 +57,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     `unready` has the state and the reason of models that are there and not ready.
     With `credentials` it speaks TLS; `callers` are the names in the certificates of those who sent requests.
+    `traceparents` are what came beside the requests, "" where nothing did.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.port = 0
         self.regions: list[str] = []
         self.callers: list[str] = []
+        self.traceparents: list[str] = []
         self._shared_memory = shared_memory
         self._credentials = credentials
         self._server: grpc.aio.Server | None = None
@@ -140,6 +142,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             return None
         async with self.arrived:
             self.requests.append(request)
+            self.traceparents.append(dict(context.invocation_metadata()).get("traceparent", ""))
             self.callers += [name.decode() for name in context.auth_context().get("x509_common_name", ())]
             self.arrived.notify_all()
         try:

@@ -4,6 +4,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
 from matting_gateway.batching.entry import Entry, Taker
@@ -12,10 +13,12 @@ from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerSt
 from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
 from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
+from matting_gateway.batching.traced_batch import TracedBatch
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority, Tensor
 from matting_gateway.errors import GatewayError, InternalError
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.traces import error_type_of
 
 
 class Scheduler:
@@ -105,6 +108,7 @@ class Scheduler:
     def withdraw(self, entry: Entry) -> None:
         """Let go of a job that is answered, or whose caller is gone; where it still waits, it is removed untold."""
         if self._core.cancel(entry):
+            self._note_waited(entry)
             self._metrics.dropped.labels("cancelled").inc()
             self._after_change()
         entry.forget()
@@ -201,6 +205,7 @@ class Scheduler:
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(action, Drop):
                 self._metrics.dropped.labels(action.reason.value).inc()
+                self._note_waited(action.entry)
                 self._refuse(action.entry, drop_error(action.reason))
 
     async def _fly(self, flight: Flight, jobs: tuple[Job, ...]) -> None:
@@ -210,9 +215,10 @@ class Scheduler:
         self._metrics.batch_size.labels(flight.key.model).observe(flight.rows)
         waited = self._metrics.queue_wait_seconds.labels(flight.key.model)
         for entry in flight.entries:
-            waited.observe(flight.sent_s - entry.arrived_s)
+            trace = entry.job.trace
+            waited.observe(flight.sent_s - entry.arrived_s, None if trace is None else trace.exemplar)
         try:
-            result = await self._run_batch(endpoint, Batch(flight.key, jobs, flight.rows), flight.patience_s)
+            result = await self._send(flight, jobs)
         except GatewayError as error:
             self._failed(flight, error)
         except asyncio.CancelledError:
@@ -230,6 +236,27 @@ class Scheduler:
         finally:
             inflight.dec()
             self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - flight.sent_s)
+
+    async def _send(self, flight: Flight, jobs: tuple[Job, ...]) -> BatchResult:
+        """Have a batch run, and its traced jobs told of it: one of them carries it to the backend."""
+        endpoint, batch = flight.server.endpoint, Batch(flight.key, jobs, flight.rows)
+        traced = TracedBatch.of(jobs, endpoint, flight.rows)
+        if traced is None:
+            return await self._run_batch(endpoint, batch, flight.patience_s)
+        traced.queued((entry.arrived_s for entry in flight.entries), flight.sent_s)
+        error_type = ""
+        try:
+            return await self._run_batch(endpoint, replace(batch, traceparent=traced.traceparent), flight.patience_s)
+        except BaseException as exc:
+            error_type = error_type_of(exc)
+            raise
+        finally:
+            traced.ended(flight.sent_s, self._clock.now(), error_type)
+
+    def _note_waited(self, entry: Entry) -> None:
+        """Tell the trace of a job that is given up that it waited until now."""
+        if entry.job.trace is not None:
+            entry.job.trace.queued(entry.arrived_s, self._clock.now())
 
     def _succeeded(self, flight: Flight, result: BatchResult) -> None:
         now_s = self._clock.now()

@@ -17,7 +17,7 @@ from matting_gateway.grpc_client.status import Failure
 from matting_gateway.grpc_client.target import Target
 from matting_gateway.http2 import frames
 from matting_gateway.http2.client_connection import ClientConnection
-from matting_gateway.http2.header_blocks import write_fields
+from matting_gateway.http2.header_blocks import Fields, write_fields
 from matting_gateway.http2.limits import Http2Limits
 from matting_gateway.http2.protocol import ClientProtocol, Scratch
 
@@ -82,17 +82,20 @@ class UnaryCaller:
     def __repr__(self) -> str:
         return f"<UnaryCaller of {self._target_text}: {len(self._open)} connections>"
 
-    async def call(self, request: Buffer | Sequence[Buffer], timeout_s: float | None = None) -> bytearray:
+    async def call(
+        self, request: Buffer | Sequence[Buffer], timeout_s: float | None = None, *, metadata: Fields = ()
+    ) -> bytearray:
         """Return the answer's message.
 
         Args:
             request: The message, or its pieces in order. What they look at must stay as it is until it is sent.
             timeout_s: How long it may take. At its end, and where the caller is cancelled, so is the call.
+            metadata: Names and values that go with it.
 
         Raises:
             CallError: The call failed.
         """
-        call = self.begin(request)
+        call = self.begin(request, metadata=metadata)
         try:
             async with asyncio.timeout(timeout_s):
                 return await call.answer()
@@ -102,7 +105,7 @@ class UnaryCaller:
         finally:
             call.fail(Failure(grpc.StatusCode.CANCELLED, "The call was cancelled."))
 
-    def begin(self, request: Buffer | Sequence[Buffer], *, on_end: OnEnd | None = None) -> Call:
+    def begin(self, request: Buffer | Sequence[Buffer], *, on_end: OnEnd | None = None, metadata: Fields = ()) -> Call:
         """Begin a call that goes on whether anybody waits for it or not. What goes wrong is told by its answer."""
         pieces = (request,) if isinstance(request, bytes | bytearray | memoryview) else request
         size = sum(map(len, pieces))
@@ -113,7 +116,8 @@ class UnaryCaller:
         elif self._closed:
             call.lost("the caller is closed")
         else:
-            call.begin(self._connection(), self._headers, body_of(pieces))
+            headers = self._headers + write_fields(metadata) if metadata else self._headers
+            call.begin(self._connection(), headers, body_of(pieces))
         return call
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from matting_gateway.privacy.transport import Hop, HopKind
 from matting_gateway.telemetry.logs import CALL_FIELDS
 
 # Goes up when a topic is added, removed or comes to mean something else.
-STATEMENT_VERSION = "1"
+STATEMENT_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class BackendFact:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectorFact:
+    """Who gets traces of calls."""
+
+    name: str
+    hop: Hop
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFacts:
     """Everything that the statement rests on."""
 
@@ -46,6 +54,8 @@ class PolicyFacts:
     metrics_closed: bool
     reflection_closed: bool
     client_shared_memory: bool
+    proxies: tuple[str, ...] = ()
+    collector: CollectorFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +88,15 @@ def data_policy(facts: PolicyFacts) -> DataPolicy:
 
 def _transport(facts: PolicyFacts) -> Iterator[Statement]:
     protected = all(hop.protected for hop in facts.listeners)
+    before = " What comes by a proxy named here came to that as its own operator has it." if facts.proxies else ""
     yield Statement(
         "transport.callers",
-        "Photos reach the service over TLS 1.3, or without leaving the machine."
+        "Photos reach the service over TLS 1.3, or without leaving the machine." + before
         if protected
-        else "Photos reach the service over a network in the clear, because its operator allowed it by name.",
+        else "Photos reach the service over a network in the clear, because its operator allowed it by name." + before,
         protected,
         {f"listener_{i}": _hop_text(hop) for i, hop in enumerate(facts.listeners)}
+        | {f"proxy_{i}": network for i, network in enumerate(facts.proxies)}
         | _words(client_shared_memory=facts.client_shared_memory),
     )
     protected = all(backend.hop.protected for backend in facts.backends)
@@ -180,6 +192,7 @@ def _use(facts: PolicyFacts) -> Iterator[Statement]:
         True,
         {"fields": " ".join(CALL_FIELDS), "peer": "/24 of IPv4, /48 of IPv6"},
     )
+    yield _traces(facts.collector)
     yield Statement(
         "use.statistics",
         "Counters and histograms by model, outcome and tenant; nothing of an image.",
@@ -192,6 +205,18 @@ def _use(facts: PolicyFacts) -> Iterator[Statement]:
         True,
         {},
     )
+
+
+def _traces(collector: CollectorFact | None) -> Statement:
+    topic, said = "use.traces", "nothing of an image, and of the call what its log line has"
+    if collector is None:
+        return Statement(topic, "No traces of calls are sent to anybody.", True, {})
+    text = (
+        f"Traces of calls go to the collector named here: {said}."
+        if collector.hop.protected
+        else f"Traces of calls go to the collector named here, over a network in the clear: {said}."
+    )
+    return Statement(topic, text, collector.hop.protected, {collector.name: _hop_text(collector.hop)})
 
 
 def _access(facts: PolicyFacts) -> Iterator[Statement]:

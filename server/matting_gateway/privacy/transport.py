@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class PlaintextRefusedError(ValueError):
-    """A hop over a network would carry photos in the clear, and nobody asked for that by name."""
+    """A hop over a network would carry photos, or traces, in the clear, and nobody asked for that by name."""
 
 
 class HopKind(Enum):
@@ -21,7 +21,7 @@ class HopKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One way that photos travel. `mutual`: both ends show a certificate."""
+    """One way that photos travel, or traces. `mutual`: both ends show a certificate."""
 
     kind: HopKind
     tls: bool
@@ -71,10 +71,20 @@ def check_backend(address: str, *, tls: bool, plaintext_allowed: Sequence[str], 
     return _check(f"the Triton at {address}", address, Hop(hop_kind(address), tls, mutual), plaintext_allowed)
 
 
-def _check(what: str, address: str, hop: Hop, plaintext_allowed: Sequence[str]) -> Hop:
+def check_collector(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
+    """Return what the way to the collector of traces is, for the data policy.
+
+    Raises:
+        PlaintextRefusedError: It crosses a network without TLS, and is not in `plaintext_allowed`.
+    """
+    hop = Hop(hop_kind(address), tls, mutual)
+    return _check(f"the collector at {address}", address, hop, plaintext_allowed, carried="Traces")
+
+
+def _check(what: str, address: str, hop: Hop, plaintext_allowed: Sequence[str], *, carried: str = "Photos") -> Hop:
     if hop.protected or address in plaintext_allowed:
         return hop
     raise PlaintextRefusedError(
-        f"Photos would cross a network in the clear: {what} without TLS. Give certificate files,"
+        f"{carried} would cross a network in the clear: {what} without TLS. Give certificate files,"
         f" or allow it by name with --allow-plaintext {address}; the data policy then says so."
     )

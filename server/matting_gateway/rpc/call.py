@@ -11,6 +11,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.rpc.status import duration
 from matting_gateway.telemetry.logs import clean_request_id
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.traces import Trace
 
 REQUEST_ID_KEY = "x-request-id"
 RECEIPT_KEY = "matting-receipt-bin"
@@ -50,12 +51,18 @@ class Call:
         self.queue_s = 0.0
         self.inference_s = 0.0
         self.held_s = 0.0
+        self.trace: Trace | None = None  # set where the call is let in, of those that are traced
         self._holding_count = 0
         self._clock = clock
         self._metrics = metrics
 
     def __repr__(self) -> str:
         return f"<Call {self.method} {self.request_id}>"
+
+    @property
+    def traceparent(self) -> str:
+        """What a backend is told of the call's trace; "" where it is not traced."""
+        return self.trace.traceparent if self.trace is not None else ""
 
     def holding(self, permit: Permit) -> "Hold":
         """Hold an image under a permit from now on, until the hold is ended or its block is left."""

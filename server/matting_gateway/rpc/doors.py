@@ -34,6 +34,7 @@ from matting_gateway.rpc.visit import CallEnd
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.protocol_faults import ProtocolFaults
+from matting_gateway.tracing.sampler import Sampler
 from matting_gateway.triton.pool import Pool
 
 
@@ -70,6 +71,7 @@ class Doors:
         lifecycle: Callable[[], Lifecycle],
         draining: asyncio.Event,
         policy: Callable[[], DataPolicy],
+        sampler: Sampler | None,
     ) -> None:
         self._log_end = log_end(rooms.logs, health_checks=log_health_checks)
         self._sweeper = Sweeper(now=rooms.clock.now)
@@ -91,6 +93,7 @@ class Doors:
             on_bug=log_bug(rooms.logs),
             always_open=keeper.always_open,
             limits=settings.message_limits,
+            sampler=sampler,
         )
         service = MattingService(
             pipeline=rooms.pipeline,

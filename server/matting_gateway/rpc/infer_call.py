@@ -117,7 +117,7 @@ class InferCall(Inference):
         if message is None:
             raise TensorInvalidError("The call ended without a request message.")
         if self._hold is not None:
-            self._rooms.reception.took(self._rooms.clock.now() - self._hold.since_s)
+            self._rooms.reception.took(self._hold.since_s, self._rooms.clock.now(), self._call.trace)
             self._hold.permit.shrink(COPIES_HELD * len(message))
         return message
 

@@ -15,6 +15,7 @@ from matting_gateway.rpc.infer_wire import join_and_release
 from matting_gateway.rpc.infer_work import Arrived
 from matting_gateway.rpc.inference import Inference, InferRooms
 from matting_gateway.rpc.status import unexpected
+from matting_gateway.traces import Trace
 from matting_gateway.triton import wire
 
 _RESPONSE_FIELD = service_pb2.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
@@ -32,7 +33,7 @@ class InferItem(Inference):
         on_bug: Told of what should not have happened.
     """
 
-    __slots__ = ("_hold", "_on_answer", "_on_bug", "_request_id", "_send_behind", "answer")
+    __slots__ = ("_began_s", "_hold", "_item_trace", "_on_answer", "_on_bug", "_request_id", "_send_behind", "answer")
 
     def __init__(
         self,
@@ -51,7 +52,13 @@ class InferItem(Inference):
         self._send_behind = send_behind
         self._on_bug = on_bug
         self._request_id = ""
+        self._item_trace = call.trace.item() if call.trace is not None else None
+        self._began_s = rooms.clock.now()
         self.answer: list[Buffer] | None = None  # empty where a stream behind answers
+
+    @property
+    def _trace(self) -> Trace | None:
+        return self._item_trace
 
     @property
     def permit(self) -> Permit:
@@ -84,6 +91,7 @@ class InferItem(Inference):
         if not self._ended:
             self._note_failure(asyncio.CancelledError())
             self._let_go()
+            self._end_trace("CANCELLED")
         self.end()
 
     def end(self) -> None:
@@ -105,10 +113,15 @@ class InferItem(Inference):
         if not isinstance(exc, GatewayError):
             self._on_bug(self._call, exc)
             exc = unexpected(exc)
-        self._answer_is(error_answer(exc.message, self._request_id))
+        self._answer_is(error_answer(exc.message, self._request_id), exc.code.name)
 
-    def _answer_is(self, pieces: list[Buffer]) -> None:
+    def _end_trace(self, error_type: str) -> None:
+        if self._item_trace is not None:
+            self._item_trace.end(self._began_s, self._rooms.clock.now(), error_type=error_type)
+
+    def _answer_is(self, pieces: list[Buffer], error_type: str = "") -> None:
         self._let_go()
+        self._end_trace(error_type)
         self.answer = pieces
         self._on_answer(self)
 

@@ -33,6 +33,7 @@ from matting_gateway.rpc.tensor_plan import TensorPlan, gather, plan, unknown_mo
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.outcomes import outcome_of
+from matting_gateway.traces import Trace, passed_on
 from matting_gateway.triton.failures import ModelFailedError
 from matting_gateway.triton.infer_messages import Place
 from matting_gateway.triton.pool import Pool
@@ -100,7 +101,7 @@ class InferService:
             return deadline_s
         return min(deadline_s, arrived.started_s + own_s) if call.has_deadline else arrived.started_s + own_s
 
-    def work(self, arrived: Arrived, call: Call, deadline_s: float) -> Work:
+    def work(self, arrived: Arrived, call: Call, deadline_s: float, trace: Trace | None) -> Work:
         """Return the job that a request amounts to.
 
         Raises:
@@ -112,10 +113,10 @@ class InferService:
             self._memory.check(tenant, place)
         tensors = gather(tensor_plan, request, lambda place: self._memory.read(tenant, place))
         priority = tensor_limits.priority(request.header)
-        job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant)
+        job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant, trace)
         return Work(arrived, tensor_plan, job, self._clock.now())
 
-    async def work_beside(self, arrived: Arrived, call: Call, deadline_s: float) -> Work:
+    async def work_beside(self, arrived: Arrived, call: Call, deadline_s: float, trace: Trace | None) -> Work:
         """Return what `work` does; typed contents that take long become numbers in a thread.
 
         Raises:
@@ -124,7 +125,7 @@ class InferService:
         if arrived.request.takes_long:
             self._plan(arrived.request.header, arrived.contract)  # which says what is wrong before anything is done
             arrived = arrived._replace(request=await asyncio.to_thread(with_raw, arrived.request))
-        return self.work(arrived, call, deadline_s)
+        return self.work(arrived, call, deadline_s, trace)
 
     def respond(self, work: Work, call: Call, result: JobResult) -> list[Buffer]:
         """Return the response in pieces, and let go of the request.
@@ -159,7 +160,7 @@ class InferService:
         final = bool(header.parameters.get("triton_enable_empty_final_response", False))
         return self._writer.write(InferResponse(result.model, result.version, header.id, result.outputs, places, final))
 
-    async def pass_on(self, arrived: Arrived, deadline_s: float) -> bytes:
+    async def pass_on(self, arrived: Arrived, deadline_s: float, trace: Trace | None) -> bytes:
         """Have the model's own server answer, and return the response as it came.
 
         Raises:
@@ -172,13 +173,15 @@ class InferService:
                 " cannot use shared memory; send the tensors in the message."
             )
         try:
-            answer = await self._pool.passage.forward(
-                "ModelInfer",
-                bytes(arrived.message),
-                model=header.model,
-                timeout_s=deadline_s - self._clock.now(),
-                affinity=affinity_of(header, arrived.contract),
-            )
+            with passed_on(trace, self._clock.now) as traceparent:
+                answer = await self._pool.passage.forward(
+                    "ModelInfer",
+                    bytes(arrived.message),
+                    model=header.model,
+                    timeout_s=deadline_s - self._clock.now(),
+                    affinity=affinity_of(header, arrived.contract),
+                    traceparent=traceparent,
+                )
         except ModelFailedError as exc:
             raise own_words(exc) from exc
         taken_s = self._clock.now() - arrived.started_s

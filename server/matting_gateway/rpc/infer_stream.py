@@ -187,7 +187,7 @@ class InferStream:
         header = arrived.header
         key = (header.model, affinity_of(header, arrived.contract))
         if key not in self._behind:
-            stream = self._passage.open_stream(model=key[0], affinity=key[1])
+            stream = self._passage.open_stream(model=key[0], affinity=key[1], traceparent=self._call.traceparent)
             self._behind[key] = (stream, asyncio.ensure_future(self._bring_answers(key, stream)))
         try:
             await self._behind[key][0].write(bytes(arrived.message))

@@ -19,6 +19,7 @@ from matting_gateway.rpc.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.passed_on import own_words
 from matting_gateway.rpc.promise import DoorSettings
 from matting_gateway.rpc.reception import Reception
+from matting_gateway.traces import Trace
 from matting_gateway.triton.failures import ModelFailedError
 
 
@@ -64,6 +65,11 @@ class Inference(ABC):
     def _fail(self, exc: Exception) -> None:
         """Answer why there is no answer, unless it has ended."""
 
+    @property
+    def _trace(self) -> Trace | None:
+        """What is told of the request's way, if it is traced."""
+        return self._call.trace
+
     # --- its stations -----------------------------------------------------------------------
 
     def _serve(self, arrived: Arrived) -> None:
@@ -79,11 +85,13 @@ class Inference(ABC):
         self._deadline_s = service.deadline_s(arrived, call, self._deadline_s)
         service.residency.begin(self, self._held_too_long)
         if arrived.only_the_model_understands:
-            self._wait_for(service.pass_on(arrived, self._deadline_s), lambda message: self._answer([message]))
+            self._wait_for(
+                service.pass_on(arrived, self._deadline_s, self._trace), lambda message: self._answer([message])
+            )
         elif arrived.request.takes_long:
-            self._wait_for(service.work_beside(arrived, call, self._deadline_s), self._enqueue)
+            self._wait_for(service.work_beside(arrived, call, self._deadline_s, self._trace), self._enqueue)
         else:
-            self._enqueue(service.work(arrived, call, self._deadline_s))
+            self._enqueue(service.work(arrived, call, self._deadline_s, self._trace))
 
     def _enqueue(self, work: Work) -> None:
         """Have the job wait for its batch."""

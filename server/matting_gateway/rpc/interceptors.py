@@ -22,10 +22,12 @@ from matting_gateway.rpc.small_messages import SmallMessages
 from matting_gateway.rpc.status import unexpected
 from matting_gateway.rpc.visit import CallEnd, Context, MethodSeries, Visit
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.tracing.sampler import Sampler
 
 # A deadline is met when the answer arrives, not when it leaves.
 _REPLY_MARGIN_S = 0.005
 _REPLY_MARGIN_SHARE = 0.05
+TRACEPARENT_KEY = "traceparent"
 _GRPC_TYPES = {
     "unary_unary": "unary",
     "stream_unary": "unary",  # photos are registered so, to be read under a permit
@@ -44,7 +46,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
     be, and sets `call.tenant`. Invariant: of no body anything is read before; that is why
     all methods are wrapped as ones that take a stream, and the one message of a unary call is
     read in here. Requests come as bytes, and are made objects here, within `limits`; handlers
-    without a deserializer get them as they came.
+    without a deserializer get them as they came. `sampler` says which calls are traced: none without one.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         on_bug: Callable[[Call, Exception], None],
         always_open: Callable[[str], bool],
         limits: MessageLimits,
+        sampler: Sampler | None = None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -71,6 +74,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._on_bug = on_bug
         self._always_open = always_open
         self._limits = limits
+        self._sampler = sampler
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._series: dict[str, MethodSeries] = {}
         self._call_count = 0
@@ -197,8 +201,18 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def admit(self, call: Call, context: Context) -> None:
         """Raise where a call may not go on."""
-        self._check_open(call.method)
-        self._admit(call, context)
+        try:
+            self._check_open(call.method)
+            self._admit(call, context)
+        except GatewayError:
+            self._trace(call, admitted=False)
+            raise
+        self._trace(call, admitted=True)
+
+    def _trace(self, call: Call, *, admitted: bool) -> None:
+        """Have a call traced, if it is one that is. What callers ask for counts of those who were let in."""
+        if self._sampler is not None and not self._always_open(call.method):
+            call.trace = self._sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=admitted)
 
     def translate(self, call: Call, exc: Exception) -> GatewayError:
         """Return what the caller is told of an exception. Other than our own ones are told to the operator only."""

@@ -26,10 +26,13 @@ from matting_gateway.rpc.status import to_status, unexpected
 from matting_gateway.rpc.stream_messages import StreamMessages
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.unread import item_is_ready
+from matting_gateway.traces import Trace
 
 MAX_ITEM_ID_LENGTH = 128
 
-Serve = Callable[[Call, pb.RemoveBackgroundRequest, int, float, Permit], Awaitable[pb.RemoveBackgroundResponse]]
+Serve = Callable[
+    [Call, pb.RemoveBackgroundRequest, int, float, Permit, Trace | None], Awaitable[pb.RemoveBackgroundResponse]
+]
 
 
 class ItemStream:
@@ -150,27 +153,34 @@ class ItemStream:
 
     async def _serve_item(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
         item_id = message.item_id
+        trace = self._call.trace.item() if self._call.trace is not None else None
+        since_s, error_type = self._clock.now(), ""
         # Held until the answer is written: until then its result is in memory.
         with self._call.holding(permit):
             try:
                 request_bytes = message.ByteSize()
                 response = await self._serve(
-                    self._call, message.request, request_bytes, self._deadline_s(message), permit
+                    self._call, message.request, request_bytes, self._deadline_s(message), permit, trace
                 )
                 answer: dict[str, Any] = {"response": response}
                 permit.succeeded()
             except asyncio.CancelledError:
+                error_type = "CANCELLED"
                 if item_id not in self._given_up:  # the stream itself is ending
                     raise
                 answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
             except GatewayError as exc:
+                error_type = exc.code.name
                 answer = {"error": to_status(without_frames(exc))}
             except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
+                error_type = "INTERNAL"
                 self._on_bug(self._call, exc)
                 answer = {"error": to_status(without_frames(unexpected(exc)))}
             finally:
                 self._items.pop(item_id, None)
                 self._given_up.discard(item_id)
+                if trace is not None:
+                    trace.end(since_s, self._clock.now(), error_type=error_type)
             with item_is_ready(self._context, permit, self._reading):
                 await self._answer(item_id, **answer)
 

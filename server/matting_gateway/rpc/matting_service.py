@@ -27,6 +27,7 @@ from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.unread import hold_until_read
 from matting_gateway.rpc.wire import answer_to, model_to, request_from
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.traces import Trace
 
 SERVICE = "matting.v1.MattingService"
 _DEFAULT_PAGE_SIZE = 100
@@ -114,11 +115,12 @@ class MattingService:
                 permit,
                 most_bytes=promise.request_bytes,
                 missing=OptionInvalidError("The call ended without a request message.", field="source"),
+                trace=call.trace,
             )
             message = self._parse(data)
             request_bytes = len(data)
             del data
-            response = await self._serve(call, message, request_bytes, call.deadline_s, permit, promise)
+            response = await self._serve(call, message, request_bytes, call.deadline_s, permit, call.trace, promise)
             answer = response.SerializeToString()
             permit.succeeded()
             hold_until_read(context, permit.hand_over(_COPIES_SENT * len(answer)))
@@ -181,11 +183,12 @@ class MattingService:
         request_bytes: int,
         deadline_s: float,
         permit: Permit,
+        trace: Trace | None,
         *,
         promise: Promise,
     ) -> pb.RemoveBackgroundResponse:
         self._tenants.charge_request(call.tenant)
-        return await self._serve(call, message, request_bytes, deadline_s, permit, promise)
+        return await self._serve(call, message, request_bytes, deadline_s, permit, trace, promise)
 
     async def _serve(
         self,
@@ -194,6 +197,7 @@ class MattingService:
         request_bytes: int,
         deadline_s: float,
         permit: Permit,
+        trace: Trace | None,
         promise: Promise,
     ) -> pb.RemoveBackgroundResponse:
         since_s = self._clock.now()
@@ -220,6 +224,7 @@ class MattingService:
                         request_bytes=request_bytes,
                         tenant=tenant.name,
                         on_pixels=on_pixels,
+                        trace=trace,
                     )
             except TimeoutError as exc:
                 text = f"No image is held for longer than {self._residency.seconds:g} s."

@@ -105,24 +105,32 @@ class ModelRpcs:
         self, request: pb.RepositoryIndexRequest, _context: object
     ) -> pb.RepositoryIndexResponse:
         """Answer with every model of every backend; one that is ready anywhere is ready."""
-        tenant = current_call().tenant
+        call = current_call()
         answers = await self._pool.passage.forward_to_all(
-            "RepositoryIndex", request.SerializeToString(), timeout_s=self._timeout_s
+            "RepositoryIndex",
+            request.SerializeToString(),
+            timeout_s=self._timeout_s,
+            traceparent=call.traceparent,
         )
         found: dict[tuple[str, str], pb.RepositoryIndexResponse.ModelIndex] = {}
         for answer in answers:
             for model in pb.RepositoryIndexResponse.FromString(answer).models:
                 known = found.get((model.name, model.version))
-                if tenant.may_use(model.name) and (known is None or known.state != "READY"):
+                if call.tenant.may_use(model.name) and (known is None or known.state != "READY"):
                     found[model.name, model.version] = model
         return pb.RepositoryIndexResponse(models=[found[key] for key in sorted(found)])
 
     async def _ask(self, method: str, request: pb.ModelMetadataRequest | pb.ModelConfigRequest) -> bytes:
         """Pass a question about a model on to a Triton that has it."""
-        self._tenants.check_model(current_call().tenant, request.name)
+        call = current_call()
+        self._tenants.check_model(call.tenant, request.name)
         try:
             return await self._pool.passage.forward(
-                method, request.SerializeToString(), model=request.name, timeout_s=self._timeout_s
+                method,
+                request.SerializeToString(),
+                model=request.name,
+                timeout_s=self._timeout_s,
+                traceparent=call.traceparent,
             )
         except ModelFailedError as exc:
             raise own_words(exc) from exc

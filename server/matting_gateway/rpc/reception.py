@@ -17,6 +17,7 @@ from matting_gateway.grpc_server.messages import MessageTooLongError
 from matting_gateway.rpc.promise import broken_promise
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.telemetry.metrics import Metrics
+from matting_gateway.traces import Trace
 
 
 class Incoming(Protocol):
@@ -59,6 +60,7 @@ class Reception:
         *,
         most_bytes: int,
         missing: GatewayError,
+        trace: Trace | None = None,
     ) -> Buffer:
         """Return the message.
 
@@ -67,6 +69,7 @@ class Reception:
             permit: What the call holds meanwhile.
             most_bytes: The most that the message may have: what was promised, or every limit.
             missing: Raised where the call ends without a message.
+            trace: Told how long it took.
 
         Raises:
             ResidencyExceededError: It did not arrive in time.
@@ -92,13 +95,15 @@ class Reception:
             raise self.too_slow() from exc
         if message is grpc.aio.EOF:
             raise missing
-        self.took(self._clock.now() - since_s)
+        self.took(since_s, self._clock.now(), trace)
         received: Buffer = message
         return received
 
-    def took(self, seconds: float) -> None:
+    def took(self, since_s: float, until_s: float, trace: Trace | None) -> None:
         """Note how long a message took to come."""
-        self._seconds.observe(seconds)
+        self._seconds.observe(until_s - since_s, None if trace is None else trace.exemplar)
+        if trace is not None:
+            trace.stage("receive", since_s, until_s)
 
     def too_slow(self) -> ResidencyExceededError:
         """Return what to tell a caller whose message did not come in time."""

@@ -15,6 +15,7 @@ from matting_gateway.rpc.call import Call
 from matting_gateway.rpc.status import pushback, to_grpc_code, to_status
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.series import CounterSeries
+from matting_gateway.traces import Trace
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _NOT_THE_CALLERS = frozenset(
@@ -68,12 +69,12 @@ class MethodSeries:
         failed = sum(series.value for code, series in self._by_code.items() if code in _NOT_THE_CALLERS)
         return self.started.value, failed
 
-    def end(self, code: grpc.StatusCode, total_s: float) -> None:
+    def end(self, code: grpc.StatusCode, total_s: float, trace: Trace | None = None) -> None:
         handled = self._by_code.get(code)
         if handled is None:
             handled = self._by_code[code] = self._handled.labels(*self._labels, code.name)
         handled.inc()
-        self._seconds.observe(total_s)
+        self._seconds.observe(total_s, None if trace is None else trace.exemplar)
 
 
 class Visit:
@@ -121,7 +122,7 @@ class Visit:
         self._leave(grpc.StatusCode.CANCELLED)
 
     def _leave(self, code: grpc.StatusCode, error: GatewayError | None = None) -> None:
-        self._series.end(code, self._owner.leave(self.call, code, error))
+        self._series.end(code, self._owner.leave(self.call, code, error), self.call.trace)
 
     async def __aenter__(self) -> Self:
         self.enter()

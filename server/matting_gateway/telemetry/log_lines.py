@@ -31,7 +31,7 @@ class CallRecord(NamedTuple):
     """What is written of one call.
 
     `peer` is shortened (`short_peer`), `size_bucket` a bucket (`pixel_bucket`), `request_id` says
-    nothing (`clean_request_id`); `reason` is "" for a call that succeeded.
+    nothing (`clean_request_id`); `reason` is "" for a call that succeeded, `trace_id` for one that is not traced.
     """
 
     method: str
@@ -45,6 +45,7 @@ class CallRecord(NamedTuple):
     duration_s: float
     queue_s: float = 0.0
     inference_s: float = 0.0
+    trace_id: str = ""
 
     @property
     def level(self) -> str:
@@ -63,7 +64,8 @@ def line_of(wall_s: float, event: str, values: Mapping[str, Value] | CallRecord)
             f'{{"time": "{_time(wall_s)}", "event": "{event}", "level": "{values.level}",'
             f" {_texts(*values[:_TEXT_COUNT])},"
             f' "request_id": {_RENDER(values.request_id)}, "duration_s": {round(values.duration_s, 4)!r},'
-            f' "queue_s": {round(values.queue_s, 4)!r}, "inference_s": {round(values.inference_s, 4)!r}}}\n'
+            f' "queue_s": {round(values.queue_s, 4)!r}, "inference_s": {round(values.inference_s, 4)!r},'
+            f' "trace_id": "{values.trace_id}"}}\n'
         )
     return _RENDER({"time": _time(wall_s), "event": event, **values}) + "\n"
 

@@ -70,6 +70,8 @@ class Event(Enum):
     FILES_REFUSED = "files_refused"
     TENANT_REFUSED = "tenant_refused"
     PROTOCOL_FAULT = "protocol_fault"
+    COLLECTOR_DOWN = "collector_down"
+    COLLECTOR_UP = "collector_up"
     LIBRARY = "library"
     UNEXPECTED = "unexpected"
     LINES_LOST = "lines_lost"

@@ -120,6 +120,15 @@ class Metrics:
             ("file",),
             registry=registry,
         )
+        self.trace_spans_sent = Counter(
+            "matting_trace_spans_sent", "Spans that the collector took.", (), registry=registry
+        )
+        self.trace_spans_dropped = Counter(
+            "matting_trace_spans_dropped",
+            "Spans that the collector did not get, by reason: queue_full, refused, unreachable.",
+            ("reason",),
+            registry=registry,
+        )
         self.build_info = Gauge("matting_build_info", "1, by what runs.", ("version", "python"), registry=registry)
         self.lifecycle = Gauge(
             "matting_lifecycle", "1 for the state the gateway is in; serving: ready.", ("state",), registry=registry

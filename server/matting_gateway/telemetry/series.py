@@ -6,11 +6,11 @@ dozen of them a call cost 5% of it. These are changed on the event loop only, an
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 
 Labels = tuple[str, ...]
 T = TypeVar("T")
@@ -53,18 +53,25 @@ class Counter:
 
 
 class HistogramSeries:
-    """One histogram. Owns the count of each bucket, the last being all that is over the bounds, and the sum."""
+    """One histogram. Owns the count of each bucket, the last being all that is over the bounds, and the sum.
 
-    __slots__ = ("_bounds", "counts", "total")
+    Of each bucket it has the last exemplar: the ids of a span that took so long, shown in the OpenMetrics form alone.
+    """
+
+    __slots__ = ("_bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
 
-    def observe(self, amount: float) -> None:
-        self.counts[bisect_left(self._bounds, amount)] += 1
+    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+        bucket = bisect_left(self._bounds, amount)
+        self.counts[bucket] += 1
         self.total += amount
+        if exemplar is not None:
+            self.exemplars[bucket] = Exemplar({**exemplar}, amount)
 
 
 class Histogram:
@@ -91,10 +98,12 @@ class Histogram:
         family = HistogramMetricFamily(self._name, self._text, labels=self._label_names)
         names = [*map(repr, self._bounds), "+Inf"]
         for values, series in tuple(self._series.items()):
-            count, buckets = 0, []
-            for name, own in zip(names, tuple(series.counts), strict=True):
+            count = 0
+            buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+            for bucket, (name, own) in enumerate(zip(names, tuple(series.counts), strict=True)):
                 count += own
-                buckets.append((name, float(count)))
+                exemplar = series.exemplars.get(bucket)
+                buckets.append((name, float(count)) if exemplar is None else (name, float(count), exemplar))
             family.add_metric(values, buckets, series.total)
         yield family
 

@@ -22,7 +22,7 @@ from matting_gateway.triton.discovery import Discovery, NotATritonError
 from matting_gateway.triton.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.exchange import INFER_METHOD
 from matting_gateway.triton.executions import Executions
-from matting_gateway.triton.link import Link
+from matting_gateway.triton.link import Link, trace_metadata
 from matting_gateway.triton.practice import Practice
 from matting_gateway.triton.scrubbing import Scrubber
 from matting_gateway.triton.settings import PoolSettings
@@ -158,7 +158,9 @@ class Endpoint:
         self._executions.add(batch.key.model, result.version, batch.row_count, self._clock.now() - started_s)
         return result
 
-    async def forward(self, method: str, request: bytes, timeout_s: float, *, model: str = "") -> bytes:
+    async def forward(
+        self, method: str, request: bytes, timeout_s: float, *, model: str = "", traceparent: str = ""
+    ) -> bytes:
         """Pass a unary call on as it came. `model` is the one whose tensors it carries, if any.
 
         Raises:
@@ -169,15 +171,15 @@ class Endpoint:
         with self._in_use(model) as link:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = link.channel.unary_unary(method)
             try:
-                return await call(request, timeout=max(0.0, timeout_s))
+                return await call(request, timeout=max(0.0, timeout_s), metadata=trace_metadata(traceparent))
             except grpc.aio.AioRpcError as exc:
                 if exc.code() not in _CALLERS_CHOICE:
                     self._note_failure(exc)
                 raise failures.translate_forwarded(exc, backend=self.address.label) from exc
 
-    def open_stream(self, method: str, *, model: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+    def open_stream(self, method: str, *, model: str, traceparent: str = "") -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """Open a stream of messages as they come, with tensors of `model`."""
-        stream, scrubber = self._connection.link.open_stream(method), self._scrubber
+        stream, scrubber = self._connection.link.open_stream(method, traceparent), self._scrubber
         if scrubber is not None:
             stream.add_done_callback(lambda _: scrubber.used(model))
         return stream

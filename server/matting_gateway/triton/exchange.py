@@ -68,7 +68,8 @@ class Exchange:
         errors: dict[int, GatewayError] = {}
         for index, job in enumerate(batch.jobs):
             try:
-                alone = await self._send(Batch(batch.key, (job,), job.row_count), contract, patience_s)
+                single = Batch(batch.key, (job,), job.row_count, batch.traceparent)
+                alone = await self._send(single, contract, patience_s)
             except grpc.aio.AioRpcError as exc:
                 if not failures.model_failed(exc):
                     raise
@@ -94,7 +95,7 @@ class Exchange:
                 self.memory.forget()
         wanted = [OutputRequest(name) for name in batch.key.outputs]
         request = write_request(batch.key.model, batch.key.version, inputs, wanted)
-        message = await self._caller.call(request, max(0.0, patience_s))
+        message = await self._caller.call(request, max(0.0, patience_s), metadata=_metadata(batch))
         return self._read(message, batch, contract, {})
 
     async def _through_memory(
@@ -121,7 +122,7 @@ class Exchange:
         wanted = [OutputRequest(name, places.get(name)) for name in names]
         request = write_request(batch.key.model, batch.key.version, placed_inputs, wanted)
         lease.slab.void = True
-        call = self._caller.begin(request, on_end=functools.partial(_settle, lease))
+        call = self._caller.begin(request, on_end=functools.partial(_settle, lease), metadata=_metadata(batch))
         async with asyncio.timeout(max(0.0, patience_s)):
             message = await call.answer()
         placed = {
@@ -139,6 +140,10 @@ class Exchange:
                 f"The backend of model {batch.key.model} answered with something that is no inference response."
             ) from exc
         return share_out(answer, batch, contract, placed)
+
+
+def _metadata(batch: Batch) -> tuple[tuple[bytes, bytes], ...]:
+    return ((b"traceparent", batch.traceparent.encode()),) if batch.traceparent else ()
 
 
 def _settle(lease: Lease, failure: Failure | None) -> None:

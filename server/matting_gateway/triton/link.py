@@ -60,10 +60,10 @@ class Link:
         finally:
             self._end()
 
-    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+    def open_stream(self, method: str, traceparent: str = "") -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """Open a stream of messages as they come; it counts as a call."""
         streams: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(method)
-        stream = streams()
+        stream = streams(metadata=trace_metadata(traceparent))
         self._begin()
         stream.add_done_callback(lambda _: self._end())
         return stream
@@ -92,3 +92,8 @@ class Link:
         self._call_count -= 1
         if self._call_count == 0:
             self._idle.set()
+
+
+def trace_metadata(traceparent: str) -> tuple[tuple[str, str], ...] | None:
+    """Return the metadata that tell a backend of the trace that a call is part of, if any."""
+    return (("traceparent", traceparent),) if traceparent else None

@@ -22,7 +22,9 @@ class Passage:
     def __init__(self, endpoints: Callable[[], Sequence[Endpoint]]) -> None:
         self._endpoints = endpoints
 
-    async def forward(self, method: str, request: bytes, *, model: str, timeout_s: float, affinity: str = "") -> bytes:
+    async def forward(
+        self, method: str, request: bytes, *, model: str, timeout_s: float, affinity: str = "", traceparent: str = ""
+    ) -> bytes:
         """Return one backend's answer.
 
         Args:
@@ -32,6 +34,7 @@ class Passage:
             timeout_s: How long the backend may take.
             affinity: Calls with the same one go to the same backend as long as it is there; without
                 one, a call whose backend goes away is tried once on another.
+            traceparent: What the backend is told of the trace that the call is part of, if any.
 
         Raises:
             ModelNotFoundError: No backend has the model.
@@ -41,13 +44,15 @@ class Passage:
         first, *others = self._candidates(model, affinity)
         used = model if method == "ModelInfer" else ""
         try:
-            return await first.forward(SERVICE_PREFIX + method, request, timeout_s, model=used)
+            return await first.forward(SERVICE_PREFIX + method, request, timeout_s, model=used, traceparent=traceparent)
         except BackendUnavailableError:
             if affinity or not others:
                 raise
-        return await others[0].forward(SERVICE_PREFIX + method, request, timeout_s, model=used)
+        return await others[0].forward(SERVICE_PREFIX + method, request, timeout_s, model=used, traceparent=traceparent)
 
-    async def forward_to_all(self, method: str, request: bytes, *, timeout_s: float) -> list[bytes]:
+    async def forward_to_all(
+        self, method: str, request: bytes, *, timeout_s: float, traceparent: str = ""
+    ) -> list[bytes]:
         """Return the answers of all backends that can be reached.
 
         Raises:
@@ -58,21 +63,26 @@ class Passage:
         for endpoint in self._endpoints():
             if endpoint.healthy:
                 try:
-                    answers.append(await endpoint.forward(SERVICE_PREFIX + method, request, timeout_s))
+                    answers.append(
+                        await endpoint.forward(SERVICE_PREFIX + method, request, timeout_s, traceparent=traceparent)
+                    )
                 except BackendUnavailableError:
                     continue
         if not answers:
             raise BackendUnavailableError("No backend can be reached now; try again.", retry_after_s=1.0)
         return answers
 
-    def open_stream(self, *, model: str, affinity: str = "") -> "grpc.aio.StreamStreamCall[bytes, bytes]":
+    def open_stream(
+        self, *, model: str, affinity: str = "", traceparent: str = ""
+    ) -> "grpc.aio.StreamStreamCall[bytes, bytes]":
         """Open ModelStreamInfer to a backend that has the model.
 
         Raises:
             ModelNotFoundError: No backend has it.
             BackendUnavailableError: None that has it can be reached.
         """
-        return self._candidates(model, affinity)[0].open_stream(SERVICE_PREFIX + "ModelStreamInfer", model=model)
+        endpoint = self._candidates(model, affinity)[0]
+        return endpoint.open_stream(SERVICE_PREFIX + "ModelStreamInfer", model=model, traceparent=traceparent)
 
     def _candidates(self, model: str, affinity: str) -> list[Endpoint]:
         """Return the backends that serve the model, the best first: the least busy, or by rendezvous hashing."""

@@ -18,6 +18,8 @@ PEM = Path("a.pem")
 REMOTE: dict[str, Any] = {"triton": ("10.0.0.9:8001",), "triton_tls_ca": PEM}
 TLS = {"tls_certificate": PEM, "tls_key": PEM}
 OUR_NAME = {"triton_tls_certificate": PEM, "triton_tls_key": PEM}
+COLLECTOR = {"otlp_endpoint": "10.0.0.7:4317", "otlp_tls_ca": PEM}
+OUR_COLLECTOR_NAME = {"otlp_tls_certificate": PEM, "otlp_tls_key": PEM}
 # What is given besides REMOTE, before and after, by the options that make the difference.
 STATED: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {
     ("listen",): ({}, {"listen": ("unix:/run/gateway.sock",)}),
@@ -30,6 +32,10 @@ STATED: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {
     ("close_metrics",): ({}, {"close_metrics": True}),
     ("close_reflection",): ({}, {"close_reflection": True}),
     ("client_shared_memory",): ({}, {"client_shared_memory": True}),
+    ("trusted_proxy",): ({}, {"trusted_proxy": ("10.0.0.0/8",)}),
+    ("otlp_endpoint",): ({}, {"otlp_endpoint": "127.0.0.1:4317"}),
+    ("otlp_tls_ca",): ({"otlp_endpoint": "127.0.0.1:4317"}, {"otlp_endpoint": "127.0.0.1:4317", "otlp_tls_ca": PEM}),
+    ("otlp_tls_certificate", "otlp_tls_key"): (COLLECTOR, {**COLLECTOR, **OUR_COLLECTOR_NAME}),
     ("max_residency_s",): ({}, {"max_residency_s": 7.0}),
 }
 # What became of these is read back from the system, and stated by the hardening.
@@ -40,8 +46,9 @@ SILENT = {
     *("max_message_mib", "memory_budget_mib", "max_calls", "max_streams", "max_stream_items"),
     *("stream_idle_timeout_s", "receive_timeout_s", "max_encoded_mib", "max_pixels", "max_side_px", "formats"),
     *("allow_animated", "imaging_workers", "exact_resize", "triton_shared_memory", "tensor_door"),
-    *("max_message_fields", "max_list_entries", "reuse_port", "log_format", "log_health_checks", "trusted_proxy"),
+    *("max_message_fields", "max_list_entries", "reuse_port", "log_format", "log_health_checks"),
     *("max_connection_age_s", "max_connection_age_grace_s", "load_reports"),
+    *("trace_sample_ratio", "trace_asked_per_s"),
 }
 
 

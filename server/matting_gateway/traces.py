@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trace of one call as it is recorded: ids, and spans with their times. Pure; what is sent is made of it later."""
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from matting_gateway.errors import GatewayError
+
+# W3C Trace Context: version, trace id, id of the span above, flags; nothing may be all zeros, and ff is no version.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
+_SAMPLED = 1
+INFERENCE = "inference"
+
+
+class CallerContext(NamedTuple):
+    """What a caller says of the trace that its call is part of. Ids are lower-case hexadecimal digits, 32 and 16."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def caller_context(header: str | bytes | None) -> CallerContext | None:
+    """Return what a caller's `traceparent` says; None where it has none, or one that is not to the letter."""
+    match = _TRACEPARENT.fullmatch(header) if isinstance(header, str) else None
+    if match is None:
+        return None
+    return CallerContext(match[1], match[2], bool(int(match[3], 16) & _SAMPLED))
+
+
+def new_trace_id() -> str:
+    """Return a trace id. It tells traces apart and protects nothing: not worth a system call for each."""
+    return f"{random.getrandbits(128) or 1:032x}"
+
+
+def new_span_id() -> str:
+    """Return a span's id."""
+    return f"{random.getrandbits(64) or 1:016x}"
+
+
+class SentBatch(NamedTuple):
+    """A batch that was sent, as each of its traced jobs tells of it.
+
+    `traceparent` is what the Triton was told, with the ids `trace_id` and `span_id`: those of the first traced job's
+    own span. The others' spans link to that one. `error_type` is "" where it was answered.
+    """
+
+    backend: str
+    batch_size: int
+    trace_id: str
+    span_id: str
+    error_type: str = ""
+
+    @property
+    def traceparent(self) -> str:
+        return traceparent(self.trace_id, self.span_id)
+
+
+class Stage(NamedTuple):
+    """A part of a call, in seconds of the clock."""
+
+    name: str
+    since_s: float
+    until_s: float
+    span_id: str
+    batch: SentBatch | None = None
+
+
+class Trace:
+    """One sampled call, or one item of a sampled stream: a span, and the stages that are its children.
+
+    Owned by whoever serves it, on the event loop; once `end` was called it is only read. `exemplar` is what a
+    histogram may show of it: ids that were made here, and never one that a caller made up.
+    """
+
+    __slots__ = ("_on_end", "exemplar", "parent_span_id", "span_id", "stages", "trace_id")
+
+    def __init__(
+        self,
+        on_end: Callable[["EndedTrace"], None],
+        parent: CallerContext | None = None,
+        *,
+        item_of: "Trace | None" = None,
+    ) -> None:
+        self._on_end = on_end
+        self.span_id = new_span_id()
+        self.stages: list[Stage] = []
+        self.trace_id: str
+        self.parent_span_id: str
+        self.exemplar = {"span_id": self.span_id}
+        if item_of is not None:
+            self.trace_id, self.parent_span_id = item_of.trace_id, item_of.span_id
+            self.exemplar = {**item_of.exemplar, **self.exemplar}
+        elif parent is not None:
+            self.trace_id, self.parent_span_id = parent.trace_id, parent.span_id
+        else:
+            self.trace_id, self.parent_span_id = new_trace_id(), ""
+            self.exemplar["trace_id"] = self.trace_id
+
+    def __repr__(self) -> str:
+        return f"<Trace {self.trace_id} of {len(self.stages)} stages>"
+
+    @property
+    def traceparent(self) -> str:
+        return traceparent(self.trace_id, self.span_id)
+
+    def item(self) -> "Trace":
+        """Return the trace of an item of this stream, which ends by itself."""
+        return Trace(self._on_end, item_of=self)
+
+    def stage(self, name: str, since_s: float, until_s: float) -> None:
+        """Note a stage that is over."""
+        self.stages.append(Stage(name, since_s, until_s, new_span_id()))
+
+    def queued(self, since_s: float, until_s: float) -> None:
+        """Note waiting for a batch; after a batch that failed it began when that was over."""
+        if self.stages and self.stages[-1].name == INFERENCE:
+            since_s = self.stages[-1].until_s
+        self.stage("queue", since_s, until_s)
+
+    def inference(self, span_id: str, since_s: float, until_s: float, batch: SentBatch) -> None:
+        """Note a batch that was sent and is answered, or failed."""
+        self.stages.append(Stage(INFERENCE, since_s, until_s, span_id, batch))
+
+    def end(self, since_s: float, until_s: float, *, error_type: str = "", record: object = None) -> None:
+        """Hand it over, once. `record` is what the call's log line says, None of an item of a stream."""
+        self._on_end(EndedTrace(self, since_s, until_s, error_type, record))
+
+
+class EndedTrace(NamedTuple):
+    """A trace that is over: its own span's times, what it failed with, and the call's record."""
+
+    trace: Trace
+    since_s: float
+    until_s: float
+    error_type: str
+    record: object
+
+
+def traceparent(trace_id: str, span_id: str) -> str:
+    """Return the header that has a sampled span's children made elsewhere."""
+    return f"00-{trace_id}-{span_id}-01"
+
+
+def error_type_of(exc: BaseException) -> str:
+    """Return what a span says of a failure: a code or a type, never a text."""
+    return exc.code.name if isinstance(exc, GatewayError) else type(exc).__name__
+
+
+@contextmanager
+def passed_on(trace: Trace | None, now: Callable[[], float]) -> Iterator[str]:
+    """Note a request that a backend answers as it came, within the block; yields the backend's `traceparent`."""
+    if trace is None:
+        yield ""
+        return
+    span_id, since_s, error_type = new_span_id(), now(), ""
+    try:
+        yield traceparent(trace.trace_id, span_id)
+    except BaseException as exc:
+        error_type = error_type_of(exc)
+        raise
+    finally:
+        trace.inference(span_id, since_s, now(), SentBatch("", 1, trace.trace_id, span_id, error_type))

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An OpenTelemetry collector on a real socket: it keeps the spans it gets, and can be told to misbehave."""
+
+import asyncio
+from typing import Any, Self
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+_OPTIONS = (("grpc.so_reuseport", 0),)
+
+
+class FakeCollector(trace_service_pb2_grpc.TraceServiceServicer):  # type: ignore[misc]  # untyped where it is missing
+    """The server. `spans` are those that came, `resource` what they are of.
+
+    `refuses` is the code that it answers with instead of taking spans; while it `hangs` it does not answer.
+    With `credentials` it speaks TLS.
+    """
+
+    def __init__(self, *, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.spans: list[Span] = []
+        self.resource: dict[str, str] = {}
+        self.refuses: grpc.StatusCode | None = None
+        self.hangs = False
+        self.asked_count = 0
+        self.arrived = asyncio.Condition()
+        self.port = 0
+        self._credentials = credentials
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen; on the same port as before, if it was started before."""
+        self._server = grpc.aio.server(options=_OPTIONS)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self._credentials)
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Vanish at once."""
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        async with self.arrived:
+            self.asked_count += 1
+            if not self.hangs and self.refuses is None:
+                for of_resource in request.resource_spans:
+                    self.resource |= {a.key: a.value.string_value for a in of_resource.resource.attributes}
+                    self.spans += [span for of_scope in of_resource.scope_spans for span in of_scope.spans]
+            self.arrived.notify_all()
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.refuses is not None:
+            await context.abort(self.refuses, "")
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    async def asked(self, count: int = 1) -> None:
+        """Wait until it was sent spans so often, whatever became of them."""
+        async with asyncio.timeout(60), self.arrived:
+            await self.arrived.wait_for(lambda: self.asked_count >= count)
+
+    async def named(self, name: str, count: int = 1) -> list[Span]:
+        """Return the spans of that name, as soon as there are so many."""
+
+        def found() -> list[Span]:
+            spans = [span for span in self.spans if span.name == name]
+            return spans if len(spans) >= count else []
+
+        async with asyncio.timeout(60), self.arrived:
+            return await self.arrived.wait_for(found)
+
+    def below(self, parent: Span) -> dict[str, Span]:
+        """Return the spans whose parent it is, by name."""
+        return {span.name: span for span in self.spans if span.parent_span_id == parent.span_id}
+
+
+def attributes_of(span: Span) -> dict[str, str | int]:
+    """Return what a span says."""
+    return {a.key: a.value.int_value if a.value.HasField("int_value") else a.value.string_value for a in span.attributes}
