@@ -111,8 +111,8 @@ tools: .venv/.installed ## What checks deploy/ (kubectl, Kubernetes' schemas, ha
 # Each lock has what its own environment needs: of the extras, that of the site is in its own.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
-	$(LOCK) --extra server --extra heif --extra models --extra load --group dev pyproject.toml -o requirements.lock
-	$(LOCK) --extra server --extra heif -c requirements.lock pyproject.toml deploy/container/build.in -o deploy/container/requirements.lock
+	$(LOCK) --extra server --extra otel --extra heif --extra models --extra load --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra server --extra otel --extra heif -c requirements.lock pyproject.toml deploy/container/build.in -o deploy/container/requirements.lock
 	$(LOCK) --extra docs -c requirements.lock pyproject.toml -o docs/site/requirements.lock
 	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
 

@@ -9,7 +9,6 @@ from matting_gateway.option_values import address_problem
 from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_collector, check_listen
 from matting_gateway.rpc.tls import TlsSettings
 from matting_gateway.settings import OPTIONS, Option, Settings
-from matting_gateway.tracing.settings import missing_packages
 from matting_gateway.triton.credentials import TritonTlsSettings
 
 # Options that mean nothing at 0 or below.
@@ -189,8 +188,6 @@ def _tracing_problems(settings: Settings, where: Callable[[str, str], str]) -> l
         problems.append("--otlp-tls-certificate and --otlp-tls-key are given together or not at all")
     if tracing.certificate_file is not None and tracing.ca_file is None:
         problems.append("--otlp-tls-certificate: --otlp-tls-ca must be given too")
-    if missing_packages():
-        problems.append(f"{flag}: traces need OpenTelemetry: pip install 'matting-gateway[otel]'")
     return problems + _refusal(
         check_collector,
         tracing.endpoint,

@@ -16,6 +16,7 @@ from matting_gateway.checked_settings import settings_and_problems
 from matting_gateway.clock import Clock
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import OPTIONS, Option, Settings
+from matting_gateway.tracing.settings import missing_packages
 from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
 from matting_gateway.watched_files import WatchedFileError
 
@@ -66,6 +67,9 @@ def configuration(
     settings, problems = settings_and_problems(gathered.values, gathered.origins)
     problems = [*gathered.problems, *problems]
     problems += _file_problems(settings, gathered.origins, clock)
+    if settings.tracing.endpoint and missing_packages():
+        needed = "traces need OpenTelemetry: pip install 'matting-gateway[otel]'"
+        problems.append(f"{gathered.origins.get('otlp_endpoint', '--otlp-endpoint')}: {needed}")
     return Configuration(settings, tuple(problems))
 
 

@@ -100,11 +100,10 @@ class OtlpCollector:
             export: Any = self._open().unary_unary(_EXPORT, response_deserializer=ExportTraceServiceResponse.FromString)
             answer: ExportTraceServiceResponse = export(request, timeout=timeout_s)
         except grpc.RpcError as exc:
-            code: grpc.StatusCode = exc.code()  # type: ignore[attr-defined]  # what a call raises is a call too
-            raise CollectorError(code.name, passing=code in _PASSING) from exc
+            raise CollectorError(exc.code().name, passing=exc.code() in _PASSING) from exc
         except ValueError as exc:  # the channel has been closed
             raise CollectorError("CANCELLED", passing=True) from exc
-        return answer.partial_success.rejected_spans
+        return int(answer.partial_success.rejected_spans)
 
     def close(self) -> None:
         """End what is being sent, and the connection."""
