@@ -124,6 +124,8 @@ async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]"
         finally:
             telling.cancel()
             await asyncio.wait([telling])
+    # A Ctrl-C comes twice, from the terminal and from who started this, maybe only once the loop is closed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pipe.send(dataclasses.replace(records, errors=sender.errors.kept()))
 
 
