@@ -65,11 +65,10 @@ def pyproject_of(distribution: Distribution, project: Mapping[str, Any]) -> str:
     extras: Mapping[str, list[str]] = facts["optional-dependencies"]
 
     def required(names: list[str]) -> list[str]:
-        # An extra of the project that means others of its own: they are the client's.
+        # An extra of the project may mean another: what this distribution has anyway, or else the client's.
         own = f"{facts['name']}["
-        return [
-            f"{client}{name[len(own) - 1 :]}=={facts['version']}" if name.startswith(own) else name for name in names
-        ]
+        others = [name for name in names if name != f"{own}{distribution.requires}]"]
+        return [f"{client}[{n.removeprefix(own)}=={facts['version']}" if n.startswith(own) else n for n in others]
 
     dependencies = required(extras[distribution.requires]) if distribution.requires else facts["dependencies"]
     # Who asks for the extra that a distribution cannot be without gets what is there already.

@@ -144,7 +144,7 @@ def test_all_have_one_version_and_the_others_require_just_that_of_the_client(whe
 
 def test_who_installs_the_gateway_needs_no_extra_to_run_it(wheels: dict[str, Path]) -> None:
     assert {"click", "tritonclient", "prometheus-client"} <= set(requirements(wheels[GATEWAY]))
-    assert {"server", "models", "heif"} <= set(facts(wheels[GATEWAY]).get_all("Provides-Extra", []))
+    assert {"server", "models", "heif", "otel"} <= set(facts(wheels[GATEWAY]).get_all("Provides-Extra", []))
 
 
 def test_the_client_is_small_pure_and_for_python_from_3_11_on(wheels: dict[str, Path]) -> None:
