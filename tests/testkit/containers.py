@@ -212,6 +212,8 @@ class Pod:
     ) -> Iterator[Container]:
         """Run an image as its own configuration says, until the end of the block at the latest."""
         variables = image.environment | environment
+        for inside in volumes or {}:
+            (image.root / inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
         description = {
             "root": str(image.root),
             "user": image.user,
@@ -219,8 +221,6 @@ class Pod:
             "environment": variables,
             "arguments": [*image.config["Entrypoint"], *image.config["Cmd"]],
         }
-        for inside in description["volumes"]:
-            (image.root / inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
         unshare = ("unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--")
         process = self.start(*(*unshare, sys.executable, str(_INIT), json.dumps(description)), stdout=subprocess.PIPE)
         try:
