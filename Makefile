@@ -73,7 +73,7 @@ image: setup ## Build the container on a base made here, say its size, serve pho
 	$(BIN)/pytest tests/deploy/test_image.py -m image -o faulthandler_timeout=1800
 
 manifests: tools ## Render all of deploy/kubernetes, and check it, the compose file, Envoy's bootstrap and the rules by their own tools
-	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_container_and_envoy.py \
+	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_kubernetes_agreement.py tests/deploy/test_container_and_envoy.py \
 	  tests/deploy/test_monitoring.py tests/deploy/test_workflows.py
 
 soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind
