@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kubernetes manifests as kubectl renders them, and where things are in them."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ Object = dict[str, Any]
 Objects = dict[tuple[str, str], Object]
 
 
+@functools.cache
 def rendered(folder: Path) -> str:
+    """Return what kubectl makes of a folder that stays as it is."""
     return output_of(tool("kubectl"), "kustomize", str(folder))
 
 
