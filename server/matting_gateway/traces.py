@@ -50,9 +50,9 @@ class SentBatch(NamedTuple):
 
     backend: str
     batch_size: int
+    error_type: str
     trace_id: str
     span_id: str
-    error_type: str = ""
 
     @property
     def traceparent(self) -> str:
@@ -60,12 +60,12 @@ class SentBatch(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of a call, in seconds of the clock."""
+    """A part of a call, in seconds of the clock. `span_id` is "" where nobody was told of it: one is made later."""
 
     name: str
     since_s: float
     until_s: float
-    span_id: str
+    span_id: str = ""
     batch: SentBatch | None = None
 
 
@@ -113,7 +113,7 @@ class Trace:
 
     def stage(self, name: str, since_s: float, until_s: float) -> None:
         """Note a stage that is over."""
-        self.stages.append(Stage(name, since_s, until_s, new_span_id()))
+        self.stages.append(Stage(name, since_s, until_s))
 
     def queued(self, since_s: float, until_s: float) -> None:
         """Note waiting for a batch; after a batch that failed it began when that was over."""
@@ -163,4 +163,4 @@ def passed_on(trace: Trace | None, now: Callable[[], float]) -> Iterator[str]:
         error_type = error_type_of(exc)
         raise
     finally:
-        trace.inference(span_id, since_s, now(), SentBatch("", 1, trace.trace_id, span_id, error_type))
+        trace.inference(span_id, since_s, now(), SentBatch("", 1, error_type, trace.trace_id, span_id))

@@ -181,6 +181,23 @@ def test_a_sidecar_shares_memory_and_user_with_its_gateway(tmp_path: Path) -> No
         assert mount["name"] == "shared-memory"
 
 
+def test_traces_go_to_a_collector_over_tls_and_a_policy_lets_them_out(tmp_path: Path) -> None:
+    objects = objects_of(with_component("tracing", tmp_path))
+    configuration = configuration_of(objects)
+    host, _, port = configuration["MATTING_OTLP_ENDPOINT"].partition(":")
+    folder = Path(configuration["MATTING_OTLP_TLS_CA"]).parent
+    assert str(folder) in {mount["mountPath"] for mount in gateway_of(objects)["volumeMounts"]}
+    assert configuration["MATTING_OTLP_ENDPOINT"] not in configuration["MATTING_ALLOW_PLAINTEXT"]
+    to_collector, to_names = objects["NetworkPolicy", "matting-gateway-traces"]["spec"]["egress"]
+    assert to_collector["ports"] == [{"port": int(port)}]
+    assert (
+        to_collector["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == host.split(".")[1]
+    )
+    assert {one["port"] for one in to_names["ports"]} == {53}
+    names = [variable["name"] for variable in gateway_of(objects)["env"]]
+    assert names.index("POD_NAME") < names.index("OTEL_RESOURCE_ATTRIBUTES")
+
+
 def test_with_mutual_tls_nothing_is_allowed_in_the_clear(tmp_path: Path) -> None:
     objects = objects_of(with_component("mtls", tmp_path))
     assert configuration_of(objects)["MATTING_ALLOW_PLAINTEXT"] == ""

@@ -21,6 +21,7 @@ from privacy_proof.network import interfaces
 from privacy_proof.places import places
 from privacy_proof.processes import processes
 from privacy_proof.service import Service, started_service
+from privacy_proof.traces import Spans, collected_spans
 
 MAX_OPEN_BYTES = 64 << 10
 # As many as the scan needs to see that photos stay behind when nothing is overwritten.
@@ -35,14 +36,18 @@ def prove(arguments: Sequence[str], *, count: int, tracing: bool = True) -> list
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privacy-proof-")))
         guards = Guards(folder)
         prefix = system_calls.command(folder) if tracing else ()
+        spans = stack.enter_context(collected_spans())
+        collecting = spans.arguments if spans is not None else ()
         service = replace(
             stack.enter_context(
-                started_service(*guards.arguments, *arguments, prefix=prefix, credentials=guards.credentials)
+                started_service(
+                    *guards.arguments, *collecting, *arguments, prefix=prefix, credentials=guards.credentials
+                )
             ),
             token=guards.token,
         )
         since_s = SystemClock().wall()
-        findings += prove_service(service, count=count)
+        findings += prove_service(service, count=count, spans=spans)
         findings += guards.findings(service)
         seen = system_calls.violations(folder, since_s=since_s)
         findings += _traces(seen, system_calls.call_count(folder)) if tracing else [_untraced()]
@@ -51,13 +56,14 @@ def prove(arguments: Sequence[str], *, count: int, tracing: bool = True) -> list
     return findings
 
 
-def prove_service(service: Service, *, count: int) -> list[Finding]:
-    """Prove what can be proved of a gateway that runs already."""
+def prove_service(service: Service, *, count: int, spans: Spans | None = None) -> list[Finding]:
+    """Prove what can be proved of a gateway that runs already; of its traces, where they are collected here."""
     try:
         report = asyncio.run(run_canaries(service, count))
     except ScanRefusedError as exc:
         return [not_shown("no photo in memory a second after the last answer", str(exc)), *processes(service)]
-    return [*memory_findings(report), *places(service, report), *processes(service)]
+    traces = spans.findings(report.canary) if spans is not None else ()
+    return [*memory_findings(report), *places(service, report), *traces, *processes(service)]
 
 
 def memory_findings(report: MemoryReport) -> Iterator[Finding]:

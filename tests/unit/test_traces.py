@@ -87,7 +87,7 @@ def test_an_item_is_below_the_call_of_its_stream() -> None:
 def test_waiting_again_begins_when_the_batch_that_failed_is_over() -> None:
     trace = Trace(ignored)
     trace.queued(1.0, 2.0)
-    trace.inference("a" * 16, 2.0, 5.0, SentBatch("a", 1, trace.trace_id, "a" * 16, "UNAVAILABLE"))
+    trace.inference("a" * 16, 2.0, 5.0, SentBatch("a", 1, "UNAVAILABLE", trace.trace_id, "a" * 16))
     trace.queued(1.0, 6.0)
     assert [(s.name, s.since_s, s.until_s) for s in trace.stages] == [
         ("queue", 1.0, 2.0),

@@ -18,7 +18,7 @@ class TracedBatch:
     def __init__(self, traces: Sequence[tuple[int, Trace]], backend: str, batch_size: int) -> None:
         self._traces = [(index, trace, new_span_id()) for index, trace in traces]
         _, first, span_id = self._traces[0]
-        self._sent = SentBatch(backend, batch_size, first.trace_id, span_id)
+        self._sent = SentBatch(backend, batch_size, "", first.trace_id, span_id)
 
     @classmethod
     def of(cls, jobs: Iterable[Job], backend: str, batch_size: int) -> Self | None:

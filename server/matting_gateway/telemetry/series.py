@@ -64,14 +64,14 @@ class HistogramSeries:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, tuple[Mapping[str, str], float]] = {}
 
     def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
         bucket = bisect_left(self._bounds, amount)
         self.counts[bucket] += 1
         self.total += amount
         if exemplar is not None:
-            self.exemplars[bucket] = Exemplar({**exemplar}, amount)
+            self.exemplars[bucket] = exemplar, amount
 
 
 class Histogram:
@@ -102,8 +102,11 @@ class Histogram:
             buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
             for bucket, (name, own) in enumerate(zip(names, tuple(series.counts), strict=True)):
                 count += own
-                exemplar = series.exemplars.get(bucket)
-                buckets.append((name, float(count)) if exemplar is None else (name, float(count), exemplar))
+                shown = series.exemplars.get(bucket)
+                if shown is None:
+                    buckets.append((name, float(count)))
+                else:
+                    buckets.append((name, float(count), Exemplar({**shown[0]}, shown[1])))
             family.add_metric(values, buckets, series.total)
         yield family
 
