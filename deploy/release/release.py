@@ -20,6 +20,11 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+\Z")
 _UNRELEASED = "## [Unreleased]\n"
 # What the server runs with, as the container installs it.
 _LOCK = ROOT / "deploy/container/requirements.lock"
+# Where else the version stands: the image's label, and its tag wherever it is built or run.
+_IMAGES = (
+    *("deploy/README.md", "deploy/container/Containerfile", "deploy/container/compose.yaml"),
+    "deploy/kubernetes/base/kustomization.yaml",
+)
 
 
 class InTheWayError(Exception):
@@ -57,6 +62,9 @@ def release(version: str, folder: Path, cyclonedx: str) -> None:
     told = released(changelog.read_text(), version, before, dt.datetime.now(dt.UTC).date())
     changelog.write_text(told)
     pyproject.write_text(pyproject.read_text().replace(f'\nversion = "{before}"\n', f'\nversion = "{version}"\n', 1))
+    for name in _IMAGES:
+        file = ROOT / name
+        file.write_text(re.sub(rf"(?<![\d.]){re.escape(before)}(?![\d.]*\d)", version, file.read_text()))
     write_files(folder, cyclonedx)
     print(  # noqa: T201 - a program
         f"{folder} holds {version}. Look at it, and then:\n"

@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# What names the image by its version.
+IMAGES = (
+    *("deploy/README.md", "deploy/container/Containerfile", "deploy/container/compose.yaml"),
+    "deploy/kubernetes/base/kustomization.yaml",
+)
 CYCLONEDX = ROOT / ".cache/sbom/bin/cyclonedx-py"
 _GIT = ("git", "-c", "user.name=Nobody", "-c", "user.email=nobody@example.org")
 
@@ -73,8 +78,9 @@ def test_one_command_makes_changelog_version_distributions_bill_and_checksums(
 ) -> None:
     made = release("7.8.9")
     assert made.returncode == 0, made.stderr
-    assert changed(tree) == ["CHANGELOG.md", "pyproject.toml"]
+    assert changed(tree) == ["CHANGELOG.md", *IMAGES, "pyproject.toml"]
     assert 'version = "7.8.9"' in (tree / "pyproject.toml").read_text()
+    assert all("7.8.9" in (tree / name).read_text() for name in IMAGES)
     changelog = (tree / "CHANGELOG.md").read_text()
     assert changelog.index("## [Unreleased]") < changelog.index("## [7.8.9] - ") < changelog.index("### Added")
     folder = tmp_path / "dist"
