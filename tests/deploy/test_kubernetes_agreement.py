@@ -68,7 +68,7 @@ def labels_of(objects: Objects) -> list[dict[str, str]]:
 
 
 def write_secrets(folder: Path) -> None:
-    """Make what the manifests take from Secrets, below a folder as it is mounted below /etc/matting."""
+    """Make what the manifests take from Secrets and maps, below a folder as it is mounted below /etc/matting."""
     authority = Authority()
     for name in ("tls", "triton"):
         (folder / name).mkdir()
@@ -76,6 +76,8 @@ def write_secrets(folder: Path) -> None:
         replace(folder / name / "tls.crt", certificate.read_bytes())
         replace(folder / name / "tls.key", key.read_bytes())
         replace(folder / name / "ca.crt", authority.certificate)
+    (folder / "collector").mkdir()
+    replace(folder / "collector" / "ca.crt", authority.certificate)
     (folder / "tenants").mkdir()
     (folder / "tenants" / "tenants.toml").write_text(table("one", "certificates = ['one']"))
 
@@ -202,13 +204,13 @@ def test_triton_is_looked_for_where_it_is(objects: Objects) -> None:
         assert [one["port"] for one in objects["Service", host]["spec"]["ports"]] == [int(port)]
 
 
-def test_policies_select_pods_that_are_there_and_say_both_directions(objects: Objects) -> None:
-    policies = of_kind(objects, "NetworkPolicy")
-    covered = {frozenset(policy["spec"]["podSelector"]["matchLabels"].items()) for policy in policies}
-    assert len(covered) == len(policies) == len(list(deployments_of(objects)))
-    for policy in policies:
-        assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
-        assert any(selects(policy["spec"]["podSelector"]["matchLabels"], labels) for labels in labels_of(objects))
+def test_every_pod_has_policies_for_both_directions_and_no_policy_is_without_pods(objects: Objects) -> None:
+    policies = [one["spec"] for one in of_kind(objects, "NetworkPolicy")]
+    for labels in labels_of(objects):
+        theirs = [one for one in policies if selects(one["podSelector"]["matchLabels"], labels)]
+        assert {kind for one in theirs for kind in one["policyTypes"]} == {"Ingress", "Egress"}
+    for one in policies:
+        assert any(selects(one["podSelector"]["matchLabels"], labels) for labels in labels_of(objects))
 
 
 def test_triton_hears_gateways_alone_and_speaks_to_nobody(objects: Objects) -> None:
