@@ -3,8 +3,8 @@
 
 Outside the band the model is believed: all subject, or all background. Within it only the photo's colours count, and
 what is around the band. The system is solved twice, on photos made so small that the unknown pixels are few: first
-for the whole band, then finer for what is soft in that. Finer detail comes back with the guided filter, which has the
-whole photo.
+for the whole band, then finer for what is soft in that. Where the solution is not to be believed, the model's alpha
+stays. Finer detail comes back with the guided filter, which has the whole photo.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ import numpy as np
 
 from matting_pixels.arrays import Floats, Pixels
 from matting_pixels.closed_form import matting_system
+from matting_pixels.confidence import confidence
 from matting_pixels.conjugate_gradients import solve
 from matting_pixels.refine import refine_guided
 
@@ -30,8 +31,10 @@ _MAX_STEP_UP, _LEAST_STEP_UP = 2.0, 1.15
 # An alpha from here to there is the model's own doubt.
 _SURE_BACKGROUND, _SURE_SUBJECT = 5, 250
 _BAND_CELLS = 2
-# Where there is more doubt than certainty nothing would hold the solution.
-_MAX_UNKNOWN_SHARE = 0.5
+# Parts that are sure for so many cells from their axis on keep it, however thin; a pixel with so much of it is known.
+_AXIS_CELLS, _AXIS_SHARE = 2, 0.3
+# For each cell that is surely subject the model may be unsure of so many: nothing would hold the solution of more.
+_MAX_UNSURE_RATIO = 1.5
 _LEAST_SIDE_PX = 3
 _GUIDE_RADIUS_PX = 1
 
@@ -54,12 +57,13 @@ def refine_matting(photo: Pixels, alpha: Pixels, *, check: Callable[[], None] = 
     Falls back to `refine_guided` where there is no edge, more doubt than certainty, or no solution in bounded steps.
     `check` is called between steps, and ends the work by raising.
     """
-    unknown_cells = unknown_band(alpha)
-    solved = _solve(photo, alpha, unknown_cells, check) if _can_be_solved(photo, unknown_cells) else None
+    band, axis = unknown_band(alpha), subject_axis(alpha)
+    solved = _solve(photo, alpha, band, axis, check) if _can_be_solved(photo, alpha, band) else None
     check()
     if solved is None:
         return RefinedAlpha(refine_guided(photo, alpha), solved=False)
-    return RefinedAlpha(refine_guided(photo, solved, radius_px=_GUIDE_RADIUS_PX), solved=True)
+    believed = _believed(alpha, solved)
+    return RefinedAlpha(refine_guided(photo, believed, radius_px=_GUIDE_RADIUS_PX), solved=True)
 
 
 def unknown_band(alpha: Pixels) -> Pixels:
@@ -67,24 +71,41 @@ def unknown_band(alpha: Pixels) -> Pixels:
 
     Two cells to either side of its edge, and of all that the model itself is unsure of.
     """
-    unsure = (alpha > _SURE_BACKGROUND) & (alpha < _SURE_SUBJECT)
     core = (alpha >= 128).view(np.uint8)
     edge = cv2.morphologyEx(core, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _BAND_CELLS + 1, 2 * _BAND_CELLS + 1))
-    return cv2.dilate(edge | unsure.view(np.uint8), around) > 0
+    return cv2.dilate(edge | _unsure(alpha).view(np.uint8), around) > 0
 
 
-def _can_be_solved(photo: Pixels, unknown_cells: Pixels) -> bool:
-    share = float(unknown_cells.mean())
-    return min(photo.shape[:2]) >= _LEAST_SIDE_PX and 0 < share <= _MAX_UNKNOWN_SHARE
+def subject_axis(alpha: Pixels) -> Pixels:
+    """Return the middle of all that is surely subject in an alpha uint8 [h, w], and not too thin, bool [h, w].
+
+    It holds the solution where the band leaves nothing else of a thin part.
+    """
+    depth = cv2.distanceTransform((alpha >= _SURE_SUBJECT).view(np.uint8), cv2.DIST_L2, 5)
+    axis: Pixels = (depth >= _AXIS_CELLS) & (depth == cv2.dilate(depth, np.ones((3, 3), np.uint8)))
+    return axis
 
 
-def _solve(photo: Pixels, alpha: Pixels, unknown_cells: Pixels, check: Callable[[], None]) -> Pixels | None:
+def _can_be_solved(photo: Pixels, alpha: Pixels, band: Pixels) -> bool:
+    """Tell whether there is an edge, and enough that is surely subject to hold what the model is unsure of."""
+    unsure, sure = np.count_nonzero(_unsure(alpha)), np.count_nonzero(alpha >= _SURE_SUBJECT)
+    return min(photo.shape[:2]) >= _LEAST_SIDE_PX and bool(band.any()) and unsure <= _MAX_UNSURE_RATIO * sure
+
+
+def _unsure(alpha: Pixels) -> Pixels:
+    unsure: Pixels = (alpha > _SURE_BACKGROUND) & (alpha < _SURE_SUBJECT)
+    return unsure
+
+
+def _solve(photo: Pixels, alpha: Pixels, band: Pixels, axis: Pixels, check: Callable[[], None]) -> Pixels | None:
     """Return the alpha uint8 of a smaller picture, solved for; None where no solution was found.
 
     First of the whole band, small; then at up to twice the size of what is soft in that solution.
     """
-    coarse = _solve_for(photo, alpha, _unknown(photo, unknown_cells, MAX_COARSE_UNKNOWN_PX), check)
+    unknown = _unknown(photo, band, MAX_COARSE_UNKNOWN_PX)
+    unknown &= cv2.resize(axis.astype(np.float32), unknown.shape[::-1], interpolation=cv2.INTER_AREA) <= _AXIS_SHARE
+    coarse = _solve_for(photo, alpha, unknown, check)
     if coarse is None:
         return None
     soft = ((coarse > _SOFT_FROM) & (coarse < _SOFT_TO)).view(np.uint8)
@@ -97,8 +118,22 @@ def _solve(photo: Pixels, alpha: Pixels, unknown_cells: Pixels, check: Callable[
     return coarse if fine is None else fine
 
 
+def _believed(alpha: Pixels, solved: Pixels) -> Pixels:
+    """Mix what was solved for with the model's alpha, as far as it is believed."""
+    size = solved.shape[::-1]
+    models: Floats = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    weight = cv2.resize(confidence(alpha, solved, alpha >= _SURE_SUBJECT), size, interpolation=cv2.INTER_LINEAR)
+    mixed: Pixels = np.rint(models + weight * (solved - models)).astype(np.uint8)
+    return mixed
+
+
 def _solve_for(photo: Pixels, alpha: Pixels, unknown: Pixels, check: Callable[[], None]) -> Pixels | None:
-    """Solve for what is unknown, bool [h, w] of the size to solve at, and begin at what `alpha` says."""
+    """Solve for what is unknown, bool [h, w] of the size to solve at, and begin at what `alpha` says.
+
+    Returns None where nothing is unknown, or no solution was found.
+    """
+    if not unknown.any():
+        return None
     size = unknown.shape[::-1]
     check()
     small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)

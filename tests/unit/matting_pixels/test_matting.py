@@ -49,6 +49,59 @@ def test_what_the_model_is_sure_of_stays(scene: Scene, doubtful: np.ndarray) -> 
     assert (alpha[far] == np.where(sure[far] >= 128, 255, 0)).all()
 
 
+@pytest.fixture(scope="module")
+def scenery() -> np.ndarray:
+    """A grey wall with a camera's noise, 800 x 800, on which the tests below put a subject of their own."""
+    rng = np.random.default_rng(5)
+    return (128 + rng.normal(0, 3, (800, 800, 3))).clip(0, 255).astype(np.uint8)
+
+
+def test_a_thin_part_that_the_model_is_sure_of_stays(scenery: np.ndarray) -> None:
+    photo, truth = scenery.copy(), np.zeros((800, 800), np.uint8)
+    truth[100:300, 250:550], truth[300:780, 394:406] = 255, 255
+    photo[truth > 0] = photo[truth > 0] // 4 + (120, 20, 20)
+    photo[truth > 0] = np.where(np.indices((800, 800))[0][truth > 0][:, None] < 300, photo[truth > 0], (90, 110, 100))
+    refined = refine_matting(photo, resize(truth, 320, 320))
+    assert refined.solved
+    assert refined.alpha[320:760, 398:402].mean() > 240
+
+
+def test_a_part_far_from_all_that_is_sure_is_as_the_model_says(scenery: np.ndarray) -> None:
+    photo, alpha = scenery.copy(), np.zeros((320, 320), np.uint8)
+    photo[40:240, 200:600], alpha[16:96, 80:240] = (150, 40, 30), 255
+    photo[680:740, 300:500], alpha[272:296, 120:200] = (140, 150, 160), 128
+    refined = refine_matting(photo, alpha)
+    assert refined.solved
+    assert 100 < refined.alpha[695:725, 330:470].mean() < 150
+
+
+def test_no_hole_is_cut_where_the_model_nearly_is_sure(scenery: np.ndarray) -> None:
+    photo, alpha = scenery.copy(), np.zeros((320, 320), np.uint8)
+    photo[100:700, 200:600], alpha[40:280, 80:240] = (150, 40, 30), 255
+    photo[300:500, 380:410], alpha[120:200, 152:164] = (128, 128, 128), 240
+    refined = refine_matting(photo, alpha)
+    assert refined.solved
+    assert refined.alpha[320:480, 385:405].mean() > 220
+
+
+def test_background_of_the_subjects_colour_is_not_taken_in(scenery: np.ndarray) -> None:
+    photo, alpha = scenery.copy(), np.zeros((320, 320), np.uint8)
+    photo[100:700, 200:400], alpha[40:280, 80:160] = (150, 40, 30), 255
+    photo[350:450, 400:700], alpha[140:180, 160:260] = (150, 40, 30), 60
+    refined = refine_matting(photo, alpha)
+    assert refined.solved
+    assert refined.alpha[370:430, 440:640].mean() < 90
+
+
+def test_where_little_is_sure_the_guided_filter_does_it_and_that_is_said(scenery: np.ndarray) -> None:
+    photo, alpha = scenery.copy(), np.zeros((320, 320), np.uint8)
+    photo[100:700, 200:600], alpha[40:280, 80:240] = (150, 40, 30), 150
+    alpha[150:170, 150:170] = 255
+    refined = refine_matting(photo, alpha)
+    assert not refined.solved
+    assert np.array_equal(refined.alpha, refine_guided(photo, alpha))
+
+
 def test_the_same_photo_gives_the_same_alpha(scene: Scene, doubtful: np.ndarray) -> None:
     assert np.array_equal(
         refine_matting(scene.photo, doubtful).alpha, refine_matting(scene.photo.copy(), doubtful.copy()).alpha
@@ -117,6 +170,21 @@ def test_any_size_is_taken(size: tuple[int, int]) -> None:
     alpha = np.zeros((16, 16), np.uint8)
     alpha[4:12, 4:12] = 255
     assert refine_matting(photo, alpha).alpha.shape == (size[1], size[0])
+
+
+def test_a_drawing_without_a_soft_edge_is_solved() -> None:
+    photo, alpha = np.zeros((600, 600, 3), np.uint8), np.zeros((320, 320), np.uint8)
+    photo[150:450, 150:450], alpha[80:240, 80:240] = 255, 255
+    refined = refine_matting(photo, alpha)
+    assert refined.solved
+    assert np.abs(refined.alpha.astype(int) - photo[..., 0]).mean() < 1
+
+
+def test_a_photo_smaller_than_the_stripes_of_its_alpha_is_taken() -> None:
+    alpha = np.full((320, 320), 255, np.uint8)
+    alpha[:, ::5] = 0
+    photo = np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+    assert np.array_equal(refine_matting(photo, alpha).alpha, refine_guided(photo, alpha))
 
 
 def hostile_alphas() -> dict[str, np.ndarray]:
