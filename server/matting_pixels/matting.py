@@ -33,8 +33,9 @@ _SURE_BACKGROUND, _SURE_SUBJECT = 5, 250
 _BAND_CELLS = 2
 # Parts that are sure for so many cells from their axis on keep it, however thin; a pixel with so much of it is known.
 _AXIS_CELLS, _AXIS_SHARE = 2, 0.3
-# For each cell that is surely subject the model may be unsure of so many: nothing would hold the solution of more.
-_MAX_UNSURE_RATIO = 1.5
+# Where there is more doubt than certainty nothing would hold the solution. Doubt no wider than this is a soft edge.
+_MAX_UNKNOWN_SHARE = 0.5
+_SOFT_EDGE_CELLS = 9
 _LEAST_SIDE_PX = 3
 _GUIDE_RADIUS_PX = 1
 
@@ -88,9 +89,10 @@ def subject_axis(alpha: Pixels) -> Pixels:
 
 
 def _can_be_solved(photo: Pixels, alpha: Pixels, band: Pixels) -> bool:
-    """Tell whether there is an edge, and enough that is surely subject to hold what the model is unsure of."""
-    unsure, sure = np.count_nonzero(_unsure(alpha)), np.count_nonzero(alpha >= _SURE_SUBJECT)
-    return min(photo.shape[:2]) >= _LEAST_SIDE_PX and bool(band.any()) and unsure <= _MAX_UNSURE_RATIO * sure
+    """Tell whether there is an edge, and more that is sure than doubt."""
+    doubt = cv2.erode(_unsure(alpha).view(np.uint8), np.ones((_SOFT_EDGE_CELLS, _SOFT_EDGE_CELLS), np.uint8))
+    held = np.count_nonzero(doubt) <= np.count_nonzero(alpha >= _SURE_SUBJECT)
+    return min(photo.shape[:2]) >= _LEAST_SIDE_PX and 0 < float(band.mean()) <= _MAX_UNKNOWN_SHARE and held
 
 
 def _unsure(alpha: Pixels) -> Pixels:
