@@ -29,7 +29,7 @@ def confidence(alpha: Pixels, solved: Pixels, sure_subject: Pixels) -> Floats:
         sure_subject: bool [h, w], where the model is sure of the subject; some of it is true.
     """
     height, width = alpha.shape
-    difference = cv2.resize(solved, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    difference: Floats = cv2.resize(solved, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     difference -= alpha
     difference /= 255
     near = cv2.blur(difference, (_NEAR_CELLS, _NEAR_CELLS))
@@ -39,7 +39,7 @@ def confidence(alpha: Pixels, solved: Pixels, sure_subject: Pixels) -> Floats:
     _fall(near, _ADDED)
     np.minimum(near, _fall(lost, _LOST), out=near)
     del lost
-    away = cv2.distanceTransform((~sure_subject).view(np.uint8), cv2.DIST_L2, 5)
+    away: Floats = cv2.distanceTransform((~sure_subject).view(np.uint8), cv2.DIST_L2, 5)
     away /= max(height, width)
     return np.minimum(near, _fall(away, _REACH), out=near)
 

@@ -90,9 +90,10 @@ def subject_axis(alpha: Pixels) -> Pixels:
 
 def _can_be_solved(photo: Pixels, alpha: Pixels, band: Pixels) -> bool:
     """Tell whether there is an edge, and more that is sure than doubt."""
+    if min(photo.shape[:2]) < _LEAST_SIDE_PX or not 0 < float(band.mean()) <= _MAX_UNKNOWN_SHARE:
+        return False
     doubt = cv2.erode(_unsure(alpha).view(np.uint8), np.ones((_SOFT_EDGE_CELLS, _SOFT_EDGE_CELLS), np.uint8))
-    held = np.count_nonzero(doubt) <= np.count_nonzero(alpha >= _SURE_SUBJECT)
-    return min(photo.shape[:2]) >= _LEAST_SIDE_PX and 0 < float(band.mean()) <= _MAX_UNKNOWN_SHARE and held
+    return int(np.count_nonzero(doubt)) <= int(np.count_nonzero(alpha >= _SURE_SUBJECT))
 
 
 def _unsure(alpha: Pixels) -> Pixels:
