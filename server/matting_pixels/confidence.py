@@ -30,10 +30,10 @@ def confidence(alpha: Pixels, solved: Pixels, sure_subject: Pixels) -> Floats:
     """
     height, width = alpha.shape
     difference: Floats = cv2.resize(solved, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    difference -= alpha
+    np.subtract(difference, alpha, out=difference)
     difference /= 255
-    near = cv2.blur(difference, (_NEAR_CELLS, _NEAR_CELLS))
-    lost = cv2.blur(difference, (_WIDE_CELLS, _WIDE_CELLS))
+    near: Floats = cv2.blur(difference, (_NEAR_CELLS, _NEAR_CELLS))
+    lost: Floats = cv2.blur(difference, (_WIDE_CELLS, _WIDE_CELLS))
     del difference
     lost -= near
     _fall(near, _ADDED)
