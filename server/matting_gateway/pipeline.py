@@ -99,9 +99,8 @@ class Pipeline:
             with prepared:
                 self._check_deadline(deadline_s, "it was decoded")
                 result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant, trace))
-                exemplar = None if trace is None else trace.exemplar
-                self._stages["queue"].observe(result.queue_s, exemplar)
-                self._stages["inference"].observe(result.inference_s, exemplar)
+                self._stages["queue"].observe(result.queue_s, trace)
+                self._stages["inference"].observe(result.inference_s, trace)
                 self._check_deadline(deadline_s, "the model had answered")
                 with self._stage("render", trace):
                     rendered = await self._imaging.render(
@@ -122,7 +121,7 @@ class Pipeline:
             yield
         finally:
             until_s = self._clock.now()
-            self._stages[stage].observe(until_s - since_s, None if trace is None else trace.exemplar)
+            self._stages[stage].observe(until_s - since_s, trace)
             if trace is not None:
                 trace.stage(stage, since_s, until_s)
 

@@ -31,11 +31,6 @@ def caller_context(header: str | bytes | None) -> CallerContext | None:
     return CallerContext(match[1], match[2], bool(int(match[3], 16) & _SAMPLED))
 
 
-def new_trace_id() -> str:
-    """Return a trace id. It tells traces apart and protects nothing: not worth a system call for each."""
-    return f"{random.getrandbits(128) or 1:032x}"
-
-
 def new_span_id() -> str:
     """Return a span's id."""
     return f"{random.getrandbits(64) or 1:016x}"
@@ -72,40 +67,57 @@ class Stage(NamedTuple):
 class Trace:
     """One sampled call, or one item of a sampled stream: a span, and the stages that are its children.
 
-    Owned by whoever serves it, on the event loop; once `end` was called it is only read. `exemplar` is what a
-    histogram may show of it: ids that were made here, and never one that a caller made up.
+    Owned by whoever serves it, on the event loop; once `end` was called it is read, and what a batch that is still on
+    its way has to tell may come too late. Noting is all that is done: each step more would be one of the call's.
+    `record` is what the call's log line says, None of an item of a stream; `error_type` is what it failed with, or "".
     """
 
-    __slots__ = ("_on_end", "exemplar", "parent_span_id", "span_id", "stages", "trace_id")
+    __slots__ = (
+        *("_on_end", "_own_trace_id", "_stages", "error_type", "parent_span_id", "record", "since_s"),
+        *("span_id", "trace_id", "until_s"),
+    )
 
     def __init__(
         self,
-        on_end: Callable[["EndedTrace"], None],
+        on_end: Callable[["Trace"], None],
         parent: CallerContext | None = None,
         *,
         item_of: "Trace | None" = None,
     ) -> None:
         self._on_end = on_end
-        self.span_id = new_span_id()
-        self.stages: list[Stage] = []
+        self._stages: list[tuple[str, float, float, str, SentBatch | None]] = []
+        self.span_id = f"{random.getrandbits(64) or 1:016x}"
         self.trace_id: str
         self.parent_span_id: str
-        self.exemplar = {"span_id": self.span_id}
+        self._own_trace_id = parent is None
         if item_of is not None:
             self.trace_id, self.parent_span_id = item_of.trace_id, item_of.span_id
-            self.exemplar = {**item_of.exemplar, **self.exemplar}
+            self._own_trace_id = item_of._own_trace_id
         elif parent is not None:
             self.trace_id, self.parent_span_id = parent.trace_id, parent.span_id
         else:
-            self.trace_id, self.parent_span_id = new_trace_id(), ""
-            self.exemplar["trace_id"] = self.trace_id
+            self.trace_id, self.parent_span_id = f"{random.getrandbits(128) or 1:032x}", ""
 
     def __repr__(self) -> str:
-        return f"<Trace {self.trace_id} of {len(self.stages)} stages>"
+        return f"<Trace {self.trace_id} of {len(self._stages)} stages>"
 
     @property
     def traceparent(self) -> str:
         return traceparent(self.trace_id, self.span_id)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [Stage(*stage) for stage in self._stages]
+
+    @property
+    def span_count(self) -> int:
+        return 1 + len(self._stages)
+
+    @property
+    def exemplar(self) -> dict[str, str]:
+        """What a histogram may show of it: ids that were made here, and never one that a caller made up."""
+        own = {"span_id": self.span_id}
+        return {**own, "trace_id": self.trace_id} if self._own_trace_id else own
 
     def item(self) -> "Trace":
         """Return the trace of an item of this stream, which ends by itself."""
@@ -113,31 +125,32 @@ class Trace:
 
     def stage(self, name: str, since_s: float, until_s: float) -> None:
         """Note a stage that is over."""
-        self.stages.append(Stage(name, since_s, until_s))
+        self._stages.append((name, since_s, until_s, "", None))
 
     def queued(self, since_s: float, until_s: float) -> None:
-        """Note waiting for a batch; after a batch that failed it began when that was over."""
-        if self.stages and self.stages[-1].name == INFERENCE:
-            since_s = self.stages[-1].until_s
-        self.stage("queue", since_s, until_s)
+        """Note waiting for a batch that did not come."""
+        self._stages.append(("queue", self._waits_since_s(since_s), until_s, "", None))
 
-    def inference(self, span_id: str, since_s: float, until_s: float, batch: SentBatch) -> None:
-        """Note a batch that was sent and is answered, or failed."""
-        self.stages.append(Stage(INFERENCE, since_s, until_s, span_id, batch))
+    def inference(self, arrived_s: float, sent_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
+        """Note a batch that was sent and is answered, or failed, and waiting for it since the job arrived."""
+        self._stages += (
+            ("queue", self._waits_since_s(arrived_s), sent_s, "", None),
+            (INFERENCE, sent_s, until_s, span_id, batch),
+        )
+
+    def passed_on(self, since_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
+        """Note a request that a backend answered as it came."""
+        self._stages.append((INFERENCE, since_s, until_s, span_id, batch))
+
+    def _waits_since_s(self, arrived_s: float) -> float:
+        """Return since when a job waits: after a batch that failed, from the end of that."""
+        last = self._stages[-1] if self._stages else None
+        return last[2] if last is not None and last[0] == INFERENCE else arrived_s
 
     def end(self, since_s: float, until_s: float, *, error_type: str = "", record: object = None) -> None:
-        """Hand it over, once. `record` is what the call's log line says, None of an item of a stream."""
-        self._on_end(EndedTrace(self, since_s, until_s, error_type, record))
-
-
-class EndedTrace(NamedTuple):
-    """A trace that is over: its own span's times, what it failed with, and the call's record."""
-
-    trace: Trace
-    since_s: float
-    until_s: float
-    error_type: str
-    record: object
+        """Hand it over, once."""
+        self.since_s, self.until_s, self.error_type, self.record = since_s, until_s, error_type, record
+        self._on_end(self)
 
 
 def traceparent(trace_id: str, span_id: str) -> str:
@@ -163,4 +176,4 @@ def passed_on(trace: Trace | None, now: Callable[[], float]) -> Iterator[str]:
         error_type = error_type_of(exc)
         raise
     finally:
-        trace.inference(span_id, since_s, now(), SentBatch("", 1, error_type, trace.trace_id, span_id))
+        trace.passed_on(since_s, now(), span_id, SentBatch("", 1, error_type, trace.trace_id, span_id))

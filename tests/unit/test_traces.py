@@ -4,7 +4,6 @@ from matting_gateway.errors import OverloadedError
 from matting_gateway.traces import (
     INFERENCE,
     CallerContext,
-    EndedTrace,
     SentBatch,
     Trace,
     caller_context,
@@ -16,7 +15,7 @@ TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE_ID}-{SPAN_ID}-01"
 
 
-def ignored(_ended: EndedTrace) -> None:
+def ignored(_trace: Trace) -> None:
     """Take a trace that no test asks for."""
 
 
@@ -86,8 +85,7 @@ def test_an_item_is_below_the_call_of_its_stream() -> None:
 
 def test_waiting_again_begins_when_the_batch_that_failed_is_over() -> None:
     trace = Trace(ignored)
-    trace.queued(1.0, 2.0)
-    trace.inference("a" * 16, 2.0, 5.0, SentBatch("a", 1, "UNAVAILABLE", trace.trace_id, "a" * 16))
+    trace.inference(1.0, 2.0, 5.0, "a" * 16, SentBatch("a", 1, "UNAVAILABLE", trace.trace_id, "a" * 16))
     trace.queued(1.0, 6.0)
     assert [(s.name, s.since_s, s.until_s) for s in trace.stages] == [
         ("queue", 1.0, 2.0),

@@ -215,8 +215,7 @@ class Scheduler:
         self._metrics.batch_size.labels(flight.key.model).observe(flight.rows)
         waited = self._metrics.queue_wait_seconds.labels(flight.key.model)
         for entry in flight.entries:
-            trace = entry.job.trace
-            waited.observe(flight.sent_s - entry.arrived_s, None if trace is None else trace.exemplar)
+            waited.observe(flight.sent_s - entry.arrived_s, entry.job.trace)
         try:
             result = await self._send(flight, jobs)
         except GatewayError as error:
@@ -243,15 +242,14 @@ class Scheduler:
         traced = TracedBatch.of(jobs, endpoint, flight.rows)
         if traced is None:
             return await self._run_batch(endpoint, batch, flight.patience_s)
-        traced.queued((entry.arrived_s for entry in flight.entries), flight.sent_s)
-        error_type = ""
+        arrivals, error_type = [entry.arrived_s for entry in flight.entries], ""
         try:
             return await self._run_batch(endpoint, replace(batch, traceparent=traced.traceparent), flight.patience_s)
         except BaseException as exc:
             error_type = error_type_of(exc)
             raise
         finally:
-            traced.ended(flight.sent_s, self._clock.now(), error_type)
+            traced.ended(arrivals, flight.sent_s, self._clock.now(), error_type)
 
     def _note_waited(self, entry: Entry) -> None:
         """Tell the trace of a job that is given up that it waited until now."""

@@ -199,20 +199,18 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         if not self._call_count:
             self._idle.set()
 
-    def admit(self, call: Call, context: Context) -> None:
-        """Raise where a call may not go on."""
+    def admit(self, call: Call, context: Context, *, traced: bool) -> None:
+        """Raise where a call may not go on. One that may be traced is, if it is sampled; refused ones too."""
+        sampler = self._sampler if traced else None
         try:
             self._check_open(call.method)
             self._admit(call, context)
         except GatewayError:
-            self._trace(call, admitted=False)
+            if sampler is not None:
+                call.trace = sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=False)
             raise
-        self._trace(call, admitted=True)
-
-    def _trace(self, call: Call, *, admitted: bool) -> None:
-        """Have a call traced, if it is one that is. What callers ask for counts of those who were let in."""
-        if self._sampler is not None and not self._always_open(call.method):
-            call.trace = self._sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=admitted)
+        if sampler is not None:
+            call.trace = sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=True)
 
     def translate(self, call: Call, exc: Exception) -> GatewayError:
         """Return what the caller is told of an exception. Other than our own ones are told to the operator only."""

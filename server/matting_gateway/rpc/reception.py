@@ -101,7 +101,7 @@ class Reception:
 
     def took(self, since_s: float, until_s: float, trace: Trace | None) -> None:
         """Note how long a message took to come."""
-        self._seconds.observe(until_s - since_s, None if trace is None else trace.exemplar)
+        self._seconds.observe(until_s - since_s, trace)
         if trace is not None:
             trace.stage("receive", since_s, until_s)
 

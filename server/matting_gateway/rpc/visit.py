@@ -46,7 +46,7 @@ class Boundary(Protocol):
 
     def enter(self, context: Context) -> None: ...
 
-    def admit(self, call: Call, context: Context) -> None: ...
+    def admit(self, call: Call, context: Context, *, traced: bool) -> None: ...
 
     def translate(self, call: Call, exc: Exception) -> GatewayError: ...
 
@@ -74,7 +74,7 @@ class MethodSeries:
         if handled is None:
             handled = self._by_code[code] = self._handled.labels(*self._labels, code.name)
         handled.inc()
-        self._seconds.observe(total_s, None if trace is None else trace.exemplar)
+        self._seconds.observe(total_s, trace)
 
 
 class Visit:
@@ -99,7 +99,7 @@ class Visit:
 
     def admit(self) -> None:
         """Raise where the call may not go on."""
-        self._owner.admit(self.call, self._context)
+        self._owner.admit(self.call, self._context, traced=self._series.counts)
 
     def seal(self) -> None:
         """Set what goes with the status of a call that is to be answered, as the call stands now."""

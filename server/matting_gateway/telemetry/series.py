@@ -6,11 +6,13 @@ dozen of them a call cost 5% of it. These are changed on the event loop only, an
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
+
+from matting_gateway.traces import Trace
 
 Labels = tuple[str, ...]
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class Counter:
 class HistogramSeries:
     """One histogram. Owns the count of each bucket, the last being all that is over the bounds, and the sum.
 
-    Of each bucket it has the last exemplar: the ids of a span that took so long, shown in the OpenMetrics form alone.
+    Of each bucket it has the last trace that took so long, whose ids are shown in the OpenMetrics form alone.
     """
 
     __slots__ = ("_bounds", "counts", "exemplars", "total")
@@ -64,14 +66,14 @@ class HistogramSeries:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self.exemplars: dict[int, tuple[Mapping[str, str], float]] = {}
+        self.exemplars: dict[int, tuple[Trace, float]] = {}
 
-    def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
+    def observe(self, amount: float, trace: Trace | None = None) -> None:
         bucket = bisect_left(self._bounds, amount)
         self.counts[bucket] += 1
         self.total += amount
-        if exemplar is not None:
-            self.exemplars[bucket] = exemplar, amount
+        if trace is not None:
+            self.exemplars[bucket] = trace, amount
 
 
 class Histogram:
@@ -106,7 +108,7 @@ class Histogram:
                 if shown is None:
                     buckets.append((name, float(count)))
                 else:
-                    buckets.append((name, float(count), Exemplar({**shown[0]}, shown[1])))
+                    buckets.append((name, float(count), Exemplar(shown[0].exemplar, shown[1])))
             family.add_metric(values, buckets, series.total)
         yield family
 

@@ -5,15 +5,15 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
-from matting_gateway.traces import EndedTrace
+from matting_gateway.traces import Trace
 
-# A collector that stands still may cost spans, never memory or time of calls. A call with its stages is 1 KiB or less.
-_MAX_WAITING_COUNT = 4096
+# Some 2 KiB each. A collector that stands still may cost spans, never memory or time of calls.
+_MAX_WAITING_COUNT = 2048
 _BUNCH_COUNT = 128
 _BUNCH_S = 1.0
 _SEND_TIMEOUT_S = 5.0
@@ -31,15 +31,12 @@ class CollectorError(Exception):
 
 
 class Collector(Protocol):
-    """Who takes spans."""
+    """Who takes spans. Called on the exporter's thread, but for `close`."""
 
     address: str
 
-    def spans_of(self, ended: EndedTrace) -> bytes:
-        """Return the spans of a trace in the collector's own form. On the event loop."""
-
-    def send(self, traces: Sequence[bytes], timeout_s: float) -> int:
-        """Send the spans of traces, and return how many of them were refused. On the exporter's thread.
+    def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
+        """Send the spans of traces, and return how many of them were refused.
 
         Raises:
             CollectorError: None was taken.
@@ -49,16 +46,10 @@ class Collector(Protocol):
         """End what is being sent, and the connection. On any thread."""
 
 
-class _Waiting(NamedTuple):
-    spans: bytes
-    span_count: int
-
-
 class Exporter:
     """Takes traces from the event loop, and sends their spans a second later at the most, in bunches.
 
-    Owns the traces that wait and the thread. Invariants: no more than 4,096 wait, beside a bunch that is being sent, as
-    bytes: objects that live for a second would be looked through again and again by Python's collector of garbage;
+    Owns the traces that wait and the thread. Invariants: no more than 2,048 wait, beside a bunch that is being sent;
     each span is counted once, as sent or as dropped by why; `close` takes five seconds at the most, whatever the
     collector does. What a collector that is away did not take is tried again, after a pause that doubles.
     """
@@ -71,7 +62,7 @@ class Exporter:
         self._queue_full, self._refused, self._unreachable = (
             metrics.trace_spans_dropped.labels(reason) for reason in ("queue_full", "refused", "unreachable")
         )
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Trace] = deque()
         self._wake = threading.Condition()
         self._sleeping = False
         self._close_by_s: float | None = None
@@ -86,13 +77,12 @@ class Exporter:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, ended: EndedTrace) -> None:
+    def put(self, trace: Trace) -> None:
         """Take a trace that has ended, or count its spans as dropped where too many wait."""
-        span_count = 1 + len(ended.trace.stages)
         if len(self._waiting) >= _MAX_WAITING_COUNT:
-            self._queue_full.inc(span_count)
+            self._queue_full.inc(trace.span_count)
             return
-        self._waiting.append(_Waiting(self._collector.spans_of(ended), span_count))
+        self._waiting.append(trace)
         if self._sleeping or len(self._waiting) == _BUNCH_COUNT:
             with self._wake:
                 self._wake.notify()
@@ -117,7 +107,7 @@ class Exporter:
         while bunch := self._take():
             self._deliver(bunch)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Trace]:
         """Return the next traces when there are any, or none at the end."""
         with self._wake:
             self._sleeping = True  # said before it looks whether there are any, so that none is overlooked
@@ -126,14 +116,13 @@ class Exporter:
             self._wake.wait_for(lambda: self._closing or len(self._waiting) >= _BUNCH_COUNT, _BUNCH_S)
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BUNCH_COUNT))]
 
-    def _deliver(self, bunch: list[_Waiting]) -> None:
+    def _deliver(self, bunch: list[Trace]) -> None:
         """Send a bunch, until it is taken, refused or the end has come."""
-        traces, span_count = [one.spans for one in bunch], sum(one.span_count for one in bunch)
-        pause_s = _FIRST_PAUSE_S
+        span_count, pause_s = sum(trace.span_count for trace in bunch), _FIRST_PAUSE_S
         while (timeout_s := self._time_left_s()) > 0:
             last = self._closing
             try:
-                refused_count = self._collector.send(traces, timeout_s)
+                refused_count = self._collector.send(bunch, timeout_s)
             except CollectorError as exc:
                 self._tell(str(exc))
                 if not exc.passing:

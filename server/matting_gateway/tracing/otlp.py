@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.log_lines import CallRecord
-from matting_gateway.traces import INFERENCE, EndedTrace
+from matting_gateway.traces import INFERENCE, Trace
 from matting_gateway.tracing.exporter import CollectorError
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -100,12 +100,7 @@ class OtlpCollector:
     def __repr__(self) -> str:
         return f"<OtlpCollector {self.address}>"
 
-    def spans_of(self, ended: EndedTrace) -> bytes:
-        """Return the spans of a trace, as a ScopeSpans message of them alone: such messages together are one."""
-        to_unix_ns = int(self._clock.wall() * 1e9) - int(self._clock.now() * 1e9)
-        return b"".join(_spans_of(ended, to_unix_ns))
-
-    def send(self, traces: Sequence[bytes], timeout_s: float) -> int:
+    def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
         """Send the spans of traces, and return how many of them were refused.
 
         Raises:
@@ -139,23 +134,25 @@ class OtlpCollector:
             )
         return self._channel
 
-    def _request_of(self, traces: Sequence[bytes]) -> bytes:
+    def _request_of(self, traces: Sequence[Trace]) -> bytes:
         """Return an ExportTraceServiceRequest, which has one ResourceSpans with one ScopeSpans."""
-        return _field(_RESOURCE_SPANS, self._resource + _field(_SCOPE_SPANS, self._scope + b"".join(traces)))
+        to_unix_ns = int(self._clock.wall() * 1e9) - int(self._clock.now() * 1e9)
+        spans = b"".join(span for trace in traces for span in _spans_of(trace, to_unix_ns))
+        return _field(_RESOURCE_SPANS, self._resource + _field(_SCOPE_SPANS, self._scope + spans))
 
 
-def _spans_of(ended: EndedTrace, to_unix_ns: int) -> Iterator[bytes]:
+def _spans_of(trace: Trace, to_unix_ns: int) -> Iterator[bytes]:
     """Return the span of a call or an item, and those of its stages, each as a field of ScopeSpans."""
-    trace, record = ended.trace, ended.record
+    record = trace.record
     trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
     above = bytes.fromhex(trace.parent_span_id)
     if isinstance(record, CallRecord):
-        said = _said_of_call(bool(above), ended.error_type, *record[:_REPEATED_COUNT]) + _said_of_request(
+        said = _said_of_call(bool(above), trace.error_type, *record[:_REPEATED_COUNT]) + _said_of_request(
             record.request_id
         )
     else:
-        said = _said_of_item(ended.error_type)
-    began_ns, ended_ns = int(ended.since_s * 1e9) + to_unix_ns, int(ended.until_s * 1e9) + to_unix_ns
+        said = _said_of_item(trace.error_type)
+    began_ns, ended_ns = int(trace.since_s * 1e9) + to_unix_ns, int(trace.until_s * 1e9) + to_unix_ns
     yield _span(trace_id, span_id, above, began_ns, ended_ns, said)
     number = int.from_bytes(span_id, "big")
     for stage in trace.stages:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 
 from matting_gateway.clock import Clock
-from matting_gateway.traces import EndedTrace, Trace, caller_context
+from matting_gateway.traces import Trace, caller_context
 from matting_gateway.tracing.settings import TracingSettings
 
 
@@ -28,7 +28,7 @@ class Sampler:
         settings: TracingSettings,
         *,
         clock: Clock,
-        on_end: Callable[[EndedTrace], None],
+        on_end: Callable[[Trace], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._ratio = settings.sample_ratio
@@ -50,7 +50,7 @@ class Sampler:
             may_ask: Whether it counts that the caller asks, as it does of those who were let in.
         """
         chosen = self._chance() < self._ratio
-        context = caller_context(header)
+        context = caller_context(header) if header is not None else None
         if context is not None and may_ask and self._asked_per_s > 0:
             chosen = context.sampled and (chosen or self._may_be_asked())
         return Trace(self._on_end, context) if chosen else None

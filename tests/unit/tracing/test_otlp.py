@@ -6,7 +6,7 @@ import asyncio
 import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.log_lines import CallRecord
-from matting_gateway.traces import EndedTrace, SentBatch, Trace
+from matting_gateway.traces import SentBatch, Trace
 
 pytest.importorskip("opentelemetry.proto", reason="pip install 'matting-gateway[otel]'")
 
@@ -27,16 +27,17 @@ RECORD = CallRecord(
 )
 
 
-async def exported(*traces: EndedTrace) -> list[Span]:
+async def exported(*traces: Trace) -> list[Span]:
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await asyncio.to_thread(collector.send, [collector.spans_of(one) for one in traces], 10.0)
+        await asyncio.to_thread(collector.send, traces, 10.0)
         collector.close()
         return server.spans
 
 
-def ended(trace: Trace, error_type: str = "", record: CallRecord | None = RECORD) -> EndedTrace:
-    return EndedTrace(trace, 1.0, 2.0, error_type, record)
+def ended(trace: Trace, error_type: str = "", record: CallRecord | None = RECORD) -> Trace:
+    trace.end(1.0, 2.0, error_type=error_type, record=record)
+    return trace
 
 
 def trace() -> Trace:
@@ -80,7 +81,7 @@ async def test_a_failure_is_told_by_its_code_and_is_an_error_where_it_is_ours(
 
 async def test_an_inference_is_a_call_of_ours_that_names_its_batch() -> None:
     one = trace()
-    one.inference("a" * 16, 1.0, 2.0, SentBatch("triton:8001", 3, "", one.trace_id, "a" * 16))
+    one.passed_on(1.0, 2.0, "a" * 16, SentBatch("triton:8001", 3, "", one.trace_id, "a" * 16))
     _, span = await exported(ended(one))
     assert span.kind == Span.SPAN_KIND_CLIENT
     assert attributes_of(span) == {
@@ -95,7 +96,7 @@ async def test_an_inference_is_a_call_of_ours_that_names_its_batch() -> None:
 
 async def test_a_batch_that_another_call_carries_is_linked_to() -> None:
     one = trace()
-    one.inference("a" * 16, 1.0, 2.0, SentBatch("triton:8001", 3, "UNAVAILABLE", "b" * 32, "c" * 16))
+    one.passed_on(1.0, 2.0, "a" * 16, SentBatch("triton:8001", 3, "UNAVAILABLE", "b" * 32, "c" * 16))
     _, span = await exported(ended(one))
     (link,) = span.links
     assert (link.trace_id.hex(), link.span_id.hex()) == ("b" * 32, "c" * 16)
@@ -113,7 +114,7 @@ async def test_the_operator_names_the_resource(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=gateway-0,deployment.environment.name=prod")
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await asyncio.to_thread(collector.send, [collector.spans_of(ended(trace()))], 10.0)
+        await asyncio.to_thread(collector.send, [ended(trace())], 10.0)
         collector.close()
         assert server.resource["service.name"] == "cutouts"
         assert server.resource["k8s.pod.name"] == "gateway-0"
