@@ -69,11 +69,12 @@ class Trace:
 
     Owned by whoever serves it, on the event loop; once `end` was called it is read, and what a batch that is still on
     its way has to tell may come too late. Noting is all that is done: each step more would be one of the call's.
-    `record` is what the call's log line says, None of an item of a stream; `error_type` is what it failed with, or "".
+    `noted` are the stages as plain tuples; `record` is what the call's log line says, None of an item of a stream;
+    `error_type` is what it failed with, or "".
     """
 
     __slots__ = (
-        *("_on_end", "_own_trace_id", "_stages", "error_type", "parent_span_id", "record", "since_s"),
+        *("_on_end", "_own_trace_id", "error_type", "noted", "parent_span_id", "record", "since_s"),
         *("span_id", "trace_id", "until_s"),
     )
 
@@ -85,7 +86,7 @@ class Trace:
         item_of: "Trace | None" = None,
     ) -> None:
         self._on_end = on_end
-        self._stages: list[tuple[str, float, float, str, SentBatch | None]] = []
+        self.noted: list[tuple[str, float, float, str, SentBatch | None]] = []
         self.span_id = f"{random.getrandbits(64) or 1:016x}"
         self.trace_id: str
         self.parent_span_id: str
@@ -99,7 +100,7 @@ class Trace:
             self.trace_id, self.parent_span_id = f"{random.getrandbits(128) or 1:032x}", ""
 
     def __repr__(self) -> str:
-        return f"<Trace {self.trace_id} of {len(self._stages)} stages>"
+        return f"<Trace {self.trace_id} of {len(self.noted)} stages>"
 
     @property
     def traceparent(self) -> str:
@@ -107,11 +108,11 @@ class Trace:
 
     @property
     def stages(self) -> list[Stage]:
-        return [Stage(*stage) for stage in self._stages]
+        return [Stage(*stage) for stage in self.noted]
 
     @property
     def span_count(self) -> int:
-        return 1 + len(self._stages)
+        return 1 + len(self.noted)
 
     @property
     def exemplar(self) -> dict[str, str]:
@@ -125,26 +126,26 @@ class Trace:
 
     def stage(self, name: str, since_s: float, until_s: float) -> None:
         """Note a stage that is over."""
-        self._stages.append((name, since_s, until_s, "", None))
+        self.noted.append((name, since_s, until_s, "", None))
 
     def queued(self, since_s: float, until_s: float) -> None:
         """Note waiting for a batch that did not come."""
-        self._stages.append(("queue", self._waits_since_s(since_s), until_s, "", None))
+        self.noted.append(("queue", self._waits_since_s(since_s), until_s, "", None))
 
     def inference(self, arrived_s: float, sent_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a batch that was sent and is answered, or failed, and waiting for it since the job arrived."""
-        self._stages += (
+        self.noted += (
             ("queue", self._waits_since_s(arrived_s), sent_s, "", None),
             (INFERENCE, sent_s, until_s, span_id, batch),
         )
 
     def passed_on(self, since_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a request that a backend answered as it came."""
-        self._stages.append((INFERENCE, since_s, until_s, span_id, batch))
+        self.noted.append((INFERENCE, since_s, until_s, span_id, batch))
 
     def _waits_since_s(self, arrived_s: float) -> float:
         """Return since when a job waits: after a batch that failed, from the end of that."""
-        last = self._stages[-1] if self._stages else None
+        last = self.noted[-1] if self.noted else None
         return last[2] if last is not None and last[0] == INFERENCE else arrived_s
 
     def end(self, since_s: float, until_s: float, *, error_type: str = "", record: object = None) -> None:

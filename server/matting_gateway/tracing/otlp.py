@@ -60,8 +60,12 @@ _MAX_ID = (1 << 64) - 1
 # Tags of fields of OTLP's messages: of ExportTraceServiceRequest, ResourceSpans, ScopeSpans, and Span.
 _RESOURCE_SPANS, _SCOPE_SPANS, _SPANS = b"\x0a", b"\x12", b"\x12"
 _TRACE_ID, _SPAN_ID, _ABOVE, _BEGAN, _ENDED = b"\x0a\x10", b"\x12\x08", b"\x22\x08", b"\x39", b"\x41"
+# Of a Link with both its ids, and how long it is; of an attribute.
+_LINK = b"\x6a\x1c"
 _ATTRIBUTES, _REQUEST_ID = b"\x4a", KeyValue(key="matting.request_id").SerializeToString()
-_IDS_AND_TIMES = struct.Struct("<2s16s2s8s1sQ1sQ")
+_IDS_AND_TIMES, _TIMES = struct.Struct("<2s16s2s8s1sQ1sQ"), struct.Struct("<1sQ1sQ")
+# Of a span that is below another: three ids and two times, with their tags.
+_BELOW_BYTES = 10 + 18 + 10 + _TIMES.size
 
 
 class CollectorIdentity(Protocol):
@@ -147,37 +151,28 @@ def _spans_of(trace: Trace, to_unix_ns: int) -> Iterator[bytes]:
     trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
     above = bytes.fromhex(trace.parent_span_id)
     if isinstance(record, CallRecord):
-        said = _said_of_call(bool(above), trace.error_type, *record[:_REPEATED_COUNT]) + _said_of_request(
-            record.request_id
-        )
+        said = _said_of_call(bool(above), trace.error_type, *record[:_REPEATED_COUNT])
+        said += _said_of_request(record.request_id)
     else:
         said = _said_of_item(trace.error_type)
     began_ns, ended_ns = int(trace.since_s * 1e9) + to_unix_ns, int(trace.until_s * 1e9) + to_unix_ns
-    yield _span(trace_id, span_id, above, began_ns, ended_ns, said)
+    own = _IDS_AND_TIMES.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id, _BEGAN, began_ns, _ENDED, ended_ns)
+    yield _field(_SPANS, own + (_ABOVE + above if above else b"") + said)
+    # Of what is below it all but the times, and the own id, is the same: this is most of the work.
+    same = _ABOVE + span_id + _TRACE_ID + trace_id + _SPAN_ID
     number = int.from_bytes(span_id, "big")
-    for stage in trace.stages:
+    for name, since_s, until_s, stage_id, batch in trace.noted:
         number = number % _MAX_ID + 1
-        batch = stage.batch
-        said = _said_of_stage(stage.name) if batch is None else _said_of_batch(*batch[:3])
-        if batch is not None and batch.span_id != stage.span_id:
-            link = Span.Link(trace_id=bytes.fromhex(batch.trace_id), span_id=bytes.fromhex(batch.span_id))
-            said += Span(links=[link]).SerializeToString()
-        yield _span(
-            trace_id,
-            bytes.fromhex(stage.span_id) if stage.span_id else number.to_bytes(8, "big"),
-            span_id,
-            int(stage.since_s * 1e9) + to_unix_ns,
-            int(stage.until_s * 1e9) + to_unix_ns,
-            said,
-        )
-
-
-def _span(trace_id: bytes, span_id: bytes, above: bytes, began_ns: int, ended_ns: int, said: bytes) -> bytes:
-    """Return a span as a field of ScopeSpans: ids and times, and what is said of it beside, a Span message of that."""
-    if above:
-        said = _ABOVE + above + said
-    ids_and_times = _IDS_AND_TIMES.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id, _BEGAN, began_ns, _ENDED, ended_ns)
-    return _field(_SPANS, ids_and_times + said)
+        own_id = bytes.fromhex(stage_id) if stage_id else number.to_bytes(8, "big")
+        times = _TIMES.pack(_BEGAN, int(since_s * 1e9) + to_unix_ns, _ENDED, int(until_s * 1e9) + to_unix_ns)
+        link = b""
+        if batch is None:
+            head, said = _said_of_stage(name)
+        else:
+            if batch.span_id != stage_id:
+                link = _LINK + _TRACE_ID + bytes.fromhex(batch.trace_id) + _SPAN_ID + bytes.fromhex(batch.span_id)
+            head, said = _said_of_batch(batch.backend, batch.batch_size, batch.error_type, len(link))
+        yield head + same + own_id + times + said + link
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
@@ -219,17 +214,25 @@ def _said_of_item(error_type: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _said_of_stage(name: str) -> bytes:
-    return Span(name=name, kind=Span.SPAN_KIND_INTERNAL, flags=_SAMPLED | _PARENT_KNOWN).SerializeToString()
+def _said_of_stage(name: str) -> tuple[bytes, bytes]:
+    """Return the head of the field that the span is, and what is said in it beside ids and times."""
+    span = Span(name=name, kind=Span.SPAN_KIND_INTERNAL, flags=_SAMPLED | _PARENT_KNOWN)
+    return _with_head(span.SerializeToString(), _BELOW_BYTES)
 
 
 @lru_cache(maxsize=1024)
-def _said_of_batch(backend: str, batch_size: int, error_type: str) -> bytes:
+def _said_of_batch(backend: str, batch_size: int, error_type: str, link_bytes: int) -> tuple[bytes, bytes]:
+    """Return the same of a batch, with so many bytes of a link besides."""
     span = Span(name=INFERENCE, kind=Span.SPAN_KIND_CLIENT, flags=_SAMPLED | _PARENT_KNOWN)
     _say_rpc(span, "inference.GRPCInferenceService", "ModelInfer")
     _say(span, "matting.backend", backend)
     span.attributes.add(key="matting.batch_size").value.int_value = batch_size
-    return _with_error(span, error_type)
+    return _with_head(_with_error(span, error_type), _BELOW_BYTES + link_bytes)
+
+
+def _with_head(said: bytes, more_bytes: int) -> tuple[bytes, bytes]:
+    length = more_bytes + len(said)
+    return _field(_SPANS, bytes(length))[:-length], said
 
 
 def _with_error(span: Span, error_type: str, *, ours: bool = True) -> bytes:
