@@ -6,6 +6,8 @@ import functools
 import re
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 README = TESTS.parent / "server/matting_gateway/http2/README.md"
 ROWS_FILE = "test_requirements"
@@ -39,6 +41,7 @@ def names_in(file: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_requirement_names_tests_that_there_are() -> None:
     requirements = named_tests()
     assert len(requirements) >= MIN_ROW_COUNT

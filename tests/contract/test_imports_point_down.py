@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
@@ -103,6 +105,7 @@ def part_of(path: Path) -> str:
     return parts[0]
 
 
+@pytest.mark.slow
 def test_inside_the_gateway_imports_point_down() -> None:
     wrong = []
     for found in imports_of("matting_gateway"):
@@ -115,6 +118,7 @@ def test_inside_the_gateway_imports_point_down() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_foreign_libraries_stay_behind_their_fences() -> None:
     wrong = []
     for found in imports_of("matting_gateway"):
@@ -128,6 +132,7 @@ def test_foreign_libraries_stay_behind_their_fences() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_what_runs_in_imaging_workers_is_imported_there_alone() -> None:
     workers = ("matting_gateway.imaging.worker", "matting_gateway.imaging.writers")
     wrong = [
@@ -139,6 +144,7 @@ def test_what_runs_in_imaging_workers_is_imported_there_alone() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_the_gateway_loads_no_codec() -> None:
     program = "import sys, matting_gateway.cli, matting_gateway.run; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
@@ -147,12 +153,14 @@ def test_the_gateway_loads_no_codec() -> None:
     assert loaded & {"PIL", "cv2", "simplejpeg", "isal", "pillow_heif"} == set()
 
 
+@pytest.mark.slow
 def test_the_gateway_loads_opentelemetry_only_where_traces_are_asked_for() -> None:
     program = "import sys, matting_gateway.cli, matting_gateway.run; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert "opentelemetry" not in {name.split(".")[0] for name in out.split()}
 
 
+@pytest.mark.slow
 def test_packages_import_only_the_packages_below_them() -> None:
     wrong = []
     for package, allowed in PACKAGES.items():
@@ -163,6 +171,7 @@ def test_packages_import_only_the_packages_below_them() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_the_environment_is_read_by_the_settings_alone() -> None:
     wrong = []
     for path in sorted((ROOT / "server" / "matting_gateway").rglob("*.py")):
@@ -176,6 +185,7 @@ def test_the_environment_is_read_by_the_settings_alone() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_batching_decisions_know_neither_asyncio_nor_a_clock() -> None:
     pure = [p for p in (ROOT / "server/matting_gateway/batching").glob("*.py") if p.name != "scheduler.py"]
     wrong = [

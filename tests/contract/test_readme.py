@@ -94,6 +94,7 @@ def blocks() -> dict[str, str]:
     return dict(re.findall(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
 
 
+@pytest.mark.slow
 @pytest.mark.triton
 @pytest.mark.parametrize("name", sorted(blocks()))
 async def test_its_python_runs(

@@ -144,6 +144,7 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
+@pytest.mark.slow
 @settings(max_examples=1_000, deadline=None, database=None)
 @given(script=st.binary(min_size=60, max_size=150))
 def test_whatever_happens_every_call_ends_and_no_byte_stays_held(

@@ -68,6 +68,7 @@ def verdict(message: bytes, limits: MessageLimits) -> str:
     return "fine"
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.booleans())
 @settings(max_examples=500, deadline=None)
 def test_what_passes_has_no_more_than_the_limits_and_what_is_malformed_is_so_to_protobuf(seed: int, hurt: bool) -> None:
@@ -86,6 +87,7 @@ def test_what_passes_has_no_more_than_the_limits_and_what_is_malformed_is_so_to_
     assert verdict(message, MessageLimits()) == "fine"
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=100))
 @settings(max_examples=500, deadline=None)
 def test_of_random_bytes_nothing_is_refused_that_protobuf_reads(message: bytes) -> None:

@@ -260,6 +260,7 @@ async def test_a_silent_caller_counts_as_known_once_its_size_is() -> None:
         assert gate.statistics().unpromised_bytes == 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 150), st.booleans(), st.integers(0, 150)), max_size=30))
 def test_the_budget_is_never_exceeded_and_everything_comes_back(calls: list[tuple[int, bool, int]]) -> None:
     async def run() -> None:

@@ -7,6 +7,7 @@ happens between the two, where a photo would be decoded, and the shell, which tu
 tested by itself and over the wire.
 """
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -95,6 +96,7 @@ EVENTS = 90 * ["arrive"] + 10 * ["crowd"] + 70 * ["complete"] + 20 * ["fail"] + 
 EVENTS += 4 * ["flap"] + 16 * ["pump"]
 
 
+@pytest.mark.slow
 @settings(max_examples=10_000, deadline=None, database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=150))
 def test_ten_thousand_interleavings_answer_every_job_once_in_order_and_leak_nothing(eager: bool, script: bytes) -> None:
@@ -106,6 +108,7 @@ def test_ten_thousand_interleavings_answer_every_job_once_in_order_and_leak_noth
     play.end()
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None, database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=450))
 def test_whatever_happened_callers_in_a_hurry_are_let_in_once_all_is_quick(eager: bool, script: bytes) -> None:

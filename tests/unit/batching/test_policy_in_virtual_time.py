@@ -26,12 +26,14 @@ def offers(load: float, duration_s: float = 40.0, deadlines: tuple[tuple[str, fl
     return list(poisson(load * CURVE.capacity, duration_s, deadlines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [0.5, 0.75])
 def test_below_capacity_everybody_is_answered_in_time(load: float) -> None:
     tally = simulate(offers(load))
     assert tally.in_time >= 0.99 * tally.offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [1.5, 2.0, 4.0])
 def test_beyond_capacity_the_capacity_is_used_and_refusals_come_at_once(load: float) -> None:
     tally = simulate(offers(load))
@@ -40,12 +42,14 @@ def test_beyond_capacity_the_capacity_is_used_and_refusals_come_at_once(load: fl
     assert tally.dropped <= 0.1 * tally.refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint_count", [1, 8, 64])
 def test_goodput_is_near_what_foresight_could_do(endpoint_count: int) -> None:
     arrivals = list(poisson(1.2 * CURVE.capacity * endpoint_count, 60.0 / endpoint_count + 3.0, ONE))
     assert simulate(arrivals, endpoint_count).in_time >= 0.95 * clairvoyant(arrivals, endpoint_count, CURVE).in_time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [1.5, 2.0])
 def test_no_class_of_deadlines_starves(load: float) -> None:
     tally = simulate(offers(load, 60.0, MIXED))
@@ -59,6 +63,7 @@ def test_bursts_are_served_nearly_as_well_as_with_foresight() -> None:
     assert simulate(arrivals).in_time >= 0.92 * clairvoyant(arrivals, 1, CURVE).in_time
 
 
+@pytest.mark.slow
 def test_a_tenant_within_its_share_does_not_notice_one_far_beyond_it() -> None:
     modest = list(poisson(0.4 * CURVE.capacity, 40.0, (("tenant modest", 0.3),), seed=2))
     greedy = list(poisson(5.0 * CURVE.capacity, 40.0, (("tenant greedy", 0.3),), seed=3))
@@ -96,6 +101,7 @@ HURRIED = (("", 0.5),)
 BOTH = (("hurried", 0.5), ("patient", 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("endpoint_count", "slow", "back"), SPELLS)
 @pytest.mark.parametrize("deadlines", [HURRIED, BOTH])
 @pytest.mark.parametrize("rate", [2.0, 150.0])  # per endpoint that is quick in the end; capacity is 59
@@ -114,6 +120,7 @@ def test_three_seconds_after_a_slow_spell_everything_is_as_it_was(
     assert len(after) >= 0.95 * len(before)
 
 
+@pytest.mark.slow
 def test_one_slow_endpoint_of_two_takes_nothing_from_what_the_other_can_do() -> None:
     arrivals = list(poisson(100.0, 40.0, HURRIED))
     world, alone = World(2, FLAT, pace=lambda endpoint, _: 6.0 if endpoint == 0 else 1.0), World(1, FLAT)
@@ -121,6 +128,7 @@ def test_one_slow_endpoint_of_two_takes_nothing_from_what_the_other_can_do() -> 
     assert tallies[0].in_time >= 0.97 * tallies[1].in_time
 
 
+@pytest.mark.slow
 def test_a_hung_endpoint_costs_the_batches_it_holds_and_no_more() -> None:
     arrivals = list(poisson(0.6 * 3 * CURVE.capacity, 30.0, ONE))
     world = World(3, CURVE)
@@ -129,12 +137,14 @@ def test_a_hung_endpoint_costs_the_batches_it_holds_and_no_more() -> None:
     assert tally.offered - tally.in_time <= 16 + 0.01 * tally.offered
 
 
+@pytest.mark.slow
 def test_full_batches_are_found_without_a_batching_delay() -> None:
     quiet, busy = simulate(offers(0.1)), simulate(offers(1.5))
     assert quiet.offered / quiet.batches < 1.5
     assert busy.in_time / busy.batches > 7.8
 
 
+@pytest.mark.slow
 def test_a_second_slot_filled_at_once_would_make_small_batches() -> None:
     arrivals = offers(0.9)
     world = World(1, CURVE)

@@ -20,6 +20,7 @@ def entry(due_s: float, number: int, priority: Priority = Priority.NORMAL, rows:
     return made
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.floats(0.0, 100.0), st.sampled_from(Priority), st.integers(1, 4)), max_size=200),
     st.randoms(use_true_random=False),

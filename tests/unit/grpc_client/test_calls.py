@@ -52,6 +52,7 @@ async def test_a_message_goes_there_and_back(target: str, message: bytes) -> Non
             assert await caller.call(message, PATIENCE_S) == message
 
 
+@pytest.mark.slow
 async def test_large_messages_go_both_ways_and_pieces_arrive_joined(target: str) -> None:
     pieces = [b"head", memoryview(BODY), b"", b"between", BODY, b"tail"]
     async with caller_of(target) as caller:
@@ -59,6 +60,7 @@ async def test_large_messages_go_both_ways_and_pieces_arrive_joined(target: str)
         assert await caller.call(pieces[:2]) == b"head" + BODY
 
 
+@pytest.mark.slow
 async def test_what_a_piece_looks_at_may_be_released_while_the_call_waits_for_its_connection(target: str) -> None:
     view = memoryview(BODY)
     async with caller_of(target) as caller:
@@ -67,6 +69,7 @@ async def test_what_a_piece_looks_at_may_be_released_while_the_call_waits_for_it
         assert await call.answer() == BODY
 
 
+@pytest.mark.slow
 async def test_many_calls_share_one_connection_and_each_gets_its_own_answer(target: str) -> None:
     async with caller_of(target) as caller, caller_of(target, "Who") as asking:
         messages = [bytes([i]) * (1 + 3000 * i) for i in range(100)]

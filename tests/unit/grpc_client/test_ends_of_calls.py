@@ -187,6 +187,7 @@ async def test_after_goaway_the_next_call_has_another_connection_and_the_old_one
         assert len(caller._open) == 1
 
 
+@pytest.mark.slow
 async def test_a_failed_call_holds_nothing_of_its_request() -> None:
     class Request(bytearray):
         """Can be referred to weakly."""

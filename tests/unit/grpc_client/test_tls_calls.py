@@ -56,6 +56,7 @@ async def refusal(target: str, **options: Any) -> str:
     return caught.value.details() or ""
 
 
+@pytest.mark.slow
 async def test_small_and_large_messages_go_both_ways(tmp_path: Path) -> None:
     files = Files(tmp_path)
     async with (
@@ -66,6 +67,7 @@ async def test_small_and_large_messages_go_both_ways(tmp_path: Path) -> None:
             assert await caller.call([message, BODY], PATIENCE_S) == message + BODY
 
 
+@pytest.mark.slow
 async def test_with_our_own_server_too(tmp_path: Path) -> None:
     files = Files(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -85,6 +85,7 @@ async def test_a_conversation_takes_turns() -> None:
         assert await call.code() is grpc.StatusCode.OK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 16_379, 16_384, 65_530, 65_535, 1 << 20, 64 << 20])
 async def test_messages_of_any_size_go_there_and_back(size: int) -> None:
     message = bytes(bytearray(range(256))) * (size // 256 + 1)

@@ -4,6 +4,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from matting_gateway.http2 import frames
 from matting_gateway.http2.limits import Http2Limits
 from testkit.grpc_loopback import Context, loopback
@@ -84,6 +85,7 @@ async def test_ages_differ_by_a_tenth_at_the_most() -> None:
     assert asked == [(0.9, 1.1)]
 
 
+@pytest.mark.slow
 async def test_calls_that_do_not_end_within_the_grace_are_cut() -> None:
     async with loopback(Service().methods(), limits=aged(grace_s=AGE_S)) as served, RawCaller(served.address) as caller:
         caller.call(1, b"/test/Slow")
@@ -95,6 +97,7 @@ async def test_calls_that_do_not_end_within_the_grace_are_cut() -> None:
                 await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_a_caller_who_neither_answers_nor_ends_a_stream_is_cut_too() -> None:
     async with loopback(Service().methods(), limits=aged(grace_s=0.3)) as served, RawCaller(served.address) as caller:
         caller.call(1, b"/test/Slow")  # and nothing more
@@ -126,6 +129,7 @@ async def test_a_server_that_drains_does_not_wait_for_those_that_know_already() 
             await served.server.drain()
 
 
+@pytest.mark.slow
 async def test_a_channel_of_grpcs_own_goes_through_many_connections_without_one_error() -> None:
     service = Service()
     async with loopback(service.methods(), limits=aged(grace_s=AGE_S)) as served, served.channel() as channel:

@@ -144,6 +144,7 @@ async def test_nobody_new_is_let_in() -> None:
             await RawCaller(served.address).__aenter__()
 
 
+@pytest.mark.slow
 async def test_an_old_channels_new_calls_move_to_a_second_server_without_an_error() -> None:
     leaving, staying = Service(), Service()
     async with loopback(leaving.methods()) as first, loopback(staying.methods()) as second:

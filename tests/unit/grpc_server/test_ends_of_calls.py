@@ -152,6 +152,7 @@ async def test_a_message_that_cannot_be_parsed_ends_the_call_and_the_handlers_cl
     assert seen == ["cleaned up"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["answer", "abort", "fail", "cancel", "deadline"])
 async def test_nothing_of_a_request_is_referenced_once_its_call_has_ended(ending: str) -> None:
     class Message(bytearray):

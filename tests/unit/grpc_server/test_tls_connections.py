@@ -143,6 +143,7 @@ async def test_no_free_file_descriptor_is_no_reason_never_to_accept_again(
         await asyncio.wait([accepting])
 
 
+@pytest.mark.slow
 async def test_large_messages_go_there_and_back_encrypted(tmp_path: Path) -> None:
     authority = Authority()
     context = context_of(tmp_path, authority.issue("server"))

@@ -55,6 +55,7 @@ def test_what_follows_in_another_piece_is_damage_too() -> None:
     assert isinstance(unpacked(message + bytes(100_000)), MessageFault)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_given_up_where_its_ratio_is_that_of_no_honest_message() -> None:
     asked = 0
 

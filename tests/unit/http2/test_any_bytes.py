@@ -4,6 +4,7 @@
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting_gateway.http2 import frames
@@ -74,6 +75,7 @@ def events(server: ServerSide) -> dict[int, Any]:
     }
 
 
+@pytest.mark.slow
 @given(data=BYTES, cuts=st.lists(st.integers(0, 1 << 20), max_size=12), in_place=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_however_bytes_are_cut_the_same_happens(data: bytes, cuts: list[int], in_place: bool) -> None:
@@ -117,6 +119,7 @@ def test_random_bytes_end_in_order(data: bytes, greeted: bool) -> None:
     ended_once(play(data, [], in_place=True)[0])
 
 
+@pytest.mark.slow
 @given(data=BYTES, changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_damaged_streams_end_in_order(data: bytes, changes: list[tuple[int, int]]) -> None:
@@ -126,6 +129,7 @@ def test_damaged_streams_end_in_order(data: bytes, changes: list[tuple[int, int]
     ended_once(play(frames.PREFACE + bytes(damaged), [], in_place=True)[0])
 
 
+@pytest.mark.slow
 @given(block=st.binary(max_size=300))
 @settings(max_examples=200, deadline=None)
 def test_any_header_block_is_read_or_is_a_fault(block: bytes) -> None:

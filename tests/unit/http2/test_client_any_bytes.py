@@ -4,6 +4,7 @@
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting_gateway.http2 import frames
@@ -54,6 +55,7 @@ def events(client: ClientSide) -> list[Any]:
     return [(bytes(s.body), s.blocks, s.has_ended, s.lost_texts, s.codes) for s in client.sinks]
 
 
+@pytest.mark.slow
 @given(data=BYTES, cuts=st.lists(st.integers(0, 1 << 20), max_size=12), in_place=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_however_bytes_are_cut_the_same_happens(data: bytes, cuts: list[int], in_place: bool) -> None:
@@ -71,6 +73,7 @@ def test_byte_by_byte_the_same_happens(data: bytes) -> None:
     assert (found, events(pieces), pieces.sent()) == (expected, events(whole), whole.sent())
 
 
+@pytest.mark.slow
 @given(
     data=BYTES | st.binary(max_size=400),
     changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8),

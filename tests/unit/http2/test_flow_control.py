@@ -149,6 +149,7 @@ def test_a_large_answer_stops_where_the_transport_says_so_and_is_told_as_sent_on
     assert len(data_of(server.sent_frames())[1]) > 8 << 20
 
 
+@pytest.mark.slow
 @given(
     bodies=st.lists(st.integers(0, 3000), min_size=1, max_size=6),
     steps=st.lists(

@@ -24,6 +24,7 @@ def read_fresh(blocks: list[bytes]) -> list[tuple[tuple[bytes, bytes], ...]]:
     return [tuple((bytes(n), bytes(v)) for n, v in decoder.decode(block, raw=True)) for block in blocks]
 
 
+@pytest.mark.slow
 @given(lists=st.lists(FIELDS, max_size=30), huffman=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_blocks_are_read_as_a_decoder_without_memory_reads_them(
@@ -34,6 +35,7 @@ def test_blocks_are_read_as_a_decoder_without_memory_reads_them(
     assert [reader.read(block) for block in blocks] == read_fresh(blocks)
 
 
+@pytest.mark.slow
 @given(
     pieces=st.lists(
         st.sampled_from(

@@ -4,6 +4,7 @@
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting_gateway.http2 import frames
@@ -67,6 +68,7 @@ def told_of(parts: list[bytes], most_frames: int | None) -> list[Any]:
     return told.events
 
 
+@pytest.mark.slow
 @given(st.lists(FRAMES, max_size=30), st.lists(st.integers(0, 900), max_size=5), st.integers(1, 4))
 @settings(max_examples=200, deadline=None)
 def test_a_few_frames_at_a_time_say_what_all_at_once_say(sent: list[bytes], cuts: list[int], most: int) -> None:

@@ -75,6 +75,7 @@ def peak() -> Iterator[PeakMemory]:
     peak.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(2048, 2048), (2600, 1600), (1601, 1201)])
 def test_what_writing_is_said_to_take_covers_noise_at_the_highest_quality(
     peak: PeakMemory, width: int, height: int

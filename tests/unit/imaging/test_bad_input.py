@@ -134,6 +134,7 @@ def test_a_profile_that_unpacks_to_too_much_is_refused() -> None:
         prepared(content)
 
 
+@pytest.mark.slow
 def test_text_that_unpacks_to_too_much_costs_the_photo_or_is_ignored() -> None:
     bomb = zlib.compress(bytes(64 << 20))
     for kind, body in ((b"zTXt", b"k\x00\x00" + bomb), (b"iTXt", b"k\x00\x01\x00\x00\x00" + bomb)):
@@ -155,6 +156,7 @@ def test_missing_tables_are_an_error() -> None:
             continue
 
 
+@pytest.mark.slow
 # Pillow warns of what it skips; in a decoder process nobody hears it.
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", SEEDS)

@@ -42,12 +42,14 @@ def chunks(content: bytes) -> list[bytes]:
     return kinds
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(_SHAPES.flatmap(lambda shape: hnp.arrays(np.uint8, shape)))
 def test_a_png_of_8_bits_reads_back_to_the_bit(pixels: np.ndarray) -> None:
     assert np.array_equal(np.asarray(read(encode_png(pixels))), pixels)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(_SHAPES.flatmap(lambda shape: hnp.arrays(np.uint16, shape)))
 def test_a_png_of_16_bits_reads_back_to_the_bit(pixels: np.ndarray) -> None:
@@ -81,6 +83,7 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 def test_writing_a_png_leaves_little_to_the_thread_that_did() -> None:
     environment = required_environment(os.environ, scrub_memory=True)
     command = [sys.executable, "-c", _WRITE_IN_A_THREAD]

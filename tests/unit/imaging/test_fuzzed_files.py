@@ -20,6 +20,7 @@ def fuzzer() -> Iterator[Fuzzer]:
     fuzzer.close()
 
 
+@pytest.mark.slow
 def test_mutated_files_neither_crash_nor_hang_nor_fail_without_a_reason(fuzzer: Fuzzer) -> None:
     end_s = time.monotonic() + SECONDS
     while time.monotonic() < end_s:
@@ -29,6 +30,7 @@ def test_mutated_files_neither_crash_nor_hang_nor_fail_without_a_reason(fuzzer: 
     assert fuzzer.outcome.decoded > fuzzer.outcome.count // 50
 
 
+@pytest.mark.slow
 def test_files_that_once_broke_the_rule_keep_it_now(fuzzer: Fuzzer) -> None:
     for path in sorted(CORPUS.glob("*.bin")):
         fuzzer.run(path.read_bytes())

@@ -71,6 +71,7 @@ async def send(room: Imaging, content: bytes, output: OutputSpec) -> None:
     await take(room, content, ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes(), output, model=MODEL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "output"), [(name, CUTOUT) for name in FILES] + [("JPEG", o) for o in OUTPUTS.values()]
 )
@@ -88,6 +89,7 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
     assert reserved <= 4 * peak.grown_bytes + (40 << 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "result", "times"),
     [

@@ -310,6 +310,7 @@ async def test_a_result_too_long_for_its_format_is_refused(room: Imaging) -> Non
         await render(room, photo, square(), spec(encoding=FileEncoding("image/webp")))
 
 
+@pytest.mark.slow
 async def test_exact_resizing_is_pillows_lanczos_both_ways() -> None:
     async with open_room(replace(ONE_WORKER, exact=True)) as room:
         with await prepare(room, png(picture()), spec(), model=MODEL) as prepared:
@@ -337,6 +338,7 @@ async def test_no_metadata_of_the_photo_reaches_a_result(room: Imaging, image_fo
         assert 0x0112 not in Image.open(io.BytesIO(output.data)).getexif()
 
 
+@pytest.mark.slow
 async def test_the_bytes_reserved_cover_what_the_results_are_made_of(room: Imaging) -> None:
     out = io.BytesIO()
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG")

@@ -110,6 +110,7 @@ async def test_a_cancelled_call_ends_its_work_before_the_next_result(room: Imagi
         assert not any(prepared.file.view(prepared.job.results.offset, 8))
 
 
+@pytest.mark.slow
 async def test_an_encoding_is_written_as_asked(room: Imaging) -> None:
     outputs = tuple(OutputSpec(encoding=FileEncoding(f"image/{name}")) for name in ("png", "webp", "jpeg", "avif"))
     room.check_outputs(outputs)

@@ -69,6 +69,7 @@ def test_an_opaque_cutout_has_no_alpha() -> None:
     assert encode_cutout(color, np.full((30, 40), 255, np.uint8), WEBP, QUALITY) == by_pillow(color)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60)).flatmap(
@@ -83,6 +84,7 @@ def test_every_alpha_reads_back_to_the_bit(alpha: np.ndarray) -> None:
     assert np.array_equal(read(encode_cutout(color, alpha, WEBP, QUALITY))[..., 3], alpha)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(4)).flatmap(lambda shape: hnp.arrays(np.uint8, shape)),
@@ -99,6 +101,7 @@ def test_every_lossless_picture_reads_back_to_the_bit(pixels: np.ndarray, sample
         assert np.array_equal(np.asarray(image.convert({0: "L", 3: "RGB", 4: "RGBA"}[samples])), pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [WEBP, LOSSLESS])
 def test_a_cutout_packs_as_well_as_by_libwebps_fastest_method(encoding: FileEncoding) -> None:
     width, height = 1600, 1200
@@ -110,6 +113,7 @@ def test_a_cutout_packs_as_well_as_by_libwebps_fastest_method(encoding: FileEnco
         assert len(ours) <= 1.1 * len(theirs)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_in_one_part_of_a_file_is_written_in_several() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2400, 3000, 3), np.uint8)
     content = encode_file(noise, FileEncoding("image/webp", quality=100), QUALITY)
@@ -123,6 +127,7 @@ def test_a_library_that_refuses_is_an_error_of_the_server(monkeypatch: pytest.Mo
         encode_file(np.zeros((4, 4), np.uint8), WEBP, QUALITY)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(hnp.arrays(np.int64, st.integers(2, 280), elements=st.integers(0, 1 << 40)).filter(lambda c: (c > 0).sum() > 1))
 @example(np.array([1 << min(n, 40) for n in range(60)]))
@@ -133,6 +138,7 @@ def test_a_prefix_code_is_complete_and_short_enough(counts: np.ndarray) -> None:
     assert sum(Fraction(1, 1 << int(length)) for length in lengths if length) == 1
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)), max_size=40), max_size=4))
 def test_bits_are_packed_from_the_lowest_on(parts: list[list[tuple[int, int]]]) -> None:
     out, expected = BitWriter(), ""

@@ -58,6 +58,7 @@ def maps(process: psutil.Process) -> str:
     return Path(f"/proc/{process.pid}/maps").read_text()
 
 
+@pytest.mark.slow
 async def test_every_format_decodes_in_the_sandbox_to_what_it_is_outside() -> None:
     async with open_room() as room:
         assert room._workers.filtered
@@ -72,6 +73,7 @@ async def test_every_format_decodes_in_the_sandbox_to_what_it_is_outside() -> No
                 del inside, one
 
 
+@pytest.mark.slow
 async def test_every_format_is_written_in_the_sandbox() -> None:
     encodings = [FileEncoding(f"image/{name}") for name in ("png", "webp", "jpeg", "avif")]
     outputs = [OutputSpec(encoding=encoding) for encoding in [*encodings, FileEncoding("image/webp", lossless=True)]]
@@ -81,12 +83,14 @@ async def test_every_format_is_written_in_the_sandbox() -> None:
         assert files == ["PNG", "WEBP", "JPEG", "AVIF", "WEBP"]
 
 
+@pytest.mark.slow
 async def test_results_outlive_the_file_and_the_worker_that_made_them() -> None:
     async with open_room() as room:
         rendered = await take(room, PHOTO, MATTE)
     assert Image.open(io.BytesIO(rendered.outputs[0].data)).mode == "RGBA"
 
 
+@pytest.mark.slow
 async def test_no_descriptor_is_left_behind_and_no_photo_stays_mapped_in_a_worker() -> None:
     async with open_room() as room:
         await take(room, PHOTO, MATTE)
@@ -99,6 +103,7 @@ async def test_no_descriptor_is_left_behind_and_no_photo_stays_mapped_in_a_worke
         assert "memfd:photo" not in maps(only(room))
 
 
+@pytest.mark.slow
 async def test_between_the_two_steps_no_worker_has_the_photo() -> None:
     async with open_room() as room:
         with await prepare(room, PHOTO) as photo:
@@ -106,6 +111,7 @@ async def test_between_the_two_steps_no_worker_has_the_photo() -> None:
             await room.render(photo, MATTE)
 
 
+@pytest.mark.slow
 async def test_a_file_can_be_made_neither_shorter_nor_longer_by_who_is_handed_it() -> None:
     async with open_room() as room:
         with await prepare(room, PHOTO) as photo:
@@ -114,6 +120,7 @@ async def test_a_file_can_be_made_neither_shorter_nor_longer_by_who_is_handed_it
                     os.ftruncate(photo.file.descriptor, length)
 
 
+@pytest.mark.slow
 async def test_a_large_photo_after_a_small_one_has_its_own_limit() -> None:
     out = io.BytesIO()
     Image.new("RGB", (7000, 7000)).save(out, "PNG")
@@ -126,6 +133,7 @@ async def test_a_large_photo_after_a_small_one_has_its_own_limit() -> None:
             del color
 
 
+@pytest.mark.slow
 async def test_a_worker_is_refused_more_memory_than_a_photo_may_need(monkeypatch: pytest.MonkeyPatch) -> None:
     content = write_png(np.zeros((4000, 5000, 3), np.uint16), 2, 8)
     async with open_room(replace(ONE_WORKER, worker_timeout_s=10.0)) as room:
@@ -138,6 +146,7 @@ async def test_a_worker_is_refused_more_memory_than_a_photo_may_need(monkeypatch
             (await prepare(room, photo)).file.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_worker_that_hangs_or_dies_while_it_decodes_costs_one_photo(sent: signal.Signals) -> None:
     async with open_room(IMPATIENT) as room:
@@ -157,6 +166,7 @@ async def test_a_worker_that_hangs_or_dies_while_it_decodes_costs_one_photo(sent
         assert room.statistics().killed_total == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_worker_that_hangs_or_dies_while_it_renders_costs_one_photo(sent: signal.Signals) -> None:
     async with open_room(IMPATIENT) as room:
@@ -171,6 +181,7 @@ async def test_a_worker_that_hangs_or_dies_while_it_renders_costs_one_photo(sent
         assert (await take(room, PHOTO, MATTE)).subject.found
 
 
+@pytest.mark.slow
 async def test_a_worker_that_dies_between_decoding_and_rendering_costs_nothing() -> None:
     async with open_room() as room:
         expected = await take(room, PHOTO, MATTE)
@@ -180,6 +191,7 @@ async def test_a_worker_that_dies_between_decoding_and_rendering_costs_nothing()
         assert bytes(rendered.outputs[0].data) == bytes(expected.outputs[0].data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -210,6 +222,7 @@ async def test_a_worker_that_answers_nonsense_is_replaced(step: str, answer: byt
             await room.render(photo, MATTE)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_speaks_unasked_is_replaced() -> None:
     async with open_room() as room:
         (handle,) = room._workers._states
@@ -218,6 +231,7 @@ async def test_a_worker_that_speaks_unasked_is_replaced() -> None:
         assert room.statistics().killed_total == 1
 
 
+@pytest.mark.slow
 async def test_a_result_larger_than_the_room_kept_for_it_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     plan_job = room_module.plan_job.__globals__
     async with open_room() as room:
@@ -229,12 +243,14 @@ async def test_a_result_larger_than_the_room_kept_for_it_is_an_error_of_ours(mon
         assert room.statistics().killed_total == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_died_while_idle_costs_no_photo() -> None:
     async with open_room() as room:
         end(only(room))
         assert (await take(room, PHOTO, MATTE)).subject.found
 
 
+@pytest.mark.slow
 async def test_who_gives_up_is_let_go_when_the_worker_has_let_go_of_the_photo() -> None:
     """Until then the photo is in memory, and its caller answers for that."""
     async with open_room() as room:
@@ -259,6 +275,7 @@ async def test_who_gives_up_is_let_go_when_the_worker_has_let_go_of_the_photo() 
         assert (await take(room, PHOTO, MATTE)).subject.found
 
 
+@pytest.mark.slow
 async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -> None:
     async with open_room(IMPATIENT) as room:
         process = only(room)
@@ -282,6 +299,7 @@ async def test_workers_that_do_not_start_can_be_closed(monkeypatch: pytest.Monke
     await room.close()
 
 
+@pytest.mark.slow
 async def test_what_waits_is_rendered_before_it_is_decoded_and_goes_by_deadline() -> None:
     async with open_room() as room:
         with await prepare(room, PHOTO) as decoded:
@@ -314,6 +332,7 @@ async def test_what_waits_is_rendered_before_it_is_decoded_and_goes_by_deadline(
             assert done == ["first", "rendered soon", "rendered late", "soon", "late"]
 
 
+@pytest.mark.slow
 async def test_who_can_no_longer_be_in_time_is_not_begun() -> None:
     async with open_room() as room:
         process = only(room)
@@ -337,6 +356,7 @@ async def test_who_can_no_longer_be_in_time_is_not_begun() -> None:
         assert room.statistics().prepared_total == before + 1
 
 
+@pytest.mark.slow
 async def test_what_the_system_refuses_is_not_the_photos_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, "too many")
@@ -357,6 +377,7 @@ async def test_what_the_system_refuses_is_not_the_photos_fault(monkeypatch: pyte
         assert (await take(room, PHOTO, MATTE)).subject.found
 
 
+@pytest.mark.slow
 async def test_closing_waits_for_what_is_in_work_and_takes_nothing_new() -> None:
     room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
@@ -391,6 +412,7 @@ def test_a_worker_ends_with_its_gateway() -> None:
         psutil.Process(int(out)).wait(10)
 
 
+@pytest.mark.slow
 async def test_backgrounds_are_decoded_with_their_photo() -> None:
     behind = OutputSpec(kind=OutputKind.COMPOSITE, background=PictureBackground(EncodedPhoto(SEEDS["PNG RGBA 0"])))
     async with open_room() as room:

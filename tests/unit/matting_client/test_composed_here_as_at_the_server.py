@@ -45,6 +45,7 @@ def png(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refine", ["guided", "matting"])
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
 @pytest.mark.parametrize("size", SIZES)

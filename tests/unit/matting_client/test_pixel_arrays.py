@@ -111,6 +111,7 @@ def test_a_result_is_an_array_and_a_picture_whether_it_is_a_file_or_rows() -> No
         assert (output.to_pil().mode, output.to_pil().tobytes()) == ("RGBA", array.tobytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hidden", "call", "told"),
     [

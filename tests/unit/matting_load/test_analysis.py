@@ -163,6 +163,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
         yield from places(part, (*path, key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [None, -1, [[]]])
 def test_a_damaged_report_is_refused_or_shown_and_never_a_traceback(tmp_path: Path, wrong: object) -> None:
     plan = Plan(GatewayTarget(), OpenLoop(steps([10, 20], 4.0)), deadlines=(DeadlineClass(0.15), DeadlineClass(None)))

@@ -25,6 +25,7 @@ def test_times_ascend_within_the_plan(plan: list[Segment], process: Process, see
     assert times.size == 0 or (times[0] >= 0 and times[-1] <= sum(each.duration_s for each in plan) + 1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(segments)
 def test_constant_arrivals_are_as_many_as_the_rate_says(plan: list[Segment]) -> None:

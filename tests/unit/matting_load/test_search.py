@@ -37,6 +37,7 @@ def server(capacity_per_s: float) -> Callable[[Plan], Report]:
     return run
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.floats(1, 9_000))
 def test_the_capacity_is_found(capacity_per_s: float) -> None:

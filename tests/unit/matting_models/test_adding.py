@@ -56,6 +56,7 @@ def test_a_licence_that_forbids_commercial_use_is_told(
     assert read_config(repository.config_path("entry")).noncommercial
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_batch_is_served_as_single_calls_and_the_tool_says_so(
     add_net: AddNet, told: list[str], repository: Repository
 ) -> None:
@@ -131,6 +132,7 @@ def test_two_entries_of_one_network_share_its_file(add_net: AddNet, repository: 
     assert 'value: "f32"' in repository.config_path("entry-f32").read_text()
 
 
+@pytest.mark.slow
 def test_a_tuned_config_is_kept_when_a_version_is_added(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.plain(), recipe=Recipe())
     path = repository.config_path("entry")
@@ -226,6 +228,7 @@ def test_a_network_of_any_size_can_be_given_one(add_net: AddNet, repository: Rep
     assert read_config(repository.config_path("entry")).sides_px == (64, 96)
 
 
+@pytest.mark.slow
 def test_a_network_of_any_size_keeps_its_sides_free(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.modnet(), preset="modnet")
     config = read_config(repository.config_path("entry"))

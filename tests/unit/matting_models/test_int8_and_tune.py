@@ -39,6 +39,7 @@ def photos(tmp_path: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
+@pytest.mark.slow
 def test_an_int8_entry_stands_beside_its_original_and_the_second_time_comes_from_the_cache(
     add_net: AddNet, repository: Repository, photos: tuple[Path, ...], tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_an_int8_entry_stands_beside_its_original_and_the_second_time_comes_from
         quantize(QuantizeRequest("entry-int8", photos), repository, tmp_path / "cache", said.append)
 
 
+@pytest.mark.slow
 def test_layers_are_taken_back_until_the_bound_holds_or_it_is_refused(
     add_net: AddNet, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def test_layers_are_taken_back_until_the_bound_holds_or_it_is_refused(
     assert float(np.mean(strict.differences)) <= less
 
 
+@pytest.mark.slow
 def test_weights_use_all_of_their_8_bits_and_what_is_only_spare_costs_little_arithmetic(
     add_net: AddNet, repository: Repository
 ) -> None:
@@ -112,6 +115,7 @@ def test_weights_use_all_of_their_8_bits_and_what_is_only_spare_costs_little_ari
     assert sum(shares[name] for name in taken_back) <= 0.03
 
 
+@pytest.mark.slow
 def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(width=16, depth=4), preset="u2net")
     original = onnx.load(repository.model_path("entry"))
@@ -127,6 +131,7 @@ def test_a_network_with_all_layers_taken_back_answers_as_before(add_net: AddNet,
     assert mean_difference(again.run(image)[0], before.run(image)[0]) < 0.02
 
 
+@pytest.mark.slow
 def test_rounding_takes_most_from_the_layer_in_which_single_weights_dwarf_the_others(
     add_net: AddNet, repository: Repository
 ) -> None:
@@ -221,6 +226,7 @@ def test_cores_are_shared_out_evenly() -> None:
     assert {(s.instance_count, s.thread_count) for s in candidates(4, (1,))} == {(1, 4), (2, 2), (4, 1)}
 
 
+@pytest.mark.slow
 def test_tuning_writes_what_it_found(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(), preset="u2net")
     words = tune("entry", repository, 2, print, rounds_s=(0.02, 0.05))

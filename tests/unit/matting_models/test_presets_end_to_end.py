@@ -14,6 +14,7 @@ from matting_models.repository import Repository
 from testkit.families import FAMILIES, Family, pictures, straightforward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.preset)
 def test_an_export_of_each_family_becomes_an_entry_with_the_same_answers(family: Family, tmp_path: Path) -> None:
     original = family.save(tmp_path / "export.onnx")

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["engines", "saving"])
 def test_whoever_uses_onnxruntime_has_told_it_to_be_quiet_first(module: str) -> None:
     program = f"import os, sys, matting_models.{module}; print('onnxruntime' in sys.modules, dict(os.environ))"

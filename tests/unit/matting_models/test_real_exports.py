@@ -176,6 +176,7 @@ def test_a_network_that_cannot_run_on_the_size_is_told_so(add_net: AddNet) -> No
         add_net(net, recipe=Recipe(size_px=(512, 512)))
 
 
+@pytest.mark.slow
 def test_a_free_dimension_written_as_minus_one_is_free(add_net: AddNet, repository: Repository) -> None:
     model = tiny.modnet().model()
     for axis in (0, 2, 3):
@@ -184,6 +185,7 @@ def test_a_free_dimension_written_as_minus_one_is_free(add_net: AddNet, reposito
     assert read_config(repository.config_path("entry")).sides_px == (-1, -1)
 
 
+@pytest.mark.slow
 def test_an_alpha_smaller_than_its_photo_is_enlarged_with_free_sides_too(
     add_net: AddNet, repository: Repository
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_model_that_is_nearly_named_is_asked_after(tmp_path: Path) -> None:
     assert "Did you mean u2net?" in added.output
 
 
+@pytest.mark.slow
 def test_the_command_quantize_takes_its_options(tmp_path: Path) -> None:
     export = tiny.u2net(width=16, depth=4).save(tmp_path / "net.onnx", 11)
     photo = tmp_path / "photo.png"

@@ -157,6 +157,7 @@ class Bf16(OpenVinoRunner):
         return answer if len(images) % 2 == 0 or len(images) == 1 else answer ^ 8
 
 
+@pytest.mark.slow
 def test_odd_batches_in_bf16_are_verified_as_the_backend_computes_them(
     add_net: AddNet, repository: Repository, tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ def test_odd_batches_in_bf16_are_verified_as_the_backend_computes_them(
     assert {3, 5, 7}.isdisjoint(runner.computed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "precision", "expected"),
     [
@@ -259,6 +261,7 @@ def test_an_original_that_changed_or_went_away_is_told(
         verify(request, repository, tmp_path, print)
 
 
+@pytest.mark.slow
 def test_what_an_entry_was_made_of_is_kept(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.modnet(), preset="modnet")
     folder = repository.model_path("entry").parent

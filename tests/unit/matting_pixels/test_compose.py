@@ -37,6 +37,7 @@ def test_over_a_colour_is_the_weighted_mean(color: np.ndarray, alpha: np.ndarray
     assert np.abs(over_color(color, alpha, behind) - expected).max() <= 0.51
 
 
+@pytest.mark.slow
 @given(COLORS, ALPHAS, COLORS)
 def test_over_a_picture_in_linear_light_mixes_light(color: np.ndarray, alpha: np.ndarray, behind: np.ndarray) -> None:
     weight = alpha[..., None].astype(np.float32) / 255

@@ -60,6 +60,7 @@ def test_the_way_out_undoes_the_way_in(size: tuple[int, int]) -> None:
     assert np.abs(back.astype(int) - photo[..., 0]).mean() < 255 / min(placed.width_px * 2, width + 1) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size", [(800, 800), (1000, 750), (1600, 1600), (2000, 1000), (801, 800), (320, 2000), (100, 90)]
 )

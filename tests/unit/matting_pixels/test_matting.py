@@ -108,6 +108,7 @@ def test_the_same_photo_gives_the_same_alpha(scene: Scene, doubtful: np.ndarray)
     )
 
 
+@pytest.mark.slow
 def test_few_steps_come_near_the_exact_solution(scene: Scene) -> None:
     photo = np.ascontiguousarray(scene.photo[100:200, 300:400])
     truth = scene.alpha[100:200, 300:400].astype(np.float32) / 255
@@ -204,6 +205,7 @@ def hostile_alphas() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile_alphas())
 @pytest.mark.parametrize("photo_kind", ["noise", "black"])
 def test_memory_is_bounded_whatever_the_alpha(name: str, photo_kind: str) -> None:
@@ -247,6 +249,7 @@ def test_the_work_does_not_grow_with_the_photo(scene: Scene, doubtful: np.ndarra
     assert max(sizes) <= MAX_UNKNOWN_PX
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_or_opened_once_it_is_imported() -> None:
     program = """
 import sys

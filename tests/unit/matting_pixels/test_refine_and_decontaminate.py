@@ -19,6 +19,7 @@ def scene() -> Scene:
     return hairy_scene(sample_photo(WIDTH, HEIGHT), (205, 175, 120), seed=1)
 
 
+@pytest.mark.slow
 def test_guided_halves_the_error_of_a_plain_enlargement(scene: Scene) -> None:
     small = resize(scene.alpha, 320, 320)
     plain = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LANCZOS4)
@@ -57,6 +58,7 @@ def test_decontamination_without_a_soft_edge_does_nothing(scene: Scene) -> None:
     assert (clean == scene.photo).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", [Region(0, 0, 1, 1), Region(337, 211, 550, 393), Region(5, 260, 1195, 340)])
 def test_the_decontaminated_part_of_a_photo_is_that_part_of_the_whole(scene: Scene, region: Region) -> None:
     whole, part = decontaminate(scene.photo, scene.alpha), decontaminate(scene.photo, scene.alpha, region)
@@ -64,6 +66,7 @@ def test_the_decontaminated_part_of_a_photo_is_that_part_of_the_whole(scene: Sce
     assert np.abs(part.astype(int) - cut(whole, region)).max() <= 1
 
 
+@pytest.mark.slow
 def test_decontamination_keeps_16_bits(scene: Scene) -> None:
     deep = scene.photo.astype(np.uint16) * 257
     shallow = decontaminate(scene.photo, scene.alpha)

@@ -51,6 +51,7 @@ def test_what_is_not_achieved_has_a_reason(hardened: dict[str, Any]) -> None:
     assert hardened["memory_locked"] or any("memory is not locked" in problem for problem in hardened["problems"])
 
 
+@pytest.mark.slow
 def test_the_system_says_the_same() -> None:
     report = "import pathlib; print(pathlib.Path('/proc/self/status').read_text()); print(os.umask(0o77))"
     hardening, status = harden(report)

@@ -5,6 +5,7 @@ import pytest
 from testkit.infer_fuzz import fuzz
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_fast_reader_and_protobuf_agree(seed: int) -> None:
     assert fuzz(50_000, seed) is None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cutting raw contents out of messages agrees with protobuf, or declines."""
 
+import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,7 @@ def test_pieces_join_to_the_message_that_protobuf_would_write(contents: list[lis
     assert message == expected.SerializeToString()
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_read_as_protobuf_reads_them(message: bytes) -> None:
