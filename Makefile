@@ -28,7 +28,7 @@ unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no m
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --quiet
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
-	$(MAKE) test image fuzz soak privacy-proof
+	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof
 
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos
 	$(BIN)/python -m matting_triton.install
