@@ -24,7 +24,7 @@ run: setup ## Start Triton and the gateway, cut out a sample photo, serve until 
 test: setup lint ## Lint, types and every test, against the real Triton and the real model
 	$(BIN)/pytest
 
-unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network; half a minute on two cores
+unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network; a minute or so on two cores
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --quiet
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release, hours: every test with all tools there, fuzzing, soak, the whole privacy proof
