@@ -91,9 +91,11 @@ docs-site: .cache/docs/.installed ## Build docs/ into out/site, strictly: what l
 	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build
 
 .cache/docs/.installed: docs/site/requirements.lock
+.cache/sbom/.installed: deploy/container/sbom.lock
+.cache/docs/.installed .cache/sbom/.installed:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed; none was found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv .cache/docs
-	.cache/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 packages: .venv/.installed ## Build the three distributions (client, gateway, load test) into dist/: ten seconds
@@ -102,11 +104,6 @@ packages: .venv/.installed ## Build the three distributions (client, gateway, lo
 release: .venv/.installed .cache/sbom/.installed ## Changelog, version, distributions, bill of materials, checksums into dist/ (VERSION=1.2.3)
 	@test -n "$(VERSION)" || { echo "Which version? make release VERSION=1.2.3" >&2; exit 1; }
 	$(BIN)/python deploy/release/release.py $(VERSION) dist --cyclonedx .cache/sbom/bin/cyclonedx-py
-
-.cache/sbom/.installed: deploy/container/sbom.lock
-	$(PYTHON) -m venv .cache/sbom
-	.cache/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
 
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json

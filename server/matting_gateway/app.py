@@ -34,7 +34,7 @@ from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.tracing.exporter import Collector, Exporter
 from matting_gateway.tracing.sampler import Sampler
-from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
+from matting_gateway.triton.credentials import TritonTls
 from matting_gateway.triton.pool import Pool
 from matting_gateway.triton.tls_channels import TlsChannels
 
@@ -246,9 +246,8 @@ class Gateway:
             return None
         otlp = importlib.import_module("matting_gateway.tracing.otlp")  # with OpenTelemetry, which others need not have
         tls: TritonTls | None = None
-        if tracing.ca_file is not None:
-            files = TritonTlsSettings(tracing.ca_file, tracing.certificate_file, tracing.key_file)
-            tls = TritonTls(files, clock=self._clock, on_reload=self._reloads.report)
+        if self.settings.otlp_tls is not None:
+            tls = TritonTls(self.settings.otlp_tls, clock=self._clock, on_reload=self._reloads.report)
             tls.current()  # files that cannot be used stop the start, not the first trace
             self._reloads.add(tls.reload)
         collector: Collector = otlp.OtlpCollector(

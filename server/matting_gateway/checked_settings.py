@@ -25,6 +25,7 @@ _GRPC_LIMIT_MIB = 2048
 _OPTIONAL_GROUPS = {
     "tls": (TlsSettings, ("certificate_file", "key_file")),
     "triton_tls": (TritonTlsSettings, ("ca_file",)),
+    "otlp_tls": (TritonTlsSettings, ("ca_file",)),
 }
 
 
@@ -180,20 +181,15 @@ def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[s
 
 def _tracing_problems(settings: Settings, where: Callable[[str, str], str]) -> list[str]:
     tracing, flag = settings.tracing, where("tracing.endpoint", "--otlp-endpoint")
-    problems = []
     if not tracing.endpoint:
-        given = [o.flag for o in OPTIONS if o.path.startswith("tracing.") and where(o.path, "")]
+        given = [o.flag for o in OPTIONS if o.path.startswith(("tracing.", "otlp_tls.")) and where(o.path, "")]
         return [f"{', '.join(given)}: {flag} must be given too"] if given else []
-    if (tracing.certificate_file is None) != (tracing.key_file is None):
-        problems.append("--otlp-tls-certificate and --otlp-tls-key are given together or not at all")
-    if tracing.certificate_file is not None and tracing.ca_file is None:
-        problems.append("--otlp-tls-certificate: --otlp-tls-ca must be given too")
-    return problems + _refusal(
+    return _refusal(
         check_collector,
         tracing.endpoint,
         flag,
         least_port=1,
-        tls=tracing.ca_file is not None,
+        tls=settings.otlp_tls is not None,
         allowed=settings.allow_plaintext,
     )
 

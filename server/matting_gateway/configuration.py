@@ -17,7 +17,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.rpc.tls import ServerTls
 from matting_gateway.settings import OPTIONS, Option, Settings
 from matting_gateway.tracing.settings import missing_packages
-from matting_gateway.triton.credentials import TritonTls, TritonTlsSettings
+from matting_gateway.triton.credentials import TritonTls
 from matting_gateway.watched_files import WatchedFileError
 
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
@@ -136,20 +136,15 @@ def _file_problems(settings: Settings, origins: Mapping[str, str], clock: Clock)
     def where(*names: str) -> str:
         return ", ".join(origins[name] for name in names if name in origins)
 
-    door, triton, tenants = settings.tls, settings.triton_tls, settings.tenants_file
+    door, tenants = settings.tls, settings.tenants_file
     reads: list[tuple[str, Callable[[], object]]] = []
     if door is not None:
         names = ("tls_certificate", "tls_key", "tls_client_ca")
         reads.append((where(*names), ServerTls(door, clock=clock).context))
-    if triton is not None:
-        names = ("triton_tls_ca", "triton_tls_certificate", "triton_tls_key")
-        reads.append((where(*names), TritonTls(triton, clock=clock).current))
-    if settings.tracing.ca_file is not None:
-        names = ("otlp_tls_ca", "otlp_tls_certificate", "otlp_tls_key")
-        collector = TritonTlsSettings(
-            settings.tracing.ca_file, settings.tracing.certificate_file, settings.tracing.key_file
-        )
-        reads.append((where(*names), TritonTls(collector, clock=clock).current))
+    for group, tls in (("triton_tls", settings.triton_tls), ("otlp_tls", settings.otlp_tls)):
+        if tls is not None:
+            names = (f"{group}_ca", f"{group}_certificate", f"{group}_key")
+            reads.append((where(*names), TritonTls(tls, clock=clock).current))
     if tenants is not None:
         reads.append((where("tenants"), tenants_from_file(tenants, clock=clock).value))
     for origin, read in reads:

@@ -47,16 +47,16 @@ def policy_facts(
 
 
 def _collector(settings: Settings) -> CollectorFact | None:
-    tracing = settings.tracing
-    if not tracing.endpoint:
+    endpoint, tls = settings.tracing.endpoint, settings.otlp_tls
+    if not endpoint:
         return None
     hop = check_collector(
-        tracing.endpoint,
-        tls=tracing.ca_file is not None,
-        mutual=tracing.certificate_file is not None,
+        endpoint,
+        tls=tls is not None,
+        mutual=tls is not None and tls.certificate_file is not None,
         plaintext_allowed=settings.allow_plaintext,
     )
-    return CollectorFact(tracing.endpoint, hop)
+    return CollectorFact(endpoint, hop)
 
 
 def _backends(settings: Settings, own_backend: str | None, practices: Mapping[str, Practice]) -> Iterable[BackendFact]:

@@ -3,7 +3,6 @@
 
 import asyncio
 import errno
-import importlib.metadata
 import os
 import platform
 import signal
@@ -24,6 +23,7 @@ from matting_gateway.settings import Settings
 from matting_gateway.telemetry.log_lines import LogFormat
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics, process_registry
+from matting_gateway.version import own_version
 from matting_gateway.watched_files import WatchedFileError
 
 _EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON_DIED}
@@ -37,7 +37,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
     logs.start()
     try:
         with logs.capture_libraries(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            logs.event(Event.STARTED, detail=f"matting-gateway {_version()}")
+            logs.event(Event.STARTED, detail=f"matting-gateway {own_version()}")
             return runner.run(_serve(settings, clock, logs, environ))
     finally:
         logs.close()
@@ -50,7 +50,7 @@ async def _serve(settings: Settings, clock: Clock, logs: Logs, environ: Mapping[
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # nothing has been read yet that could be read again
     metrics = Metrics(process_registry())
-    metrics.build_info.labels(_version(), platform.python_version()).set(1)
+    metrics.build_info.labels(own_version(), platform.python_version()).set(1)
     hardening = apply(settings.hardening)
     for problem in hardening.problems:
         logs.event(Event.HARDENING, detail=problem)
@@ -92,13 +92,6 @@ def _on_hangup(gateway: Gateway, stop: asyncio.Event) -> None:
             stop.set()
             return
     gateway.reload()
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("matting-gateway")
-    except importlib.metadata.PackageNotFoundError:  # run from its source, never installed
-        return "unknown"
 
 
 async def _local_triton(settings: Settings, logs: Logs, environ: Mapping[str, str]) -> TritonSupervisor:

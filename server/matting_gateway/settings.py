@@ -54,16 +54,16 @@ class Settings:
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    otlp_tls: TritonTlsSettings | None = None
     hardening: HardeningSettings = field(default_factory=HardeningSettings)
 
     @property
     def certificate_files(self) -> tuple[Path, ...]:
         """The files that hold certificates, each once."""
-        door, triton, collector = self.tls, self.triton_tls, self.tracing
+        door, others = self.tls, (self.triton_tls, self.otlp_tls)
         listed = (
             *((door.certificate_file, door.client_ca_file) if door is not None else ()),
-            *((triton.ca_file, triton.certificate_file) if triton is not None else ()),
-            *(collector.ca_file, collector.certificate_file),
+            *(path for tls in others if tls is not None for path in (tls.ca_file, tls.certificate_file)),
         )
         return tuple(dict.fromkeys(path for path in listed if path is not None))
 
@@ -191,9 +191,9 @@ OPTIONS = (
     ),
     Option("--log-health-checks", "log_health_checks", bool, "A log line for each call of the health service too."),
     Option("--otlp-endpoint", "tracing.endpoint", str, "Address of the OpenTelemetry collector that gets traces."),
-    Option("--otlp-tls-ca", "tracing.ca_file", Path, "Speak TLS to the collector, by this CA (PEM)."),
-    Option("--otlp-tls-certificate", "tracing.certificate_file", Path, "Client certificate for it (PEM)."),
-    Option("--otlp-tls-key", "tracing.key_file", Path, "Its private key (PEM)."),
+    Option("--otlp-tls-ca", "otlp_tls.ca_file", Path, "Speak TLS to the collector, by this CA (PEM)."),
+    Option("--otlp-tls-certificate", "otlp_tls.certificate_file", Path, "Client certificate for it (PEM)."),
+    Option("--otlp-tls-key", "otlp_tls.key_file", Path, "Its private key (PEM)."),
     Option("--trace-sample-ratio", "tracing.sample_ratio", float, "Share of calls that are traced, 0 to 1."),
     Option(
         "--trace-asked-per-s",

@@ -54,23 +54,14 @@ class SentBatch(NamedTuple):
         return traceparent(self.trace_id, self.span_id)
 
 
-class Stage(NamedTuple):
-    """A part of a call, in seconds of the clock. `span_id` is "" where nobody was told of it: one is made later."""
-
-    name: str
-    since_s: float
-    until_s: float
-    span_id: str = ""
-    batch: SentBatch | None = None
-
-
 class Trace:
     """One sampled call, or one item of a sampled stream: a span, and the stages that are its children.
 
     Owned by whoever serves it, on the event loop; once `end` was called it is read, and what a batch that is still on
     its way has to tell may come too late. Noting is all that is done: each step more would be one of the call's.
-    `noted` are the stages as plain tuples; `record` is what the call's log line says, None of an item of a stream;
-    `error_type` is what it failed with, or "".
+    `noted` are the stages as plain tuples: name, since and until in seconds of the clock, the id of the span ("" where
+    nobody was told of it: one is made later), and the batch that it is, if any. `record` is what the call's log line
+    says, None of an item of a stream; `error_type` is what it failed with, or "".
     """
 
     __slots__ = (
@@ -105,10 +96,6 @@ class Trace:
     @property
     def traceparent(self) -> str:
         return traceparent(self.trace_id, self.span_id)
-
-    @property
-    def stages(self) -> list[Stage]:
-        return [Stage(*stage) for stage in self.noted]
 
     @property
     def span_count(self) -> int:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
-BASE = {"domain", "errors", "clock", "traces"}
+BASE = {"domain", "errors", "clock", "traces", "version"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "watched_files", "readiness"}
 MAY_IMPORT = {
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "clock": set(),
     "traces": {"errors"},
+    "version": set(),
     "readiness": BASE,
     "telemetry": BASE | {"readiness"},
     "tracing": BASE | {"telemetry"},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callers who promise nothing, and memory for a few of their photos: all are served, also beside bodies that stall."""
+"""Callers who promise nothing, and memory for a few messages: all are served, also beside bodies that stall."""
 
 import asyncio
 import io
@@ -9,16 +9,19 @@ import numpy as np
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.admission.gate import MIB, GateSettings
 from matting_gateway.http2 import frames
+from matting_gateway.rpc.promise import DoorSettings
 from PIL import Image
-from testkit.fake_triton import FakeTriton
-from testkit.gateway import running_gateway
-from testkit.hostile import PHOTO, connection, request, send_all
+from testkit.fake_triton import FakeModel, FakeTriton, echo_config
+from testkit.gateway import RunningGateway, running_gateway
+from testkit.hostile import INFER, PHOTO, connection, request, send_all
 from testkit.wire_siege import photo_model
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 BUDGET_BYTES = 256 * MIB
 WIDTH_PX, HEIGHT_PX = 2000, 1500
 CALLERS = 24
 STALLED = 40
+TENSOR_BYTES = 3 * MIB
 
 
 def photo() -> bytes:
@@ -54,8 +57,50 @@ async def test_all_are_served_while_a_few_fit_and_others_stall_and_nothing_stays
                     )
                     await send_all(caller, [stalled])
                 await asyncio.gather(*(call() for _ in range(CALLERS)))
-        async with asyncio.timeout(20):
-            await running.gateway.doors.boundary.wait_idle()
+        await nothing_is_left(running)
         assert waited
-        statistics = gate.statistics()
-        assert (statistics.permit_count, statistics.used_bytes, statistics.waiting_count) == (0, 0, 0)
+
+
+async def test_tensors_are_served_beside_bodies_that_stall_or_never_begin_which_are_told_so_in_time() -> None:
+    tensor = service_pb2.ModelInferRequest(model_name="echo", raw_input_contents=[bytes(TENSOR_BYTES)])
+    tensor.inputs.add(name="x", datatype="UINT8", shape=(1, TENSOR_BYTES))
+    announced = b"\0" + (4 * MIB).to_bytes(4, "big")
+    bodies = (announced + bytes(40_000), announced, b"\0")  # well begun, hardly, and not so that its length is known
+    async with (
+        FakeTriton(photo_model(), FakeModel(echo_config(width=TENSOR_BYTES))) as triton,
+        running_gateway(
+            triton.address,
+            gate=GateSettings(budget_bytes=BUDGET_BYTES),
+            door=DoorSettings(receive_timeout_s=2.0),
+        ) as running,
+    ):
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(running.channel)
+
+        async def call() -> None:
+            answer = await stub.ModelInfer(tensor, timeout=60)
+            assert len(answer.raw_output_contents[0]) == TENSOR_BYTES
+
+        async def stall(stack: AsyncExitStack) -> None:
+            for number in range(STALLED):
+                caller = await stack.enter_async_context(
+                    connection(running.address, {frames.INITIAL_WINDOW_SIZE: 1 << 24})
+                )
+                await send_all(caller, [request(1, INFER, bodies[number % len(bodies)], (), ends=False)])
+
+        for stays in (True, False):  # until they are told, and gone before that
+            async with AsyncExitStack() as stack:
+                await stall(stack)
+                await asyncio.gather(*(call() for _ in range(CALLERS)))
+                if stays:
+                    await nothing_is_left(running)
+            await nothing_is_left(running)
+        await asyncio.gather(*(call() for _ in range(CALLERS)))
+        await nothing_is_left(running)
+
+
+async def nothing_is_left(running: RunningGateway) -> None:
+    """Wait until no call is open any more; nothing is held then, and nobody waits."""
+    async with asyncio.timeout(20):
+        await running.gateway.doors.boundary.wait_idle()
+    statistics = running.gateway.gate.statistics()
+    assert (statistics.permit_count, statistics.used_bytes, statistics.waiting_count) == (0, 0, 0)

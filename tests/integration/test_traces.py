@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.tracing.settings import TracingSettings
+from matting_gateway.triton.credentials import TritonTlsSettings
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from testkit.certificates import Authority
@@ -337,8 +338,8 @@ async def test_over_tls_the_collector_is_checked_and_knows_us(tmp_path: Path) ->
     bad.write_bytes(strangers.certificate)
     async with FakeCollector(credentials=credentials) as collector, triton() as server:
         for ca, taken in ((good, True), (bad, False)):
-            tracing = TracingSettings(collector.address, ca_file=ca, certificate_file=certificate, key_file=key)
-            async with running_gateway(server.address, tracing=tracing) as gateway:
+            tracing, tls = TracingSettings(collector.address), TritonTlsSettings(ca, certificate, key)
+            async with running_gateway(server.address, tracing=tracing, otlp_tls=tls) as gateway:
                 await tensors_of(gateway).ModelInfer(tensor())
             assert (gateway.metric("matting_trace_spans_sent_total") > 0) is taken
             assert (gateway.metric("matting_trace_spans_dropped_total", reason="unreachable") > 0) is not taken

@@ -5,16 +5,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-_OPTIONS = (("grpc.so_reuseport", 0),)
+from testkit.fake_server import FakeServer
 
 
-class FakeCollector:
+class FakeCollector(FakeServer):
     """The server. `spans` are those that came, `resource` what they are of.
 
     `refuses` is the code that it answers with instead of taking spans; while it `hangs` it does not answer.
@@ -22,48 +22,22 @@ class FakeCollector:
     """
 
     def __init__(self, *, credentials: grpc.ServerCredentials | None = None) -> None:
+        super().__init__(credentials)
         self.spans: list[Span] = []
         self.resource: dict[str, str] = {}
         self.refuses: grpc.StatusCode | None = None
         self.hangs = False
         self.asked_count = 0
         self.arrived = asyncio.Condition()
-        self.port = 0
-        self._credentials = credentials
-        self._server: grpc.aio.Server | None = None
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Listen; on the same port as before, if it was started before."""
-        self._server = grpc.aio.server(options=_OPTIONS)
+    def _serve(self, server: grpc.aio.Server) -> None:
         export: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(
             self._export,
             trace_service_pb2.ExportTraceServiceRequest.FromString,
             lambda answer: answer.SerializeToString(),
         )
         service = trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name
-        handlers = grpc.method_handlers_generic_handler(service, {"Export": export})
-        self._server.add_generic_rpc_handlers((handlers,))
-        if self._credentials is None:
-            self.port = self._server.add_insecure_port(self.address)
-        else:
-            self.port = self._server.add_secure_port(self.address, self._credentials)
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Vanish at once."""
-        if self._server is not None:
-            await self._server.stop(None)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
 
     async def _export(self, request: Any, context: Any) -> Any:
         async with self.arrived:

@@ -5,13 +5,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from testkit.fake_server import FakeServer
+
 Answer = Callable[[service_pb2.ModelInferRequest], Awaitable[service_pb2.ModelInferResponse]]
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0))
 
 
 def uint8(name: str, dims: tuple[int, ...], kind: str) -> Any:
@@ -52,7 +53,7 @@ class FakeModel:
     versions: list[str] = field(default_factory=lambda: ["1"])
 
 
-class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
+class FakeTriton(FakeServer, service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
     """The server. `models` may be changed while it runs; `requests` are those that reached a model.
 
     `unready` has the state and the reason of models that are there and not ready.
@@ -63,44 +64,19 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     def __init__(
         self, *models: FakeModel, shared_memory: bool = False, credentials: grpc.ServerCredentials | None = None
     ) -> None:
+        super().__init__(credentials)
         self.models = {model.config.name: model for model in models}
         self.requests: list[service_pb2.ModelInferRequest] = []
         self.arrived = asyncio.Condition()
         self.live = True
         self.unready: dict[str, tuple[str, str]] = {}
-        self.port = 0
         self.regions: list[str] = []
         self.callers: list[str] = []
         self.traceparents: list[str] = []
         self._shared_memory = shared_memory
-        self._credentials = credentials
-        self._server: grpc.aio.Server | None = None
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Listen; on the same port as before, if it was started before."""
-        self._server = grpc.aio.server(options=_OPTIONS)
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        if self._credentials is None:
-            self.port = self._server.add_insecure_port(self.address)
-        else:
-            self.port = self._server.add_secure_port(self.address, self._credentials)
-        await self._server.start()
-
-    async def stop(self) -> None:
-        """Vanish at once."""
-        if self._server is not None:
-            await self._server.stop(None)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
+    def _serve(self, server: grpc.aio.Server) -> None:
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, server)
 
     async def wait_for_requests(self, count: int) -> None:
         async with self.arrived:

@@ -87,7 +87,7 @@ def test_waiting_again_begins_when_the_batch_that_failed_is_over() -> None:
     trace = Trace(ignored)
     trace.inference(1.0, 2.0, 5.0, "a" * 16, SentBatch("a", 1, "UNAVAILABLE", trace.trace_id, "a" * 16))
     trace.queued(1.0, 6.0)
-    assert [(s.name, s.since_s, s.until_s) for s in trace.stages] == [
+    assert [stage[:3] for stage in trace.noted] == [
         ("queue", 1.0, 2.0),
         (INFERENCE, 2.0, 5.0),
         ("queue", 5.0, 6.0),
@@ -98,18 +98,18 @@ def test_what_is_passed_on_is_an_inference_of_its_own() -> None:
     trace = Trace(ignored)
     with passed_on(trace, lambda: 1.0) as traceparent:
         pass
-    (stage,) = trace.stages
-    assert traceparent == f"00-{trace.trace_id}-{stage.span_id}-01"
-    assert stage.name == INFERENCE
+    ((name, _, _, span_id, _),) = trace.noted
+    assert traceparent == f"00-{trace.trace_id}-{span_id}-01"
+    assert name == INFERENCE
 
 
 def test_what_is_passed_on_and_fails_says_so() -> None:
     trace = Trace(ignored)
     with pytest.raises(OverloadedError), passed_on(trace, lambda: 1.0):
         raise OverloadedError("full")
-    (stage,) = trace.stages
-    assert stage.batch is not None
-    assert stage.batch.error_type == "RESOURCE_EXHAUSTED"
+    ((*_, batch),) = trace.noted
+    assert batch is not None
+    assert batch.error_type == "RESOURCE_EXHAUSTED"
 
 
 def test_what_is_not_traced_is_passed_on_without_a_word() -> None:

@@ -201,16 +201,14 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def admit(self, call: Call, context: Context, *, traced: bool) -> None:
         """Raise where a call may not go on. One that may be traced is, if it is sampled; refused ones too."""
-        sampler = self._sampler if traced else None
+        admitted = False
         try:
             self._check_open(call.method)
             self._admit(call, context)
-        except GatewayError:
-            if sampler is not None:
-                call.trace = sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=False)
-            raise
-        if sampler is not None:
-            call.trace = sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=True)
+            admitted = True
+        finally:
+            if traced and self._sampler is not None:
+                call.trace = self._sampler.begin(call.metadata.get(TRACEPARENT_KEY), may_ask=admitted)
 
     def translate(self, call: Call, exc: Exception) -> GatewayError:
         """Return what the caller is told of an exception. Other than our own ones are told to the operator only."""

@@ -107,7 +107,12 @@ class Reception:
 
     def too_slow(self) -> ResidencyExceededError:
         """Return what to tell a caller whose message did not come in time."""
-        return ResidencyExceededError(f"The request did not arrive within {self.timeouts.seconds:g} s; send it faster.")
+        return did_not_arrive(self.timeouts.seconds)
+
+
+def did_not_arrive(timeout_s: float) -> ResidencyExceededError:
+    """Return what to tell a caller whose message did not come within so many seconds."""
+    return ResidencyExceededError(f"The request did not arrive within {timeout_s:g} s; send it faster.")
 
 
 def gave_way() -> OverloadedError:

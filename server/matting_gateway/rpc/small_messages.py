@@ -4,9 +4,10 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from matting_gateway.errors import OverloadedError, ResidencyExceededError
+from matting_gateway.errors import OverloadedError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.grpc_server.dispatch import only_message
+from matting_gateway.rpc.reception import did_not_arrive
 from matting_gateway.rpc.timeouts import Timeouts
 
 
@@ -33,9 +34,7 @@ class SmallMessages:
             with self._timeouts.block():
                 return await only_message(context)
         except TimeoutError as exc:
-            raise ResidencyExceededError(
-                f"The request did not arrive within {self._timeouts.seconds:g} s; send it faster."
-            ) from exc
+            raise did_not_arrive(self._timeouts.seconds) from exc
 
     async def all(self, requests: AsyncIterator[Any], _context: object) -> "InTime":
         """Return the messages of a stream; handlers that take permits read them from the context instead."""

@@ -5,7 +5,6 @@ What repeats in spans is put together once, and ids and times are put beside it:
 tenth of the time that the SDK's span objects and their encoder take, and it is the gateway's processor time.
 """
 
-import importlib.metadata
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -21,6 +20,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.telemetry.log_lines import CallRecord
 from matting_gateway.traces import INFERENCE, Trace
 from matting_gateway.tracing.exporter import CollectorError
+from matting_gateway.version import own_version
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _OPTIONS = (
@@ -90,7 +90,7 @@ class OtlpCollector:
         self.address = address
         self._clock = clock
         self._identity = identity
-        version = _version()
+        version = own_version()
         ours = Resource({"service.name": "matting-gateway", "service.version": version})
         of_resource = ResourceSpans()
         for name, value in ours.merge(OTELResourceDetector().detect()).attributes.items():
@@ -250,10 +250,3 @@ def _say_rpc(span: Span, service: str, method: str) -> None:
 def _say(span: Span, name: str, value: str) -> None:
     if value:
         span.attributes.add(key=name).value.string_value = value
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("matting-gateway")
-    except importlib.metadata.PackageNotFoundError:  # run from its source, never installed
-        return "unknown"

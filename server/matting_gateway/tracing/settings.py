@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 _NEEDED = ("opentelemetry.proto.collector", "opentelemetry.sdk")
 
@@ -13,16 +12,12 @@ class TracingSettings:
     """Where spans go, and of which calls. No `endpoint`: of none.
 
     `sample_ratio` is the share of calls that are traced, 0 to 1; `asked_per_s` how many a second are beyond that
-    because their callers say so, 0 where what callers say does not count. With `ca_file` the way to the collector is
-    TLS, by these authorities; the other two, given together, are our own identity.
+    because their callers say so, 0 where what callers say does not count.
     """
 
     endpoint: str = ""
     sample_ratio: float = 1.0
     asked_per_s: float = 100.0
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
 
 
 def missing_packages() -> bool:

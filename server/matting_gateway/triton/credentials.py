@@ -29,7 +29,7 @@ class TritonTlsSettings:
 
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("A certificate towards Triton needs its key file, and a key its certificate file.")
+            raise ValueError("A certificate of ours needs its key file, and a key its certificate file.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
