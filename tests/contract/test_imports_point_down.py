@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "version": set(),
     "readiness": BASE,
     "telemetry": BASE | {"readiness"},
-    "tracing": BASE | {"telemetry"},
+    "tracing": BASE | {"telemetry", "grpc_client"},
     "watched_files": BASE,
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "triton": BASE | SHARED | {"grpc_client", "rests"},

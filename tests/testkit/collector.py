@@ -42,16 +42,22 @@ class FakeCollector(FakeServer):
     async def _export(self, request: Any, context: Any) -> Any:
         async with self.arrived:
             self.asked_count += 1
-            if not self.hangs and self.refuses is None:
-                for of_resource in request.resource_spans:
-                    self.resource |= {a.key: a.value.string_value for a in of_resource.resource.attributes}
-                    self.spans += [span for of_scope in of_resource.scope_spans for span in of_scope.spans]
             self.arrived.notify_all()
+        if not self.hangs and self.refuses is None:
+            await self.take(request)
         if self.hangs:
             await asyncio.Event().wait()
         if self.refuses is not None:
             await context.abort(self.refuses, "")
         return trace_service_pb2.ExportTraceServiceResponse()
+
+    async def take(self, request: Any) -> None:
+        """Keep the spans of an ExportTraceServiceRequest."""
+        async with self.arrived:
+            for of_resource in request.resource_spans:
+                self.resource |= {a.key: a.value.string_value for a in of_resource.resource.attributes}
+                self.spans += [span for of_scope in of_resource.scope_spans for span in of_scope.spans]
+            self.arrived.notify_all()
 
     async def asked(self, count: int = 1) -> None:
         """Wait until it was sent spans so often, whatever became of them."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of ended traces to the collector, on a thread of its own."""
+"""The way of ended traces to the collector."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from matting_gateway.clock import Clock
@@ -14,6 +14,7 @@ from matting_gateway.traces import Trace
 
 # Some 2 KiB each. A collector that stands still may cost spans, never memory or time of calls.
 _MAX_WAITING_COUNT = 2048
+# Written in a millisecond, for which nothing else is done.
 _BUNCH_COUNT = 128
 _BUNCH_S = 1.0
 _SEND_TIMEOUT_S = 5.0
@@ -31,27 +32,28 @@ class CollectorError(Exception):
 
 
 class Collector(Protocol):
-    """Who takes spans. Called on the exporter's thread, but for `close`."""
+    """Who takes spans."""
 
     address: str
 
-    def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
+    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
         """Send the spans of traces, and return how many of them were refused.
 
         Raises:
             CollectorError: None was taken.
         """
 
-    def close(self) -> None:
-        """End what is being sent, and the connection. On any thread."""
+    async def close(self) -> None:
+        """End what is being sent, which fails, and the connection."""
 
 
 class Exporter:
-    """Takes traces from the event loop, and sends their spans a second later at the most, in bunches.
+    """Takes traces as calls end, and sends their spans a second later at the most, in bunches.
 
-    Owns the traces that wait and the thread. Invariants: no more than 2,048 wait, beside a bunch that is being sent;
-    each span is counted once, as sent or as dropped by why; `close` takes five seconds at the most, whatever the
-    collector does. What a collector that is away did not take is tried again, after a pause that doubles.
+    Owns the traces that wait and the task that sends them; touched on the event loop only. Invariants: no more than
+    2,048 wait, beside a bunch that is being sent; each span is counted once, as sent or as dropped by why; `close`
+    takes five seconds at the most, whatever the collector does. What a collector that is away did not take is tried
+    again, after a pause that doubles.
     """
 
     def __init__(self, collector: Collector, *, clock: Clock, metrics: Metrics, logs: Logs) -> None:
@@ -63,66 +65,64 @@ class Exporter:
             metrics.trace_spans_dropped.labels(reason) for reason in ("queue_full", "refused", "unreachable")
         )
         self._waiting: deque[Trace] = deque()
-        self._wake = threading.Condition()
-        self._sleeping = False
-        self._close_by_s: float | None = None
+        # Whether any waits, whether as many as are sent at once do, and whether it is the end, when both are set too.
+        self._some, self._enough, self._closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._close_by_s = 0.0
         self._down = False
-        self._thread = threading.Thread(target=self._send_all, name="traces", daemon=True)
+        self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Exporter to {self._collector.address}, {len(self._waiting)} traces wait>"
 
-    # --- on the event loop ------------------------------------------------------------------
-
     def start(self) -> None:
-        self._thread.start()
+        self._task = asyncio.create_task(self._send_all())
 
     def put(self, trace: Trace) -> None:
         """Take a trace that has ended, or count its spans as dropped where too many wait."""
-        if len(self._waiting) >= _MAX_WAITING_COUNT:
+        count = len(self._waiting) + 1
+        if count > _MAX_WAITING_COUNT:
             self._queue_full.inc(trace.span_count)
             return
         self._waiting.append(trace)
-        if self._sleeping or len(self._waiting) == _BUNCH_COUNT:
-            with self._wake:
-                self._wake.notify()
+        if count == 1:
+            self._some.set()
+        elif count == _BUNCH_COUNT:
+            self._enough.set()
 
     async def close(self) -> None:
         """Send what waits, for three seconds at the most, and stop."""
-        with self._wake:
-            self._close_by_s = self._clock.now() + _CLOSE_PATIENCE_S
-            self._wake.notify()
-        await asyncio.to_thread(self._join)
+        self._close_by_s = self._clock.now() + _CLOSE_PATIENCE_S
+        for event in (self._closing, self._some, self._enough):
+            event.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=_CLOSE_PATIENCE_S)
+        await self._collector.close()
+        if self._task is not None:
+            await self._task
 
-    def _join(self) -> None:
-        if self._thread.is_alive():
-            self._thread.join(_CLOSE_PATIENCE_S)
-        self._collector.close()
-        if self._thread.is_alive():
-            self._thread.join(_CLOSE_PATIENCE_S)
+    async def _send_all(self) -> None:
+        while bunch := await self._take():
+            await self._deliver(bunch)
 
-    # --- on the thread ----------------------------------------------------------------------
-
-    def _send_all(self) -> None:
-        while bunch := self._take():
-            self._deliver(bunch)
-
-    def _take(self) -> list[Trace]:
+    async def _take(self) -> list[Trace]:
         """Return the next traces when there are any, or none at the end."""
-        with self._wake:
-            self._sleeping = True  # said before it looks whether there are any, so that none is overlooked
-            self._wake.wait_for(lambda: self._waiting or self._closing)
-            self._sleeping = False
-            self._wake.wait_for(lambda: self._closing or len(self._waiting) >= _BUNCH_COUNT, _BUNCH_S)
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _BUNCH_COUNT))]
+        await self._some.wait()
+        await _within(_BUNCH_S, self._enough)
+        bunch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BUNCH_COUNT))]
+        if not self._closing.is_set():
+            if not self._waiting:
+                self._some.clear()
+            if len(self._waiting) < _BUNCH_COUNT:
+                self._enough.clear()
+        return bunch
 
-    def _deliver(self, bunch: list[Trace]) -> None:
+    async def _deliver(self, bunch: list[Trace]) -> None:
         """Send a bunch, until it is taken, refused or the end has come."""
         span_count, pause_s = sum(trace.span_count for trace in bunch), _FIRST_PAUSE_S
         while (timeout_s := self._time_left_s()) > 0:
-            last = self._closing
+            last = self._closing.is_set()
             try:
-                refused_count = self._collector.send(bunch, timeout_s)
+                refused_count = await self._collector.send(bunch, timeout_s)
             except CollectorError as exc:
                 self._tell(str(exc))
                 if not exc.passing:
@@ -139,18 +139,13 @@ class Exporter:
                 return
             if last:
                 break
-            with self._wake:
-                self._wake.wait_for(lambda: self._closing, pause_s)
+            await _within(pause_s, self._closing)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._unreachable.inc(span_count)
 
-    @property
-    def _closing(self) -> bool:
-        return self._close_by_s is not None
-
     def _time_left_s(self) -> float:
         """Return how long sending may take now."""
-        if self._close_by_s is None:
+        if not self._closing.is_set():
             return _SEND_TIMEOUT_S
         return min(_SEND_TIMEOUT_S, self._close_by_s - self._clock.now())
 
@@ -161,3 +156,10 @@ class Exporter:
             self._down = down
             event, level = (Event.COLLECTOR_DOWN, "warning") if down else (Event.COLLECTOR_UP, "info")
             self._logs.event(event, address=self._collector.address, detail=problem, level=level)
+
+
+async def _within(timeout_s: float, event: asyncio.Event) -> None:
+    """Wait for an event, for so long at the most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

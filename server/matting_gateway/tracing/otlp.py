@@ -5,30 +5,31 @@ What repeats in spans is put together once, and ids and times are put beside it:
 tenth of the time that the SDK's span objects and their encoder take, and it is the gateway's processor time.
 """
 
+import ssl
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from matting_gateway.clock import Clock
+from matting_gateway.grpc_client.caller import UnaryCaller
+from matting_gateway.grpc_client.status import CallError
+from matting_gateway.grpc_client.target import Target
 from matting_gateway.telemetry.log_lines import CallRecord
 from matting_gateway.traces import INFERENCE, Trace
 from matting_gateway.tracing.exporter import CollectorError
 from matting_gateway.version import own_version
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_OPTIONS = (
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_reconnect_backoff_ms", 10_000),
-    ("grpc.use_local_subchannel_pool", 1),
-)
+_CONNECT_TIMEOUT_S = 5.0
+_MAX_MESSAGE_BYTES = 64 << 20
 # What the protocol says may be sent again. RESOURCE_EXHAUSTED is not among them: a collector that means it says when.
 _PASSING = frozenset(
     {
@@ -75,13 +76,13 @@ class CollectorIdentity(Protocol):
     def version(self) -> int: ...
 
     @property
-    def credentials(self) -> grpc.ChannelCredentials: ...
+    def context(self) -> ssl.SSLContext: ...
 
 
 class OtlpCollector:
     """Sends spans to one collector.
 
-    Owns the channel, which is made anew when the credentials are. `identity` returns those in force; without it
+    Owns the connection, which is made anew when the credentials are. `identity` returns those in force; without it
     the way is in the clear. The resource that spans are of is this program, and what `OTEL_RESOURCE_ATTRIBUTES` and
     `OTEL_SERVICE_NAME` say of it.
     """
@@ -98,13 +99,13 @@ class OtlpCollector:
         self._resource = of_resource.SerializeToString()
         scope = InstrumentationScope(name="matting_gateway", version=version)
         self._scope = ScopeSpans(scope=scope).SerializeToString()
-        self._channel: grpc.Channel | None = None
-        self._channel_version = 0
+        self._caller: UnaryCaller | None = None
+        self._caller_version = 0
 
     def __repr__(self) -> str:
         return f"<OtlpCollector {self.address}>"
 
-    def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
+    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
         """Send the spans of traces, and return how many of them were refused.
 
         Raises:
@@ -112,31 +113,34 @@ class OtlpCollector:
         """
         request = self._request_of(traces)
         try:
-            export: Any = self._open().unary_unary(_EXPORT, response_deserializer=ExportTraceServiceResponse.FromString)
-            answer: ExportTraceServiceResponse = export(request, timeout=timeout_s)
-        except grpc.RpcError as exc:
+            caller = await self._current_caller()
+            answer = ExportTraceServiceResponse.FromString(bytes(await caller.call(request, timeout_s)))
+        except CallError as exc:
             raise CollectorError(exc.code().name, passing=exc.code() in _PASSING) from exc
-        except ValueError as exc:  # the channel has been closed
-            raise CollectorError("CANCELLED", passing=True) from exc
-        return int(answer.partial_success.rejected_spans)
+        except DecodeError as exc:
+            raise CollectorError("INTERNAL", passing=False) from exc
+        return answer.partial_success.rejected_spans
 
-    def close(self) -> None:
-        """End what is being sent, and the connection."""
-        if self._channel is not None:
-            self._channel.close()
+    async def close(self) -> None:
+        """End what is being sent, and the connection. No more is sent."""
+        if self._caller is not None:
+            await self._caller.close()
 
-    def _open(self) -> grpc.Channel:
+    async def _current_caller(self) -> UnaryCaller:
         identity = self._identity() if self._identity is not None else None
         version = identity.version if identity is not None else 0
-        if self._channel is None or version != self._channel_version:
-            self.close()
-            self._channel_version = version
-            self._channel = (
-                grpc.insecure_channel(self.address, options=_OPTIONS)
-                if identity is None
-                else grpc.secure_channel(self.address, identity.credentials, options=_OPTIONS)
+        if self._caller is None or version != self._caller_version:
+            await self.close()
+            self._caller_version = version
+            self._caller = UnaryCaller(
+                self.address,
+                _EXPORT,
+                max_message_bytes=_MAX_MESSAGE_BYTES,
+                connect_timeout_s=_CONNECT_TIMEOUT_S,
+                tls=identity.context if identity is not None else None,
+                server_name=Target.parse(self.address).host or "localhost",
             )
-        return self._channel
+        return self._caller
 
     def _request_of(self, traces: Sequence[Trace]) -> bytes:
         """Return an ExportTraceServiceRequest, which has one ResourceSpans with one ScopeSpans."""

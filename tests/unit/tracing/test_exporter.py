@@ -3,7 +3,6 @@
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -30,26 +29,30 @@ class Told:
         self.hangs = hangs
         self.refused_count = refused_count
         self.bunches: list[int] = []
-        self.asked = threading.Semaphore(0)
-        self.closed = threading.Event()
+        self.asked = asyncio.Semaphore(0)
+        self.closed = asyncio.Event()
 
-    def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
+    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
         self.asked.release()
-        if self.hangs and self.closed.wait(timeout_s):
-            raise CollectorError("CANCELLED", passing=True)
         if self.hangs:
-            raise CollectorError("DEADLINE_EXCEEDED", passing=True)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.closed.wait()
+            except TimeoutError:
+                raise CollectorError("DEADLINE_EXCEEDED", passing=True) from None
+            raise CollectorError("UNAVAILABLE", passing=True)
         if self.failures:
             raise self.failures.pop(0)
         self.bunches.append(len(traces))
         return self.refused_count
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed.set()
 
     async def was_asked(self, count: int = 1) -> None:
-        for _ in range(count):
-            assert await asyncio.to_thread(self.asked.acquire, timeout=PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(count):
+                await self.asked.acquire()
 
 
 class Running:
@@ -155,7 +158,7 @@ async def test_spans_that_a_collector_leaves_out_are_counted() -> None:
     assert (made.dropped("refused"), made.sent) == (1, 2)
 
 
-async def test_a_bug_costs_its_bunch_and_not_the_thread() -> None:
+async def test_a_bug_costs_its_bunch_and_not_the_next() -> None:
     async with running(Told(RuntimeError("a secret"))) as made:
         made.put(3)
         await made.collector.was_asked()

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said of a call in OpenTelemetry's terms: a closed list, and nothing of a photo."""
 
-import asyncio
-
 import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.log_lines import CallRecord
@@ -30,8 +28,8 @@ RECORD = CallRecord(
 async def exported(*traces: Trace) -> list[Span]:
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await asyncio.to_thread(collector.send, traces, 10.0)
-        collector.close()
+        await collector.send(traces, 10.0)
+        await collector.close()
         return server.spans
 
 
@@ -114,8 +112,8 @@ async def test_the_operator_names_the_resource(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=gateway-0,deployment.environment.name=prod")
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await asyncio.to_thread(collector.send, [ended(trace())], 10.0)
-        collector.close()
+        await collector.send([ended(trace())], 10.0)
+        await collector.close()
         assert server.resource["service.name"] == "cutouts"
         assert server.resource["k8s.pod.name"] == "gateway-0"
         assert server.resource["deployment.environment.name"] == "prod"
