@@ -149,6 +149,17 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel("Memory resident", "bytes", {"{{instance}}": "process_resident_memory_bytes{$match}"}),
         Panel(
+            "Spans of traces",
+            "ops",
+            {
+                "sent": "sum(rate(matting_trace_spans_sent_total{$match}[$__rate_interval]))",
+                "dropped: {{reason}}": "sum by (reason) (rate(matting_trace_spans_dropped_total{$match}"
+                "[$__rate_interval]))",
+            },
+            "queue_full: the collector takes fewer than there are, or none. refused: it does not want them. "
+            "unreachable: it was away when a gateway stopped.",
+        ),
+        Panel(
             "Processor",
             "percentunit",
             {"{{instance}}": "rate(process_cpu_seconds_total{$match}[$__rate_interval])"},

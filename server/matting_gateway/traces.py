@@ -5,13 +5,15 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from matting_gateway.errors import GatewayError
 
 # W3C Trace Context: version, trace id, id of the span above, flags; nothing may be all zeros, and ff is no version.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 _SAMPLED = 1
+# Of two ids beside each other, of 128 and of 64 bits.
+_NEITHER_IS_ZERO = 1 << 64 | 1
 INFERENCE = "inference"
 
 
@@ -54,19 +56,23 @@ class SentBatch(NamedTuple):
         return traceparent(self.trace_id, self.span_id)
 
 
+Stage: TypeAlias = tuple[str, float, float, str, SentBatch | None]
+
+
 class Trace:
     """One sampled call, or one item of a sampled stream: a span, and the stages that are its children.
 
-    Owned by whoever serves it, on the event loop; once `end` was called it is read, and what a batch that is still on
-    its way has to tell may come too late. Noting is all that is done: each step more would be one of the call's.
-    `noted` are the stages as plain tuples: name, since and until in seconds of the clock, the id of the span ("" where
-    nobody was told of it: one is made later), and the batch that it is, if any. `record` is what the call's log line
-    says, None of an item of a stream; `error_type` is what it failed with, or "".
+    Owned by whoever serves it, on the event loop. Noting is all that is done while it is served: each step more would
+    be one of the call's. `end` has it handed over to whoever writes it, and sets `written` then; what is noted after
+    that, as of a batch whose caller did not wait for it, is handed over by itself, and it is `late`. `noted` are the
+    stages as plain tuples: name, since and until in seconds of the clock, the id of the span ("" where nobody was told
+    of it: one is made later), and the batch that it is, if any. `record` is what the call's log line says, None of an
+    item of a stream; `error_type` is what it failed with, or "".
     """
 
     __slots__ = (
-        *("_on_end", "_own_trace_id", "error_type", "noted", "parent_span_id", "record", "since_s"),
-        *("span_id", "trace_id", "until_s"),
+        *("_on_end", "_own_trace_id", "error_type", "late", "noted", "parent_span_id", "record", "since_s", "span_id"),
+        *("trace_id", "until_s", "written"),
     )
 
     def __init__(
@@ -77,18 +83,22 @@ class Trace:
         item_of: "Trace | None" = None,
     ) -> None:
         self._on_end = on_end
-        self.noted: list[tuple[str, float, float, str, SentBatch | None]] = []
-        self.span_id = f"{random.getrandbits(64) or 1:016x}"
+        self.written = self.late = False
+        self.noted: list[Stage] = []
         self.trace_id: str
         self.parent_span_id: str
-        self._own_trace_id = parent is None
+        if parent is None and item_of is None:
+            ids = f"{random.getrandbits(192) | _NEITHER_IS_ZERO:048x}"
+            self.trace_id, self.span_id, self.parent_span_id = ids[:32], ids[32:], ""
+            self._own_trace_id = True
+            return
+        self.span_id = new_span_id()
         if item_of is not None:
             self.trace_id, self.parent_span_id = item_of.trace_id, item_of.span_id
             self._own_trace_id = item_of._own_trace_id
         elif parent is not None:
             self.trace_id, self.parent_span_id = parent.trace_id, parent.span_id
-        else:
-            self.trace_id, self.parent_span_id = f"{random.getrandbits(128) or 1:032x}", ""
+            self._own_trace_id = False
 
     def __repr__(self) -> str:
         return f"<Trace {self.trace_id} of {len(self.noted)} stages>"
@@ -99,7 +109,7 @@ class Trace:
 
     @property
     def span_count(self) -> int:
-        return 1 + len(self.noted)
+        return len(self.noted) + (not self.late)
 
     @property
     def exemplar(self) -> dict[str, str]:
@@ -117,18 +127,27 @@ class Trace:
 
     def queued(self, since_s: float, until_s: float) -> None:
         """Note waiting for a batch that did not come."""
-        self.noted.append(("queue", self._waits_since_s(since_s), until_s, "", None))
+        self._note(("queue", self._waits_since_s(since_s), until_s, "", None))
 
     def inference(self, arrived_s: float, sent_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a batch that was sent and is answered, or failed, and waiting for it since the job arrived."""
-        self.noted += (
+        self._note(
             ("queue", self._waits_since_s(arrived_s), sent_s, "", None),
             (INFERENCE, sent_s, until_s, span_id, batch),
         )
 
     def passed_on(self, since_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a request that a backend answered as it came."""
-        self.noted.append((INFERENCE, since_s, until_s, span_id, batch))
+        self._note((INFERENCE, since_s, until_s, span_id, batch))
+
+    def _note(self, *stages: Stage) -> None:
+        if not self.written:
+            self.noted += stages
+            return
+        self.written, self.late = False, True
+        # With ids of their own: those that follow the call's are those of what was handed over with it.
+        self.noted = [(*stage[:3], stage[3] or new_span_id(), stage[4]) for stage in stages]
+        self._on_end(self)
 
     def _waits_since_s(self, arrived_s: float) -> float:
         """Return since when a job waits: after a batch that failed, from the end of that."""

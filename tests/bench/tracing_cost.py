@@ -3,10 +3,11 @@
 
 One gateway, in this very process, hardened as the program is; callers in a closed loop, a collector and a Triton with
 a model that does nothing are processes of their own. Every second the sampling is another, in an order drawn anew for
-each three of them, so that what else the machine does hits all alike; the first 0.2 s of each are not counted, as spans
+each round of four, so that what else the machine does hits all alike; the first 0.2 s of each are not counted, as spans
 of before are sent then. Prints Markdown: for tensors and for photos the processor time of a call without traces, and
-how much more it is with them, as a median over all threes with an interval of 95% (bootstrap).
-`python tests/bench/tracing_cost.py [--threes N] [--calls tensors]`
+how much more it is with them, as a median over all rounds with an interval of 95% (bootstrap). A round has two seconds
+without traces: how much more the other takes is what the machine makes of nothing.
+`python tests/bench/tracing_cost.py [--rounds N] [--calls tensors]`
 """
 
 import argparse
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from matting_gateway.privacy.hardening import HardeningSettings, reexec_if_needed
 
 _SETTLE_S, _COUNTED_S = 0.2, 1.0
-_RATIOS = (0.0, 0.01, 1.0)
+_SHARES = {"none": 0.0, "none again": 0.0, "1%": 0.01, "all": 1.0}
 _SIDE_PX = 1600
 
 
@@ -96,8 +97,8 @@ async def call_forever(address: str, kind: str, callers: int) -> None:
         await asyncio.gather(*(caller() for _ in range(callers)))
 
 
-async def measure(triton: str, collector: str, kind: str, callers: int, threes: int) -> list[dict[float, float]]:
-    """Return the processor time of a call in microseconds, by the share that is traced, for each three seconds."""
+async def measure(triton: str, collector: str, kind: str, callers: int, rounds: int) -> list[dict[str, float]]:
+    """Return the processor time of a call in microseconds, by what is traced, for each round."""
     from matting_gateway.clock import SystemClock  # noqa: PLC0415 - after the process has begun anew
     from matting_gateway.tracing import exporter  # noqa: PLC0415
     from matting_gateway.tracing.sampler import Sampler  # noqa: PLC0415
@@ -112,15 +113,15 @@ async def measure(triton: str, collector: str, kind: str, callers: int, threes: 
         boundary, put = running.gateway.doors.boundary, running.gateway._traces.put
         workers = [pid for pid in tree(os.getpid()) if pid not in before]
         samplers = {
-            ratio: Sampler(replace(tracing, sample_ratio=ratio), clock=SystemClock(), on_end=put) if ratio else None
-            for ratio in _RATIOS
+            name: Sampler(replace(tracing, sample_ratio=share), clock=SystemClock(), on_end=put) if share else None
+            for name, share in _SHARES.items()
         }
 
         def used_s() -> float:
             return time.process_time() + cpu_s(workers)
 
-        async def second(ratio: float) -> float:
-            boundary._sampler = samplers[ratio]
+        async def second(name: str) -> float:
+            boundary._sampler = samplers[name]
             await asyncio.sleep(_SETTLE_S)
             since_s, (count, _) = used_s(), boundary.came_and_failed()
             await asyncio.sleep(_COUNTED_S)
@@ -129,9 +130,9 @@ async def measure(triton: str, collector: str, kind: str, callers: int, threes: 
         with beside(call_on, running.address, kind, callers):
             await asyncio.sleep(5.0)
             found = []
-            for _ in range(threes):
-                ratios = random.sample(_RATIOS, len(_RATIOS))
-                found.append({ratio: await second(ratio) for ratio in ratios})
+            for _ in range(rounds):
+                names = random.sample([*_SHARES], len(_SHARES))
+                found.append({name: await second(name) for name in names})
             return found
 
 
@@ -143,7 +144,7 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threes", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--callers", type=int, default=16)
     parser.add_argument("--calls", nargs="+", choices=("tensors", "photos"), default=["tensors", "photos"])
     given = parser.parse_args()
@@ -154,8 +155,11 @@ def main() -> None:
     from matting_triton.local import LocalTriton  # noqa: PLC0415
     from testkit.local_triton import CACHE_DIR, QUICK_START, copy_models  # noqa: PLC0415
 
-    print(f"{machine()}; {given.callers} callers, {given.threes} threes of seconds\n")
-    print("| calls | CPU of a call without traces, us | 1% traced | all traced |\n|---|---|---|---|", flush=True)
+    print(f"{machine()}; {given.callers} callers, {given.rounds} rounds\n")
+    print(
+        "| calls | CPU of a call without traces, us | without, again | 1% traced | all traced |\n|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         copy_models(["nothing"], Path(folder))
         with (
@@ -164,12 +168,12 @@ def main() -> None:
         ):
             address = collector.recv()
             for kind in given.calls:
-                work = measure(triton.grpc_address, address, kind, given.callers, given.threes)
+                work = measure(triton.grpc_address, address, kind, given.callers, given.rounds)
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     found = runner.run(work)
-                cells = [f"{statistics.median(three[0.0] for three in found):.0f}"]
-                for share in _RATIOS[1:]:
-                    middle, low, high = interval([three[share] / three[0.0] - 1 for three in found])
+                cells = [f"{statistics.median(one['none'] for one in found):.0f}"]
+                for name in [*_SHARES][1:]:
+                    middle, low, high = interval([one[name] / one["none"] - 1 for one in found])
                     cells.append(f"{middle:+.1%} ({low:+.1%} to {high:+.1%})")
                 print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 

@@ -5,17 +5,19 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from matting_gateway.clock import Clock
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import Trace
 
-# Some 2 KiB each. A collector that stands still may cost spans, never memory or time of calls.
-_MAX_WAITING_COUNT = 2048
-# Written in a millisecond, for which nothing else is done.
-_BUNCH_COUNT = 128
+# So many traces are written at once. One alone, by code that no cache has any more, takes three times as long; many
+# more, and the garbage collector looks at them all meanwhile.
+_PIECE_COUNT = 32
+_BUNCH_PIECES = 4
+# A collector that stands still may cost spans, never memory or time of calls: these are 2,048 traces of some 2 KiB.
+_MAX_PIECES = 64
 _BUNCH_S = 1.0
 _SEND_TIMEOUT_S = 5.0
 _CLOSE_PATIENCE_S = 3.0
@@ -36,8 +38,11 @@ class Collector(Protocol):
 
     address: str
 
-    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
-        """Send the spans of traces, and return how many of them were refused.
+    def written(self, traces: Sequence[Trace]) -> bytes:
+        """Return the spans of traces as they are sent."""
+
+    async def send(self, pieces: Sequence[bytes], timeout_s: float) -> int:
+        """Send what was written, and return how many spans of it were refused.
 
         Raises:
             CollectorError: None was taken.
@@ -47,13 +52,21 @@ class Collector(Protocol):
         """End what is being sent, which fails, and the connection."""
 
 
+class Piece(NamedTuple):
+    """Spans as they are sent, and how many traces and spans they are."""
+
+    content: bytes
+    trace_count: int
+    span_count: int
+
+
 class Exporter:
     """Takes traces as calls end, and sends their spans a second later at the most, in bunches.
 
-    Owns the traces that wait and the task that sends them; touched on the event loop only. Invariants: no more than
-    2,048 wait, beside a bunch that is being sent; each span is counted once, as sent or as dropped by why; `close`
-    takes five seconds at the most, whatever the collector does. What a collector that is away did not take is tried
-    again, after a pause that doubles.
+    Owns the traces that wait, written or not yet, and the task that sends them; touched on the event loop only.
+    Invariants: no more than 2,048 wait, beside a bunch that is being sent; each span is counted once, as sent or as
+    dropped by why; `close` takes five seconds at the most, whatever the collector does. What a collector that is away
+    did not take is tried again, after a pause that doubles.
     """
 
     def __init__(self, collector: Collector, *, clock: Clock, metrics: Metrics, logs: Logs) -> None:
@@ -64,29 +77,48 @@ class Exporter:
         self._queue_full, self._refused, self._unreachable = (
             metrics.trace_spans_dropped.labels(reason) for reason in ("queue_full", "refused", "unreachable")
         )
-        self._waiting: deque[Trace] = deque()
-        # Whether any waits, whether as many as are sent at once do, and whether it is the end, when both are set too.
+        self._ended: list[Trace] = []
+        self._written: deque[Piece] = deque()
+        # Whether any waits, whether a whole bunch does, and whether it is the end, when both are set too.
         self._some, self._enough, self._closing = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._close_by_s = 0.0
         self._down = False
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Exporter to {self._collector.address}, {len(self._waiting)} traces wait>"
+        count = len(self._ended) + sum(piece.trace_count for piece in self._written)
+        return f"<Exporter to {self._collector.address}, {count} traces wait>"
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._send_all())
 
     def put(self, trace: Trace) -> None:
         """Take a trace that has ended, or count its spans as dropped where too many wait."""
-        count = len(self._waiting) + 1
-        if count > _MAX_WAITING_COUNT:
+        if len(self._written) == _MAX_PIECES:
+            trace.written = True
             self._queue_full.inc(trace.span_count)
             return
-        self._waiting.append(trace)
-        if count == 1:
+        self._ended.append(trace)
+        if len(self._ended) == _PIECE_COUNT:
+            self._write()
+        elif not self._some.is_set():
             self._some.set()
-        elif count == _BUNCH_COUNT:
+
+    def _write(self) -> None:
+        """Write what has ended and is not written yet."""
+        traces, self._ended = self._ended, []
+        span_count = 0
+        for trace in traces:
+            trace.written = True
+            span_count += trace.span_count
+        try:
+            content = self._collector.written(traces)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, calls are answered
+            self._logs.unexpected(exc)
+            self._refused.inc(span_count)
+            return
+        self._written.append(Piece(content, len(traces), span_count))
+        if len(self._written) == _BUNCH_PIECES:
             self._enough.set()
 
     async def close(self) -> None:
@@ -104,25 +136,30 @@ class Exporter:
         while bunch := await self._take():
             await self._deliver(bunch)
 
-    async def _take(self) -> list[Trace]:
-        """Return the next traces when there are any, or none at the end."""
-        await self._some.wait()
-        await _within(_BUNCH_S, self._enough)
-        bunch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BUNCH_COUNT))]
-        if not self._closing.is_set():
-            if not self._waiting:
-                self._some.clear()
-            if len(self._waiting) < _BUNCH_COUNT:
-                self._enough.clear()
+    async def _take(self) -> list[Piece]:
+        """Return the next bunch when there is one and it is whole or old enough, or none at the end."""
+        bunch: list[Piece] = []
+        while not bunch and (self._ended or self._written or not self._closing.is_set()):
+            await self._some.wait()
+            await _within(_BUNCH_S, self._enough)
+            if self._ended and len(self._written) < _BUNCH_PIECES:
+                self._write()
+            bunch = [self._written.popleft() for _ in range(min(len(self._written), _BUNCH_PIECES))]
+            if not self._closing.is_set():
+                if not self._ended and not self._written:
+                    self._some.clear()
+                if len(self._written) < _BUNCH_PIECES:
+                    self._enough.clear()
         return bunch
 
-    async def _deliver(self, bunch: list[Trace]) -> None:
+    async def _deliver(self, bunch: list[Piece]) -> None:
         """Send a bunch, until it is taken, refused or the end has come."""
-        span_count, pause_s = sum(trace.span_count for trace in bunch), _FIRST_PAUSE_S
+        span_count, pause_s = sum(piece.span_count for piece in bunch), _FIRST_PAUSE_S
+        contents = [piece.content for piece in bunch]
         while (timeout_s := self._time_left_s()) > 0:
             last = self._closing.is_set()
             try:
-                refused_count = await self._collector.send(bunch, timeout_s)
+                refused_count = await self._collector.send(contents, timeout_s)
             except CollectorError as exc:
                 self._tell(str(exc))
                 if not exc.passing:

@@ -7,7 +7,7 @@ tenth of the time that the SDK's span objects and their encoder take, and it is 
 
 import ssl
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -64,9 +64,9 @@ _TRACE_ID, _SPAN_ID, _ABOVE, _BEGAN, _ENDED = b"\x0a\x10", b"\x12\x08", b"\x22\x
 # Of a Link with both its ids, and how long it is; of an attribute.
 _LINK = b"\x6a\x1c"
 _ATTRIBUTES, _REQUEST_ID = b"\x4a", KeyValue(key="matting.request_id").SerializeToString()
-_IDS_AND_TIMES, _TIMES = struct.Struct("<2s16s2s8s1sQ1sQ"), struct.Struct("<1sQ1sQ")
+_IDS_AND_TIMES, _ID_AND_TIMES = struct.Struct("<2s16s2s8s1sQ1sQ"), struct.Struct("<Q1sQ1sQ")
 # Of a span that is below another: three ids and two times, with their tags.
-_BELOW_BYTES = 10 + 18 + 10 + _TIMES.size
+_BELOW_BYTES = 10 + 18 + 2 + _ID_AND_TIMES.size
 
 
 class CollectorIdentity(Protocol):
@@ -105,13 +105,23 @@ class OtlpCollector:
     def __repr__(self) -> str:
         return f"<OtlpCollector {self.address}>"
 
-    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
-        """Send the spans of traces, and return how many of them were refused.
+    def written(self, traces: Sequence[Trace]) -> bytes:
+        """Return the spans of traces as they are sent: each a field of ScopeSpans."""
+        to_unix_ns = int(self._clock.wall() * 1e9) - int(self._clock.now() * 1e9)
+        pieces: list[bytes] = []
+        for trace in traces:
+            _write(trace, to_unix_ns, pieces)
+        return b"".join(pieces)
+
+    async def send(self, pieces: Sequence[bytes], timeout_s: float) -> int:
+        """Send what was written, and return how many spans of it were refused.
 
         Raises:
             CollectorError: None was taken.
         """
-        request = self._request_of(traces)
+        # An ExportTraceServiceRequest, which has one ResourceSpans with one ScopeSpans.
+        of_scope = _field(_SCOPE_SPANS, b"".join((self._scope, *pieces)))
+        request = _field(_RESOURCE_SPANS, self._resource + of_scope)
         try:
             caller = await self._current_caller()
             answer = ExportTraceServiceResponse.FromString(bytes(await caller.call(request, timeout_s)))
@@ -142,41 +152,42 @@ class OtlpCollector:
             )
         return self._caller
 
-    def _request_of(self, traces: Sequence[Trace]) -> bytes:
-        """Return an ExportTraceServiceRequest, which has one ResourceSpans with one ScopeSpans."""
-        to_unix_ns = int(self._clock.wall() * 1e9) - int(self._clock.now() * 1e9)
-        spans = b"".join(span for trace in traces for span in _spans_of(trace, to_unix_ns))
-        return _field(_RESOURCE_SPANS, self._resource + _field(_SCOPE_SPANS, self._scope + spans))
 
-
-def _spans_of(trace: Trace, to_unix_ns: int) -> Iterator[bytes]:
-    """Return the span of a call or an item, and those of its stages, each as a field of ScopeSpans."""
-    record = trace.record
+def _write(trace: Trace, to_unix_ns: int, pieces: list[bytes]) -> None:
+    """Write the span of a call or an item, unless it has been written, and those of its stages."""
     trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
-    above = bytes.fromhex(trace.parent_span_id)
-    if isinstance(record, CallRecord):
-        said = _said_of_call(bool(above), trace.error_type, *record[:_REPEATED_COUNT])
-        said += _said_of_request(record.request_id)
-    else:
-        said = _said_of_item(trace.error_type)
-    began_ns, ended_ns = int(trace.since_s * 1e9) + to_unix_ns, int(trace.until_s * 1e9) + to_unix_ns
-    own = _IDS_AND_TIMES.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id, _BEGAN, began_ns, _ENDED, ended_ns)
-    yield _field(_SPANS, own + (_ABOVE + above if above else b"") + said)
+    if not trace.late:
+        pieces.append(_own_span(trace, trace_id, span_id, to_unix_ns))
     # Of what is below it all but the times, and the own id, is the same: this is most of the work.
     same = _ABOVE + span_id + _TRACE_ID + trace_id + _SPAN_ID
-    number = int.from_bytes(span_id, "big")
+    number = int.from_bytes(span_id, "little")
     for name, since_s, until_s, stage_id, batch in trace.noted:
         number = number % _MAX_ID + 1
-        own_id = bytes.fromhex(stage_id) if stage_id else number.to_bytes(8, "big")
-        times = _TIMES.pack(_BEGAN, int(since_s * 1e9) + to_unix_ns, _ENDED, int(until_s * 1e9) + to_unix_ns)
-        link = b""
+        own_id = int.from_bytes(bytes.fromhex(stage_id), "little") if stage_id else number
+        began_ns, ended_ns = int(since_s * 1e9) + to_unix_ns, int(until_s * 1e9) + to_unix_ns
+        id_and_times = _ID_AND_TIMES.pack(own_id, _BEGAN, began_ns, _ENDED, ended_ns)
         if batch is None:
             head, said = _said_of_stage(name)
-        else:
-            if batch.span_id != stage_id:
-                link = _LINK + _TRACE_ID + bytes.fromhex(batch.trace_id) + _SPAN_ID + bytes.fromhex(batch.span_id)
-            head, said = _said_of_batch(batch.backend, batch.batch_size, batch.error_type, len(link))
-        yield head + same + own_id + times + said + link
+            pieces += (head, same, id_and_times, said)
+            continue
+        link = b""
+        if batch.span_id != stage_id:
+            link = _LINK + _TRACE_ID + bytes.fromhex(batch.trace_id) + _SPAN_ID + bytes.fromhex(batch.span_id)
+        head, said = _said_of_batch(batch.backend, batch.batch_size, batch.error_type, len(link))
+        pieces += (head, same, id_and_times, said, link)
+
+
+def _own_span(trace: Trace, trace_id: bytes, span_id: bytes, to_unix_ns: int) -> bytes:
+    record, above = trace.record, bytes.fromhex(trace.parent_span_id)
+    began_ns, ended_ns = int(trace.since_s * 1e9) + to_unix_ns, int(trace.until_s * 1e9) + to_unix_ns
+    own = _IDS_AND_TIMES.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id, _BEGAN, began_ns, _ENDED, ended_ns)
+    if above:
+        own += _ABOVE + above
+    if not isinstance(record, CallRecord):
+        return _field(_SPANS, own + _said_of_item(trace.error_type))
+    request_id = record.request_id.encode()
+    said = _said_of_call(bool(above), trace.error_type, record[:_REPEATED_COUNT])
+    return _field(_SPANS, own + said + _head_of_request_id(len(request_id)) + request_id)
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
@@ -196,7 +207,8 @@ def _field(tag: bytes, content: bytes) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _said_of_call(remote: bool, error_type: str, method: str, code: str, *rest: str) -> bytes:
+def _said_of_call(remote: bool, error_type: str, of_the_line: tuple[str, ...]) -> bytes:
+    method, code, *rest = of_the_line
     _, service, name = method.split("/", 2)
     flags = _SAMPLED | _PARENT_KNOWN | (_PARENT_IS_REMOTE if remote else 0)
     span = Span(name=method[1:], kind=Span.SPAN_KIND_SERVER, flags=flags)
@@ -207,9 +219,10 @@ def _said_of_call(remote: bool, error_type: str, method: str, code: str, *rest: 
     return _with_error(span, error_type, ours=error_type in _SERVER_ERRORS)
 
 
-def _said_of_request(request_id: str) -> bytes:
-    """Return the one attribute that no other span has: a KeyValue, whose AnyValue is a text."""
-    return _field(_ATTRIBUTES, _REQUEST_ID + _field(b"\x12", _field(b"\x0a", request_id.encode())))
+@lru_cache(maxsize=256)
+def _head_of_request_id(length: int) -> bytes:
+    """Return what is before the one attribute that no other span has: a KeyValue, whose AnyValue is a text."""
+    return _field(_ATTRIBUTES, _REQUEST_ID + _field(b"\x12", _field(b"\x0a", bytes(length))))[: -length or None]
 
 
 @lru_cache(maxsize=64)

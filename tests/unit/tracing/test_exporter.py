@@ -24,15 +24,23 @@ class Told:
 
     address = "collector:4317"
 
-    def __init__(self, *failures: Exception, hangs: bool = False, refused_count: int = 0) -> None:
+    def __init__(
+        self, *failures: Exception, hangs: bool = False, refused_count: int = 0, bug: Exception | None = None
+    ) -> None:
         self.failures = list(failures)
         self.hangs = hangs
         self.refused_count = refused_count
+        self.bug = bug
         self.bunches: list[int] = []
         self.asked = asyncio.Semaphore(0)
         self.closed = asyncio.Event()
 
-    async def send(self, traces: Sequence[Trace], timeout_s: float) -> int:
+    def written(self, traces: Sequence[Trace]) -> bytes:
+        if self.bug is not None:
+            raise self.bug
+        return b"." * len(traces)
+
+    async def send(self, pieces: Sequence[bytes], timeout_s: float) -> int:
         self.asked.release()
         if self.hangs:
             try:
@@ -43,7 +51,7 @@ class Told:
             raise CollectorError("UNAVAILABLE", passing=True)
         if self.failures:
             raise self.failures.pop(0)
-        self.bunches.append(len(traces))
+        self.bunches.append(len(b"".join(pieces)))
         return self.refused_count
 
     async def close(self) -> None:
@@ -166,3 +174,40 @@ async def test_a_bug_costs_its_bunch_and_not_the_next() -> None:
         await made.collector.was_asked()
     assert (made.dropped("refused"), made.sent) == (3, 2)
     assert "a secret" not in made.log.getvalue()
+
+
+async def test_a_bug_in_writing_traces_costs_those_traces_and_no_call() -> None:
+    async with running(Told(bug=RuntimeError("a secret"))) as made:
+        made.put(32)
+        made.collector.bug = None
+        made.put(2)
+        await made.collector.was_asked()
+    assert made.collector.bunches == [2]
+    assert (made.dropped("refused"), made.sent) == (32, 2)
+    assert "a secret" not in made.log.getvalue()
+
+
+async def test_a_bug_in_writing_the_last_of_them_does_not_end_the_exporter() -> None:
+    async with running(Told(bug=RuntimeError("a secret"))) as made:
+        made.put(2)
+    assert (made.collector.bunches, made.dropped("refused")) == ([], 2)
+
+
+async def test_what_is_noted_after_a_trace_was_written_is_sent_by_itself() -> None:
+    async with running(Told()) as made:
+        trace = Trace(made.exporter.put)
+        trace.stage("receive", 1.0, 2.0)
+        trace.end(1.0, 2.0)
+        await made.collector.was_asked()
+        trace.queued(1.0, 3.0)
+    assert made.collector.bunches == [1, 1]
+    assert made.sent == 3
+
+
+async def test_what_is_noted_before_a_trace_was_written_goes_with_it() -> None:
+    async with running(Told()) as made:
+        trace = Trace(made.exporter.put)
+        trace.end(1.0, 2.0)
+        trace.queued(1.0, 3.0)
+    assert made.collector.bunches == [1]
+    assert made.sent == 2

@@ -28,7 +28,7 @@ RECORD = CallRecord(
 async def exported(*traces: Trace) -> list[Span]:
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await collector.send(traces, 10.0)
+        await collector.send([collector.written(traces)], 10.0)
         await collector.close()
         return server.spans
 
@@ -101,6 +101,28 @@ async def test_a_batch_that_another_call_carries_is_linked_to() -> None:
     assert span.status.code == Status.STATUS_CODE_ERROR
 
 
+async def test_what_comes_after_the_end_is_below_the_span_that_was_sent_with_ids_of_its_own() -> None:
+    handed: list[bytes] = []
+    async with FakeCollector() as server:
+        collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
+
+        def write(trace: Trace) -> None:
+            trace.written = True
+            handed.append(collector.written([trace]))
+
+        one = Trace(write)
+        one.stage("receive", 1.0, 1.5)
+        ended(one, "CANCELLED", RECORD._replace(code="CANCELLED"))
+        one.inference(1.5, 2.0, 3.0, "a" * 16, SentBatch("triton:8001", 1, "", one.trace_id, "a" * 16))
+        await collector.send(handed, 10.0)
+        await collector.close()
+    call, *below = server.spans
+    assert [span.name for span in below] == ["receive", "queue", "inference"]
+    assert {span.parent_span_id for span in below} == {call.span_id}
+    assert len({span.span_id for span in server.spans}) == 4
+    assert below[2].span_id.hex() == "a" * 16
+
+
 async def test_what_spans_can_say_is_what_log_lines_can_and_the_conventions() -> None:
     conventions = {"rpc.system", "rpc.service", "rpc.method", "rpc.grpc.status_code", "error.type"}
     ours = {name.removeprefix("matting.") for name in SPAN_ATTRIBUTES - conventions}
@@ -112,7 +134,7 @@ async def test_the_operator_names_the_resource(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=gateway-0,deployment.environment.name=prod")
     async with FakeCollector() as server:
         collector = OtlpCollector(server.address, clock=SystemClock(), identity=None)
-        await collector.send([ended(trace())], 10.0)
+        await collector.send([collector.written([ended(trace())])], 10.0)
         await collector.close()
         assert server.resource["service.name"] == "cutouts"
         assert server.resource["k8s.pod.name"] == "gateway-0"
