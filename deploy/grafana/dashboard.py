@@ -147,6 +147,21 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 "(rate(matting_image_residency_seconds_bucket{$match}[$__rate_interval])))"
             },
         ),
+        Panel(
+            "Imaging workers",
+            "short",
+            {
+                "{{instance}} there are": "matting_imaging_workers{$match}",
+                "{{instance}} {{state}}": "matting_imaging_steps{$match}",
+            },
+            "Steps of photos that are worked on, and those that wait for a worker: decoding, and making results.",
+        ),
+        Panel(
+            "Imaging workers killed",
+            "short",
+            {"{{instance}}": "increase(matting_imaging_workers_killed_total{$match}[$__rate_interval])"},
+            "They took too long, or ended otherwise; each is replaced, and its photo's caller is told.",
+        ),
         Panel("Memory resident", "bytes", {"{{instance}}": "process_resident_memory_bytes{$match}"}),
         Panel(
             "Spans of traces",

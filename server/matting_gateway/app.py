@@ -94,6 +94,7 @@ class Gateway:
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics, unseen=self.scheduler.offered_unseen)
         metrics.memory_budget.set(settings.gate.budget_bytes)
         metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
+        self._show_workers()
         self._traces = self._make_exporter()
         self.doors = self._make_doors()
         self._report = ReadinessReport(
@@ -239,6 +240,13 @@ class Gateway:
         return Pool(
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
+
+    def _show_workers(self) -> None:
+        metrics, statistics = self._metrics, self.imaging.statistics
+        metrics.imaging_workers.set(statistics().worker_count)
+        metrics.imaging_steps.labels("working").set_function(lambda: statistics().active - statistics().waiting)
+        metrics.imaging_steps.labels("waiting").set_function(lambda: statistics().waiting)
+        metrics.imaging_workers_killed.read_from(lambda: statistics().killed_total)
 
     def _make_exporter(self) -> Exporter | None:
         tracing = self.settings.tracing

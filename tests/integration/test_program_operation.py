@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from matting.v1 import matting_service_pb2 as pb
+from matting_triton.local import LocalTriton
 from testkit.certificates import Authority
 from testkit.doors import infer_request
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
@@ -126,6 +129,23 @@ async def test_calls_have_a_level_and_health_checks_a_line_only_where_asked(aske
         assert [call["level"] for call in calls] == ["info", "warning"]
         checks = [told for told in service.events if told["event"] == "call" and "Health" in told["method"]]
         assert bool(checks) is asked
+
+
+@pytest.mark.triton
+async def test_an_imaging_worker_that_is_killed_is_counted_and_replaced(triton_server: LocalTriton) -> None:
+    pixels = pb.PixelImage(data=bytes(8 * 8 * 3), width_px=8, height_px=8, pixel_format=pb.PIXEL_FORMAT_RGB8)
+    photo = pb.RemoveBackgroundRequest(pixels=pixels)
+    arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing", "--imaging-workers", "1")
+    async with running_service(*arguments) as service:
+        assert await service.metric("matting_imaging_workers") == 1
+        assert await service.metric("matting_imaging_workers_killed_total") == 0
+        (worker,) = psutil.Process(service.process.pid).children()
+        worker.kill()
+        await service.stub.RemoveBackground(photo).code()  # it may have been handed this one
+        await service.stub.RemoveBackground(photo)
+        assert await service.metric("matting_imaging_workers_killed_total") == 1
+        for state in ("working", "waiting"):
+            assert await service.metric("matting_imaging_steps", state=state) == 0
 
 
 async def test_memory_and_what_it_is_are_told() -> None:

@@ -180,6 +180,28 @@ async def test_a_batch_that_fails_and_goes_elsewhere_is_two_inferences() -> None
                 assert again.start_time_unix_nano >= span.end_time_unix_nano
 
 
+async def test_a_batch_that_outlives_its_caller_is_below_the_call_all_the_same() -> None:
+    async with FakeCollector() as collector, triton() as server, traced_gateway(collector, server) as gateway:
+        go_on, answer = asyncio.Event(), server.models["echo"].answer
+
+        async def held(request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
+            await go_on.wait()
+            return await answer(request)
+
+        server.models["echo"].answer = held
+        given_up = tensors_of(gateway).ModelInfer(tensor())
+        await server.wait_for_requests(1)
+        given_up.cancel()
+        (call,) = await collector.named(TENSOR_METHOD)
+        assert attributes_of(call)["error.type"] == "CANCELLED"
+        go_on.set()
+        (inference,) = await collector.named("inference")
+        assert inference.parent_span_id == call.span_id
+        assert inference.end_time_unix_nano > call.end_time_unix_nano
+        assert len({span.span_id for span in collector.spans}) == len(collector.spans)
+        assert server.traceparents == [f"00-{call.trace_id.hex()}-{inference.span_id.hex()}-01"]
+
+
 async def test_items_of_streams_are_spans_below_their_call() -> None:
     async with FakeCollector() as collector, triton() as server, traced_gateway(collector, server) as gateway:
 

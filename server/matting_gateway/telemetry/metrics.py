@@ -9,7 +9,7 @@ from prometheus_client import (
     Gauge,
 )
 
-from matting_gateway.telemetry.series import Counter, Histogram
+from matting_gateway.telemetry.series import Counter, Histogram, ReadCounter
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -109,6 +109,20 @@ class Metrics:
         self.connections = Gauge("matting_connections", "Callers' connections that are open.", registry=registry)
         self.protocol_faults = Counter(
             "matting_protocol_faults", "What callers did that HTTP/2 forbids, by kind.", ("kind",), registry=registry
+        )
+        self.imaging_workers = Gauge(
+            "matting_imaging_workers", "Imaging workers that there are to be.", registry=registry
+        )
+        self.imaging_steps = Gauge(
+            "matting_imaging_steps",
+            "Steps of photos that an imaging worker does, or that wait for one.",
+            ("state",),
+            registry=registry,
+        )
+        self.imaging_workers_killed = ReadCounter(
+            "matting_imaging_workers_killed",
+            "Imaging workers that were killed, as they took too long, or ended otherwise, and were replaced.",
+            registry=registry,
         )
         self.memory_budget = Gauge("matting_memory_budget_bytes", "Memory for all calls together.", registry=registry)
         self.memory_available = Gauge(

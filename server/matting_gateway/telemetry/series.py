@@ -54,6 +54,25 @@ class Counter:
         yield family
 
 
+class ReadCounter:
+    """A counter without labels that its owner keeps: read when metrics are, on their thread."""
+
+    def __init__(self, name: str, text: str, *, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._text = text
+        self._read: Callable[[], float] = lambda: 0.0
+        registry.register(self)
+
+    def read_from(self, read: Callable[[], float]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._text)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._text, value=self._read())
+
+
 class HistogramSeries:
     """One histogram. Owns the count of each bucket, the last being all that is over the bounds, and the sum.
 

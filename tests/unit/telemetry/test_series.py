@@ -5,7 +5,7 @@ import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.telemetry.series import Counter, Histogram
+from matting_gateway.telemetry.series import Counter, Histogram, ReadCounter
 from prometheus_client import CollectorRegistry, generate_latest
 
 BOUNDS = (0.001, 0.5, 1, 32)
@@ -36,6 +36,14 @@ def test_a_counter_looks_like_the_librarys() -> None:
         counter.labels("u2net", "ok").inc(3)
         counter.labels('odd"name', "late").inc(0)
     assert exposed(ours) == exposed(theirs)
+
+
+def test_a_counter_that_its_owner_keeps_is_read_when_metrics_are() -> None:
+    registry, kept = CollectorRegistry(), [3.0]
+    ReadCounter("ended", "Ends.", registry=registry).read_from(lambda: kept[0])
+    assert registry.get_sample_value("ended_total") == 3
+    kept[0] = 4.0
+    assert registry.get_sample_value("ended_total") == 4
 
 
 def test_a_family_without_labels_has_its_one_series() -> None:
