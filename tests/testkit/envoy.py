@@ -67,7 +67,7 @@ async def running_envoy(
         file.write_text(yaml.safe_dump(config))
         process = await asyncio.create_subprocess_exec(
             *(program, "-c", str(file), "--admin-address-path", str(admin)),
-            *("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "info"),
+            *("--disable-hot-restart", "--concurrency", "1", "--log-level", "info"),
             stderr=asyncio.subprocess.PIPE,
         )
         said: list[bytes] = []

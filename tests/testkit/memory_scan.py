@@ -68,29 +68,37 @@ class ScanResult:
 
 
 class Canary:
-    """Content to look for, by kind: "pixels", "encoded", "result"..."""
+    """Content to look for, by kind: "pixels", "encoded", "result"...
+
+    Owns what was added, and what all of it is known by until more is added.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, list[NDArray[np.uint64]]] = {}
+        self._known: dict[str, NDArray[np.uint64]] | None = None
         self._plain = np.empty(0, np.uint64)
 
     def ignore(self, content: bytes | memoryview) -> None:
         """Do not take for the canary what is in other content too, such as a file format's standard tables."""
         self._plain = np.union1d(self._plain, _anchors(np.frombuffer(content, np.uint8))[1])
+        self._known = None
 
     def add(self, kind: str, content: bytes | memoryview) -> bool:
         """Add content. Returns False if it is too plain or too short to be known again anywhere."""
         _, anchors = _anchors(np.frombuffer(content, np.uint8))
         if len(anchors):
             self._parts.setdefault(kind, []).append(anchors)
+            self._known = None
         return bool(len(anchors))
 
     def anchors(self) -> dict[str, NDArray[np.uint64]]:
         """Return what each kind is known by, sorted."""
-        for kind, parts in self._parts.items():
-            if len(parts) > 1:
-                self._parts[kind] = [np.unique(np.concatenate(parts))]
-        return {kind: np.setdiff1d(parts[0], self._plain) for kind, parts in self._parts.items()}
+        if self._known is None:
+            for kind, parts in self._parts.items():
+                if len(parts) > 1:
+                    self._parts[kind] = [np.unique(np.concatenate(parts))]
+            self._known = {kind: np.setdiff1d(parts[0], self._plain) for kind, parts in self._parts.items()}
+        return self._known
 
 
 def scan(pid: int, canary: Canary) -> ScanResult:
