@@ -12,6 +12,7 @@ import grpc
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
 from matting_gateway.app import Gateway
 from matting_gateway.clock import SystemClock
+from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.settings import Settings
 from matting_gateway.telemetry.logs import Logs
@@ -57,9 +58,18 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(*triton: str, serving: bool = True, **changes: object) -> AsyncIterator[RunningGateway]:
-    """Run a gateway on Tritons that run already; waits until it serves unless told otherwise."""
+    """Run a gateway on Tritons that run already; waits until it serves unless told otherwise.
+
+    With one imaging worker unless told otherwise: each takes half a second of processor time to start.
+    """
     settings = replace(
-        Settings(listen=(LOOPBACK,), metrics_listen="", triton=triton, repository=Path(__file__).parent / "models"),
+        Settings(
+            listen=(LOOPBACK,),
+            metrics_listen="",
+            triton=triton,
+            repository=Path(__file__).parent / "models",
+            imaging=ImagingSettings(worker_count=1),
+        ),
         **changes,  # type: ignore[arg-type]  # a test names fields of Settings
     )
     registry, stream = CollectorRegistry(), io.StringIO()

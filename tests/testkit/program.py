@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import urllib.request
@@ -72,12 +73,14 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run the program until the end of the block; waits until it serves unless told otherwise.
 
-    On a free port, or with `listen` off on that which the arguments name.
+    On a free port, or with `listen` off on that which the arguments name. With one imaging worker unless told
+    otherwise: each takes half a second of processor time to start.
     """
     address = ("--listen", "127.0.0.1:0") if listen else ()
+    given = os.environ if environment is None else environment
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "serve", *address, "--metrics-listen", "127.0.0.1:0", "--cache", str(ROOT / ".cache"), *arguments,
-        stdout=asyncio.subprocess.PIPE, env=environment,
+        stdout=asyncio.subprocess.PIPE, env={"MATTING_IMAGING_WORKERS": "1", **given},
     )  # fmt: skip
     addresses: dict[str, str] = {}
     events: list[dict[str, Any]] = []
