@@ -24,12 +24,14 @@ from matting_models.verify_command import VerifyRequest, original_file, verify
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit.local_triton import QUICK_START
+from testkit.long_runs import only_in_long_runs
 
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = Repository(ROOT / "model_repository")
 CACHE = ROOT / ".cache"
+CHOSEN = ("astronaut", "chelsea", "rocket")
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +62,42 @@ def test_a_photo_is_answered_the_same_in_any_company(suffix: str, photos: list[n
 
 
 @pytest.mark.triton
+def test_a_small_model_is_added_by_name_and_served(triton_runtime: Runtime, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    add(AddRequest("u2netp", max_batch_size=len(CHOSEN)), repository, Places(CACHE), print)
+    assert_served_as_computed_here(triton_runtime, repository, chosen_files(), "u2netp")
+
+
+@only_in_long_runs
+@pytest.mark.triton
 def test_a_small_model_is_added_by_name_verified_quantised_and_served(triton_runtime: Runtime, tmp_path: Path) -> None:
     repository, said = Repository(tmp_path / "repository"), list[str]()
     add(AddRequest("u2netp"), repository, Places(CACHE), said.append)
-    samples = {path.stem: path for path in ensure_samples(CACHE, print)}
-    chosen = tuple(samples[name] for name in ("astronaut", "chelsea", "rocket"))
+    chosen = chosen_files()
     result, _ = verify(VerifyRequest("u2netp", photos=chosen[:1]), repository, CACHE, said.append)
     assert result.failures == ()
     # A bound so wide that no layers are searched for: what the search finds is measured elsewhere.
     wide = QuantizeRequest("u2netp", chosen, crops_per_photo=0, bound=Bound(0.5, 1.0))
     quantize(wide, repository, tmp_path / "cache", said.append)
-    images = np.stack([at_size(open_photo(path), (320, 320)) for path in chosen])
+    assert_served_as_computed_here(triton_runtime, repository, chosen, "u2netp", "u2netp-int8")
+
+
+def chosen_files() -> tuple[Path, ...]:
+    files = {path.stem: path for path in ensure_samples(CACHE, print)}
+    return tuple(files[name] for name in CHOSEN)
+
+
+def assert_served_as_computed_here(
+    triton_runtime: Runtime, repository: Repository, files: tuple[Path, ...], *names: str
+) -> None:
+    images = np.stack([at_size(open_photo(path), (320, 320)) for path in files])
     with (
         LocalTriton(triton_runtime, repository.root, grace_s=0, extra_arguments=QUICK_START) as triton,
         triton_client.InferenceServerClient(triton.grpc_address) as client,
     ):
         assert triton.failed_models == {}
-        full, reduced = (_infer(client, name, images) for name in ("u2netp", "u2netp-int8"))
-    for name, found in (("u2netp", full), ("u2netp-int8", reduced)):
+        served = {name: _infer(client, name, images) for name in names}
+    for name, found in served.items():
         accelerator = read_config(repository.config_path(name)).accelerator
         runner = OpenVinoRunner(repository.model_path(name), openvino_properties(accelerator))
         assert np.abs(found.astype(int) - runner.run(images)).max() <= 1

@@ -15,6 +15,7 @@ from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, 
 from matting_gateway.errors import BackendUnavailableError, GatewayError
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
+from testkit.long_runs import short_or_long
 from testkit.manual_clock import ManualClock
 
 KEY = BatchKey("model", "1", ())
@@ -145,7 +146,7 @@ def metrics() -> Metrics:
 
 
 @pytest.mark.slow
-@settings(max_examples=1_000, deadline=None, database=None)
+@settings(max_examples=short_or_long(300, 3_000), deadline=None, database=None)
 @given(script=st.binary(min_size=60, max_size=150))
 def test_whatever_happens_every_call_ends_and_no_byte_stays_held(
     script: bytes, runner: asyncio.Runner, clock: ManualClock, metrics: Metrics

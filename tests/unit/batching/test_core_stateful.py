@@ -89,7 +89,10 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=short_or_long(50, 500),
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 # How often each event is drawn, of 256.
@@ -98,7 +101,7 @@ EVENTS += 4 * ["flap"] + 16 * ["pump"]
 
 
 @pytest.mark.slow
-@settings(max_examples=short_or_long(1_000, 10_000), deadline=None, database=None)
+@settings(max_examples=short_or_long(500, 10_000), deadline=None, database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=150))
 def test_whatever_happens_every_job_is_answered_once_in_order_and_nothing_leaks(eager: bool, script: bytes) -> None:
     """Three bytes an event, since drawing each part by itself takes far longer than playing it."""
@@ -110,7 +113,7 @@ def test_whatever_happens_every_job_is_answered_once_in_order_and_nothing_leaks(
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=short_or_long(250, 2_500), deadline=None, database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=450))
 def test_whatever_happened_callers_in_a_hurry_are_let_in_once_all_is_quick(eager: bool, script: bytes) -> None:
     play = SchedulerPlay(eager=eager)

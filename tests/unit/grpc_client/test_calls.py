@@ -10,9 +10,11 @@ import grpc
 import pytest
 from testkit.grpc_loopback import loopback
 from testkit.grpc_servers import MAX_MESSAGE_BYTES, caller_of, grpc_server
+from testkit.long_runs import short_or_long
 
 PATIENCE_S = 20.0
-BODY = bytes(range(256)) * (64 << 10)
+# Larger than any window.
+BODY = bytes(range(256)) * short_or_long(16 << 10, 64 << 10)
 
 
 async def echo(request: bytes, _context: Any) -> bytes:

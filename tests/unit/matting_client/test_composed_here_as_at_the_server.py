@@ -2,6 +2,7 @@
 """What is composed here from the alpha of the model's grid is what the server makes of the same pixels."""
 
 import io
+from itertools import product
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from matting_pixels.fit import out_of_grid
 from matting_pixels.placement import Placement, letterbox, stretch
 from PIL import Image
 from testkit.hair import hairy_scene
+from testkit.long_runs import short_or_long
 from testkit.photos import sample_photo
 
 GRID = 96
@@ -48,8 +50,9 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("refine", ["guided", "matting"])
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    ("options", "size"), list(short_or_long(zip(OPTIONS, SIZES, strict=True), product(OPTIONS, SIZES)))
+)
 @pytest.mark.parametrize("is_clear", [False, True])
 def test_every_pixel_is_the_same_to_a_level(
     refine: RefinementName, fit: str, size: tuple[int, int], options: str, is_clear: bool

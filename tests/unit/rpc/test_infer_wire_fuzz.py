@@ -3,9 +3,10 @@
 
 import pytest
 from testkit.infer_fuzz import fuzz
+from testkit.long_runs import short_or_long
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_fast_reader_and_protobuf_agree(seed: int) -> None:
-    assert fuzz(50_000, seed) is None
+    assert fuzz(short_or_long(12_500, 50_000), seed) is None
