@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from testkit.default_model import SAMPLES, Rembg, f32_repository
 from testkit.gateway import RunningGateway, running_gateway
+from testkit.local_triton import CACHE_DIR
 from testkit.long_runs import short_or_long
 
 pytestmark = [pytest.mark.triton, pytest.mark.model]
@@ -25,21 +27,18 @@ pytestmark = [pytest.mark.triton, pytest.mark.model]
 # None of them has a colour profile: the gateway converts those to sRGB, which rembg ignores.
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "horse.png")
 MODEL = "u2net-f32"
-COUNT = short_or_long(20, 64)
+COUNT = short_or_long(16, 64)
 PATIENCE_S = 300.0
 
 
 @pytest.fixture(scope="module")
-def triton_f32(triton_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTriton]:
+def triton_f32(triton_runtime: Runtime) -> Iterator[LocalTriton]:
     # Beside the original, so that the model's file can be linked instead of copied.
-    repository = f32_repository(Path(__file__).parents[2] / ".cache" / tmp_path_factory.mktemp("f32").name)
-    try:
-        with LocalTriton(triton_runtime, repository, grace_s=0) as triton:
-            yield triton
-    finally:
-        for path in sorted(repository.rglob("*"), reverse=True):
-            path.unlink() if path.is_file() else path.rmdir()
-        repository.rmdir()
+    with (
+        TemporaryDirectory(prefix="f32-", dir=CACHE_DIR) as folder,
+        LocalTriton(triton_runtime, f32_repository(Path(folder)), grace_s=0) as triton,
+    ):
+        yield triton
 
 
 def content_of(name: str) -> bytes:
