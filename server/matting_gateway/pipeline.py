@@ -82,8 +82,7 @@ class Pipeline:
             outputs = request.outputs
             with self._stage("inspect", trace):
                 self._imaging.check_outputs(outputs)
-                # Beside the event loop: a file made of nothing but parts takes hundredths of a second.
-                header = await asyncio.to_thread(self._imaging.inspect, request.photo, outputs)
+                header = await self._imaging.inspect_soon(request.photo, outputs)
             on_pixels(header.pixel_count)
             need_bytes = request_bytes + header.working_bytes(outputs, model.matting)
             await permit.settle(need_bytes, deadline_s=deadline_s, priority=request.priority)

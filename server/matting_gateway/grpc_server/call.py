@@ -61,9 +61,10 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         self._end(self._body(response) if reply and not number else (), number)  # an error has no message
 
     def _body(self, response: Any) -> Body:
-        """Return a message as it travels."""
+        """Return a message as it travels; handlers without a serializer give it whole, or as a list of its pieces."""
         write = self._handler.response_serializer if self._handler is not None else None
-        return body_of((response if write is None else write(response),))
+        message = response if write is None else write(response)
+        return body_of(message if isinstance(message, list) else (message,))
 
     def _ended_serving(self, _task: asyncio.Task[None]) -> None:
         self.task = None  # its exception may hold frames, and they the request

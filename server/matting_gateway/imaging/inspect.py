@@ -15,16 +15,19 @@ from matting_gateway.imaging.headers.bmp import read_bmp_header
 from matting_gateway.imaging.headers.gif import read_gif_header
 from matting_gateway.imaging.headers.isobmff import read_isobmff_header
 from matting_gateway.imaging.headers.jpeg import read_jpeg_header
-from matting_gateway.imaging.headers.model import FileHeader
+from matting_gateway.imaging.headers.model import MAX_PARTS, FileHeader, TooManyPartsError
 from matting_gateway.imaging.headers.png import read_png_header
 from matting_gateway.imaging.headers.tiff import read_tiff_header
 from matting_gateway.imaging.headers.webp import read_webp_header
 from matting_gateway.imaging.settings import ImageLimits, ImagingSettings
 
-_READERS = {
+# Those that count all that takes time.
+_COUNTING_READERS = {
     ImageFormat.JPEG: read_jpeg_header,
     ImageFormat.PNG: read_png_header,
     ImageFormat.WEBP: read_webp_header,
+}
+_READERS = {
     ImageFormat.AVIF: lambda content: read_isobmff_header(content, ImageFormat.AVIF),
     ImageFormat.HEIC: lambda content: read_isobmff_header(content, ImageFormat.HEIC),
     ImageFormat.GIF: read_gif_header,
@@ -33,15 +36,19 @@ _READERS = {
 }
 
 
-def read_header(photo: Photo, settings: ImagingSettings, formats: frozenset[ImageFormat]) -> FileHeader | None:
+def read_header(
+    photo: Photo, settings: ImagingSettings, formats: frozenset[ImageFormat], max_parts: int = MAX_PARTS
+) -> FileHeader | None:
     """Return what the file says of itself, or None for raw pixels.
 
     Args:
         photo: A file or rows of pixels.
         settings: The limits, and whether animations are taken.
         formats: The formats that are allowed and have a decoder here.
+        max_parts: How many parts of the file are looked at; in a hurry that is `FEW_PARTS`.
 
     Raises:
+        TooManyPartsError: It has more parts, or is of a format of which that does not say how long it takes.
         ImageUnreadableError: No image, cut off or damaged.
         ImageFormatUnsupportedError: A format or kind that is not accepted.
         ImageTooLargeError: Over a limit.
@@ -50,12 +57,12 @@ def read_header(photo: Photo, settings: ImagingSettings, formats: frozenset[Imag
     if isinstance(photo, RawPhoto):
         _check_raw(photo, settings.limits)
         return None
-    header = _parse(photo, settings.limits, formats)
+    header = _parse(photo, settings.limits, formats, max_parts)
     _check_limits(header, settings.limits, allow_animated=settings.allow_animated)
     return header
 
 
-def _parse(photo: EncodedPhoto, limits: ImageLimits, formats: frozenset[ImageFormat]) -> FileHeader:
+def _parse(photo: EncodedPhoto, limits: ImageLimits, formats: frozenset[ImageFormat], max_parts: int) -> FileHeader:
     content: Buffer = photo.content
     if len(content) == 0:
         raise ImageUnreadableError("The photo is empty: send the bytes of an image file.")
@@ -70,7 +77,13 @@ def _parse(photo: EncodedPhoto, limits: ImageLimits, formats: frozenset[ImageFor
         raise ImageUnreadableError(f"The bytes are no image of a known format. Accepted are {accepted}.")
     if image_format not in formats:
         raise ImageFormatUnsupportedError(f"{image_format.title} is not accepted here. Accepted are {accepted}.")
-    return replace(_READERS[image_format](content), file_bytes=len(content))
+    if image_format in _COUNTING_READERS:
+        header = _COUNTING_READERS[image_format](content, max_parts)
+    elif max_parts < MAX_PARTS:
+        raise TooManyPartsError(f"How long the headers of {image_format.title} take is not known beforehand.")
+    else:
+        header = _READERS[image_format](content)
+    return replace(header, file_bytes=len(content))
 
 
 def _check_limits(header: FileHeader, limits: ImageLimits, *, allow_animated: bool) -> None:

@@ -19,7 +19,7 @@ from matting_gateway.imaging.answers import Rendered, read_decoded, read_rendere
 from matting_gateway.imaging.call_file import CallFile
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.header import PhotoHeader
-from matting_gateway.imaging.headers.model import FileHeader
+from matting_gateway.imaging.headers.model import FEW_PARTS, MAX_PARTS, FileHeader, TooManyPartsError
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.media_types import check_areas
 from matting_gateway.imaging.options import check_outputs
@@ -134,11 +134,25 @@ class Imaging:
             ImageTooLargeError: Over a limit.
             OptionInvalidError: Raw pixels of the wrong length, or an AVIF that would take too much memory.
         """
-        file = read_header(photo, self._settings, self._formats)
+        return self._inspect(photo, outputs, MAX_PARTS)
+
+    async def inspect_soon(self, photo: Photo, outputs: Sequence[OutputSpec]) -> PhotoHeader:
+        """Do what `inspect` does, in a thread where it may take long: a file of nothing but parts does.
+
+        Raises:
+            GatewayError: What `inspect` raises.
+        """
+        try:
+            return self._inspect(photo, outputs, FEW_PARTS)
+        except TooManyPartsError:
+            return await asyncio.to_thread(self.inspect, photo, outputs)
+
+    def _inspect(self, photo: Photo, outputs: Sequence[OutputSpec], max_parts: int) -> PhotoHeader:
+        file = read_header(photo, self._settings, self._formats, max_parts)
         backgrounds: dict[int, FileHeader] = {}
         for index, output in enumerate(outputs):
             if isinstance(output.background, PictureBackground):
-                header = read_header(output.background.photo, self._settings, self._formats)
+                header = read_header(output.background.photo, self._settings, self._formats, max_parts)
                 if header is not None:
                     backgrounds[index] = header
         if file is not None:
@@ -240,6 +254,7 @@ class Imaging:
                 )
         except WorkerFailedError as error:
             raise InternalError("The worker that made the results failed; ask again.") from error
+        file.let_go_before(job.results.offset)  # an answer may be read slowly, and then that is all that is held
         self._rendered_total += 1
         return rendered
 

@@ -5,7 +5,6 @@ import asyncio
 import functools
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import grpc
 from google.rpc import code_pb2, status_pb2
@@ -22,6 +21,7 @@ from matting_gateway.errors import (
 )
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.rpc.call import Call
+from matting_gateway.rpc.photo_wire import PhotoItem, PhotoRequest, item_pieces
 from matting_gateway.rpc.status import to_status, unexpected
 from matting_gateway.rpc.stream_messages import StreamMessages
 from matting_gateway.rpc.timeouts import Timeouts
@@ -30,9 +30,7 @@ from matting_gateway.traces import Trace
 
 MAX_ITEM_ID_LENGTH = 128
 
-Serve = Callable[
-    [Call, pb.RemoveBackgroundRequest, int, float, Permit, Trace | None], Awaitable[pb.RemoveBackgroundResponse]
-]
+Serve = Callable[[Call, PhotoRequest, int, float, Permit, Trace | None], Awaitable[list[Buffer]]]
 
 
 class ItemStream:
@@ -50,7 +48,7 @@ class ItemStream:
         *,
         acquire: Callable[[], Awaitable[Permit]],
         most_bytes: int,
-        parse: Callable[[Buffer], pb.StreamRemoveBackgroundRequest],
+        read: Callable[[Buffer], PhotoItem],
         serve: Serve,
         clock: Clock,
         draining: asyncio.Event,
@@ -63,7 +61,7 @@ class ItemStream:
         self._context = context
         self._call = call
         self._acquire = acquire
-        self._parse = parse
+        self._read = read
         self._serve = serve
         self._clock = clock
         self._on_bug = on_bug
@@ -109,16 +107,17 @@ class ItemStream:
             data = await self._messages.read(permit, most_bytes=self._most_bytes)
             if data is grpc.aio.EOF:
                 return False
-            message = self._parse(data)
+            item, request_bytes = self._read(data), len(data)
             del data
+            message = item.message
             if message.WhichOneof("action") == "cancel":
                 self._cancel(message.item_id)
                 return True
             problem = self._problem_of(message)
             if problem is not None:
-                await self._answer(message.item_id, error=to_status(problem))
+                await self._answer(_error_pieces(message.item_id, to_status(problem)))
                 return True
-            self._start(message, permit)
+            self._start(item, request_bytes, permit)
             permit = None  # the item's own from here on
             return True
         finally:
@@ -137,9 +136,9 @@ class ItemStream:
             return DeadlineUnreachableError("time_to_live must be positive.", field="time_to_live")
         return None
 
-    def _start(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
-        task = asyncio.create_task(self._serve_item(message, permit))
-        self._items[message.item_id] = task
+    def _start(self, item: PhotoItem, request_bytes: int, permit: Permit) -> None:
+        task = asyncio.create_task(self._serve_item(item, request_bytes, permit))
+        self._items[item.message.item_id] = task
         self._tasks.add(task)
         task.add_done_callback(functools.partial(self._finished, permit))
 
@@ -151,38 +150,37 @@ class ItemStream:
         if not task.cancelled():
             task.exception()  # an answer that could not be written: its caller is gone, and `run` is told so too
 
-    async def _serve_item(self, message: pb.StreamRemoveBackgroundRequest, permit: Permit) -> None:
-        item_id = message.item_id
+    async def _serve_item(self, item: PhotoItem, request_bytes: int, permit: Permit) -> None:
+        message, item_id = item.message, item.message.item_id
+        request, deadline_s = PhotoRequest(message.request, item.photo), self._deadline_s(message)
         trace = self._call.trace.item() if self._call.trace is not None else None
         since_s, error_type = self._clock.now(), ""
         # Held until the answer is written: until then its result is in memory.
         with self._call.holding(permit):
             try:
-                request_bytes = message.ByteSize()
-                response = await self._serve(
-                    self._call, message.request, request_bytes, self._deadline_s(message), permit, trace
-                )
-                answer: dict[str, Any] = {"response": response}
+                response = await self._serve(self._call, request, request_bytes, deadline_s, permit, trace)
+                answer = item_pieces(item_id, response)
                 permit.succeeded()
             except asyncio.CancelledError:
                 error_type = "CANCELLED"
                 if item_id not in self._given_up:  # the stream itself is ending
                     raise
-                answer = {"error": status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")}
+                cancelled = status_pb2.Status(code=code_pb2.CANCELLED, message="The item was cancelled.")
+                answer = _error_pieces(item_id, cancelled)
             except GatewayError as exc:
                 error_type = exc.code.name
-                answer = {"error": to_status(without_frames(exc))}
+                answer = _error_pieces(item_id, to_status(without_frames(exc)))
             except Exception as exc:  # noqa: BLE001 - an item fails alone; what it was is for the operator's log
                 error_type = "INTERNAL"
                 self._on_bug(self._call, exc)
-                answer = {"error": to_status(without_frames(unexpected(exc)))}
+                answer = _error_pieces(item_id, to_status(without_frames(unexpected(exc))))
             finally:
                 self._items.pop(item_id, None)
                 self._given_up.discard(item_id)
                 if trace is not None:
                     trace.end(since_s, self._clock.now(), error_type=error_type)
             with item_is_ready(self._context, permit, self._reading):
-                await self._answer(item_id, **answer)
+                await self._answer(answer)
 
     def _deadline_s(self, message: pb.StreamRemoveBackgroundRequest) -> float:
         ttl_s = self._default_ttl_s
@@ -197,6 +195,10 @@ class ItemStream:
             self._given_up.add(item_id)
             task.cancel()
 
-    async def _answer(self, item_id: str, **result: Any) -> None:
+    async def _answer(self, pieces: list[Buffer]) -> None:
         async with self._writing:
-            await self._context.write(pb.StreamRemoveBackgroundResponse(item_id=item_id, **result))
+            await self._context.write(pieces)
+
+
+def _error_pieces(item_id: str, error: status_pb2.Status) -> list[Buffer]:
+    return [pb.StreamRemoveBackgroundResponse(item_id=item_id, error=error).SerializeToString()]

@@ -13,27 +13,27 @@ from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
-from matting_gateway.domain import ModelContract, Refinement
+from matting_gateway.domain import Buffer, ModelContract, Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.grpc_server.call import ServerCall
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.call import REQUEST_ID_KEY, Call, current_call
 from matting_gateway.rpc.call_sender import CallSender
 from matting_gateway.rpc.item_stream import ItemStream
+from matting_gateway.rpc.photo_wire import PhotoReader, PhotoRequest, answer_pieces
 from matting_gateway.rpc.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.reception import Reception
-from matting_gateway.rpc.requests import RequestParser
 from matting_gateway.rpc.timeouts import Timeouts
 from matting_gateway.rpc.unread import hold_until_read
-from matting_gateway.rpc.wire import answer_to, model_to, request_from
+from matting_gateway.rpc.wire import model_to, request_from
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import Trace
 
 SERVICE = "matting.v1.MattingService"
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
-# An answer is ours and gRPC's until it is sent.
-_COPIES_SENT = 2
+# Results begin and end somewhere in pages of the call's file, and what is around them is small.
+_AROUND_ANSWER_BYTES = 16 << 10
 # Solving for an edge takes as long as so many pixels more, and is taken off a tenant's megapixels so.
 _SOLVING_PIXELS = 8_000_000
 
@@ -73,8 +73,7 @@ class MattingService:
         self._settings = settings
         self._reception = Reception(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._residency = Timeouts(settings.max_residency_s)
-        self._parse = RequestParser(pb.RemoveBackgroundRequest, settings.message_limits)
-        self._parse_item = RequestParser(pb.StreamRemoveBackgroundRequest, settings.message_limits)
+        self._reader = PhotoReader(settings.message_limits)
         self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
         self._stream_count = 0
 
@@ -89,9 +88,7 @@ class MattingService:
             {
                 "RemoveBackground": grpc.stream_unary_rpc_method_handler(self.remove_background, None, None),
                 "StreamRemoveBackground": grpc.stream_stream_rpc_method_handler(
-                    self.stream_remove_background,
-                    None,
-                    pb.StreamRemoveBackgroundResponse.SerializeToString,
+                    self.stream_remove_background, None, None
                 ),
                 "ListModels": grpc.unary_unary_rpc_method_handler(
                     self.list_models, pb.ListModelsRequest.FromString, pb.ListModelsResponse.SerializeToString
@@ -102,7 +99,7 @@ class MattingService:
             },
         )
 
-    async def remove_background(self, _requests: object, context: _Context) -> bytes:
+    async def remove_background(self, _requests: object, context: _Context) -> list[Buffer]:
         call = current_call()
         context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
@@ -117,13 +114,11 @@ class MattingService:
                 missing=OptionInvalidError("The call ended without a request message.", field="source"),
                 trace=call.trace,
             )
-            message = self._parse(data)
-            request_bytes = len(data)
+            request, request_bytes = self._reader.request(data), len(data)
             del data
-            response = await self._serve(call, message, request_bytes, call.deadline_s, permit, call.trace, promise)
-            answer = response.SerializeToString()
+            answer = await self._serve(call, request, request_bytes, call.deadline_s, permit, call.trace, promise)
             permit.succeeded()
-            hold_until_read(context, permit.hand_over(_COPIES_SENT * len(answer)))
+            hold_until_read(context, permit.hand_over(sum(map(len, answer)) + _AROUND_ANSWER_BYTES))
             return answer
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
@@ -142,7 +137,7 @@ class MattingService:
                 call,
                 acquire=lambda: self._acquire(promise, call.deadline_s if call.has_deadline else math.inf, sender),
                 most_bytes=promise.request_bytes,
-                parse=self._parse_item,
+                read=self._reader.item,
                 serve=functools.partial(self._serve_item, promise=promise),
                 draining=self._draining,
                 reading=self._reading,
@@ -179,30 +174,30 @@ class MattingService:
     async def _serve_item(
         self,
         call: Call,
-        message: pb.RemoveBackgroundRequest,
+        request: PhotoRequest,
         request_bytes: int,
         deadline_s: float,
         permit: Permit,
         trace: Trace | None,
         *,
         promise: Promise,
-    ) -> pb.RemoveBackgroundResponse:
+    ) -> list[Buffer]:
         self._tenants.charge_request(call.tenant)
-        return await self._serve(call, message, request_bytes, deadline_s, permit, trace, promise)
+        return await self._serve(call, request, request_bytes, deadline_s, permit, trace, promise)
 
     async def _serve(
         self,
         call: Call,
-        message: pb.RemoveBackgroundRequest,
+        received: PhotoRequest,
         request_bytes: int,
         deadline_s: float,
         permit: Permit,
         trace: Trace | None,
         promise: Promise,
-    ) -> pb.RemoveBackgroundResponse:
+    ) -> list[Buffer]:
         since_s = self._clock.now()
-        request = request_from(message)
-        message.Clear()
+        request = request_from(*received)
+        received.message.Clear()
         name = request.model or self._default_model
         tenant = call.tenant
         self._tenants.check_model(tenant, name)
@@ -230,4 +225,4 @@ class MattingService:
                 text = f"No image is held for longer than {self._residency.seconds:g} s."
                 raise ResidencyExceededError(text) from exc
         call.queue_s, call.inference_s = answer.queue_s, answer.inference_s
-        return answer_to(answer, total_s=self._clock.now() - since_s)
+        return answer_pieces(answer, total_s=self._clock.now() - since_s)

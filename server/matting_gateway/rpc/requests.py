@@ -45,6 +45,14 @@ class RequestParser(Generic[_M]):
             OptionInvalidError, TensorInvalidError: It is none of this kind, or has more than it may.
         """
         self.check(data)
+        return self.parse(data)
+
+    def parse(self, data: Buffer) -> _M:
+        """Return the message in `data`, of which what it may have has been checked.
+
+        Raises:
+            OptionInvalidError, TensorInvalidError: It is none of this kind.
+        """
         try:
             return self._kind.FromString(data)  # type: ignore[arg-type]  # any buffer will do
         except DecodeError as exc:

@@ -8,12 +8,12 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_gateway.domain import (
     BackgroundFit,
+    Buffer,
     ColorBackground,
     CropSpec,
     Decontamination,
     EncodedPhoto,
     FileEncoding,
-    MattingAnswer,
     MattingRequest,
     ModelContract,
     OutputKind,
@@ -25,11 +25,8 @@ from matting_gateway.domain import (
     RawEncoding,
     RawPhoto,
     Refinement,
-    RenderedOutput,
-    Subject,
 )
 from matting_gateway.errors import OptionInvalidError, OptionUnsupportedError
-from matting_gateway.rpc.status import duration
 
 MAX_OUTPUT_COUNT = 16
 _T = TypeVar("_T")
@@ -66,8 +63,8 @@ _FITS = {
 }
 
 
-def request_from(message: pb.RemoveBackgroundRequest) -> MattingRequest:
-    """Return the domain's request.
+def request_from(message: pb.RemoveBackgroundRequest, photo: Buffer | None = None) -> MattingRequest:
+    """Return the domain's request; `photo` is what was cut out of the message, where it is not in it.
 
     Raises:
         OptionInvalidError: A field is missing or has no such value.
@@ -79,7 +76,7 @@ def request_from(message: pb.RemoveBackgroundRequest) -> MattingRequest:
         )
     outputs = tuple(_output_from(spec, f"outputs[{index}]") for index, spec in enumerate(message.outputs))
     return MattingRequest(
-        photo=_photo_from(message),
+        photo=_photo_from(message, photo),
         outputs=outputs or (OutputSpec(),),
         model=message.model.name,
         version=message.model.version,
@@ -96,21 +93,21 @@ def _known(table: Mapping[Any, _T], number: int, field: str) -> _T:
     return value
 
 
-def _photo_from(message: pb.RemoveBackgroundRequest) -> Photo:
+def _photo_from(message: pb.RemoveBackgroundRequest, photo: Buffer | None) -> Photo:
     which = message.WhichOneof("source")
     if which == "encoded":
-        return _encoded_from(message.encoded, "encoded")
+        return _encoded_from(message.encoded, "encoded", photo)
     if which == "pixels":
         pixels = message.pixels
         if pixels.pixel_format == pb.PIXEL_FORMAT_UNSPECIFIED:
             raise OptionInvalidError("pixels.pixel_format must be set.", field="pixels.pixel_format")
         pixel_format = _known(_PIXEL_FORMATS, pixels.pixel_format, "pixels.pixel_format")
-        return RawPhoto(pixels.data, pixels.width_px, pixels.height_px, pixel_format)
+        return RawPhoto(pixels.data if photo is None else photo, pixels.width_px, pixels.height_px, pixel_format)
     raise OptionInvalidError("The request has no photo: set `encoded` or `pixels`.", field="source")
 
 
-def _encoded_from(message: pb.EncodedImage, field: str) -> EncodedPhoto:
-    content = message.content
+def _encoded_from(message: pb.EncodedImage, field: str, cut_out: Buffer | None = None) -> EncodedPhoto:
+    content: Buffer = message.content if cut_out is None else cut_out
     if not content:
         raise OptionInvalidError(f"{field}.content is empty; send the bytes of a file.", field=f"{field}.content")
     return EncodedPhoto(content, message.mime_type)
@@ -151,45 +148,6 @@ def _background_from(spec: pb.OutputSpec, field: str) -> ColorBackground | Pictu
         fit = _known(_FITS, spec.image.fit, f"{field}.image.fit")
         return PictureBackground(photo, fit, spec.image.linear_light)
     return None
-
-
-def answer_to(answer: MattingAnswer, *, total_s: float) -> pb.RemoveBackgroundResponse:
-    """Return the response message of an answer."""
-    return pb.RemoveBackgroundResponse(
-        outputs=[_output_to(output) for output in answer.outputs],
-        model=pb.ModelRef(name=answer.model, version=answer.version),
-        subject=_subject_to(answer.subject),
-        timings=pb.Timings(
-            queue_duration=duration(answer.queue_s),
-            inference_duration=duration(answer.inference_s),
-            total_duration=duration(total_s),
-        ),
-    )
-
-
-def _output_to(output: RenderedOutput) -> pb.Output:
-    data = output.data if isinstance(output.data, bytes) else bytes(output.data)
-    applied = f"REFINEMENT_{output.refinement.name}"
-    if output.pixel_format is None:
-        encoded = pb.EncodedImage(content=data, mime_type=output.mime_type)
-        return pb.Output(
-            encoded=encoded, width_px=output.width_px, height_px=output.height_px, refinement_applied=applied
-        )
-    pixels = pb.PixelImage(
-        data=data,
-        width_px=output.width_px,
-        height_px=output.height_px,
-        pixel_format=f"PIXEL_FORMAT_{output.pixel_format.name}",
-    )
-    return pb.Output(pixels=pixels, width_px=output.width_px, height_px=output.height_px, refinement_applied=applied)
-
-
-def _subject_to(subject: Subject) -> pb.Subject:
-    box = None
-    if subject.box is not None:
-        b = subject.box
-        box = pb.Box(left_px=b.left_px, top_px=b.top_px, width_px=b.width_px, height_px=b.height_px)
-    return pb.Subject(found=subject.found, box=box, area_share=subject.area_share)
 
 
 def model_to(model: ModelContract, *, default: bool) -> pb.Model:

@@ -9,7 +9,7 @@ from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.exif import read_orientation
-from matting_gateway.imaging.headers.model import FileHeader, Reader
+from matting_gateway.imaging.headers.model import EXIF_PARTS, MAX_PARTS, FileHeader, Reader
 
 _SOS, _EOI = 0xDA, 0xD9
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -25,6 +25,8 @@ _SCAN = re.compile(rb"\xff\xda")
 _MANY_SCANS = 4096
 # Looked through at once: other threads have their turn in between.
 _PIECE_BYTES = 1 << 20
+# So much of it takes as long as one part.
+_PART_BYTES, _MOST_SCAN_PARTS = 4 << 10, 1024
 
 
 @dataclass(slots=True)
@@ -39,14 +41,15 @@ class _Facts:
     profile: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-def read_jpeg_header(content: Buffer) -> FileHeader:
+def read_jpeg_header(content: Buffer, max_parts: int = MAX_PARTS) -> FileHeader:
     """Read everything before the first scan.
 
     Raises:
+        TooManyPartsError: It has more than `max_parts`.
         ImageUnreadableError: Cut off, damaged, or without a frame.
         ImageFormatUnsupportedError: A kind of JPEG that hardly anybody writes (lossless, arithmetic, 12 bit).
     """
-    reader = Reader(content, "JPEG")
+    reader = Reader(content, "JPEG", max_parts)
     facts = _Facts()
     at = 2
     while True:
@@ -73,6 +76,7 @@ def _note(facts: _Facts, reader: Reader, marker: int, body: int, end: int) -> No
         facts.metadata_chunks += 1
         facts.metadata_bytes += end - body
         if marker == 0xE1 and bytes(reader.content[body : body + 6]) == b"Exif\x00\x00":
+            reader.count_part(EXIF_PARTS)
             facts.orientation = read_orientation(reader.content[body:end])
         elif marker == 0xE2 and bytes(reader.content[body : body + 12]) == _ICC and end >= body + 14:
             facts.profile[reader.u8(body + 12)] = (body + 14, end)
@@ -93,8 +97,10 @@ def _next_marker(reader: Reader, facts: _Facts, at: int) -> tuple[int, int]:
             return marker, at
 
 
-def _count_scans(content: memoryview) -> int:
-    count = 0
+def _count_scans(reader: Reader) -> int:
+    content, count = reader.content, 0
+    # Where it is a matter of time at all, so that it never limits what is read in a thread.
+    reader.count_part(min(len(content) // _PART_BYTES, _MOST_SCAN_PARTS))
     for start in range(0, len(content), _PIECE_BYTES):
         found = _SCAN.finditer(content, start, start + _PIECE_BYTES + 1)
         count += sum(1 for _ in itertools.islice(found, _MANY_SCANS))
@@ -123,7 +129,7 @@ def _describe(reader: Reader, facts: _Facts, scanned_components: int) -> FileHea
     scan_count, coefficient_bytes = 1, 0
     # A decoder reads on past the first scan, and holds coefficients until then, in these cases only.
     if marker == _PROGRESSIVE or scanned_components < component_count:
-        scan_count = _count_scans(reader.content)
+        scan_count = _count_scans(reader)
         coefficient_bytes = 2 * (width + 32) * (height + 32) * mcu_blocks // widest
     return FileHeader(
         format=ImageFormat.JPEG,

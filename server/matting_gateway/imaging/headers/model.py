@@ -42,12 +42,20 @@ class FileHeader:
 # More parts (segments, chunks, boxes) than any honest file has; reading the header of a file made of
 # nothing else then takes some hundredths of a second.
 MAX_PARTS = 16_384
+# Fewer have most honest files, and to read their headers takes less than a hand-over to a thread and back.
+FEW_PARTS = 256
+# To look for the orientation in EXIF takes as long as so many parts.
+EXIF_PARTS = 16
+
+
+class TooManyPartsError(ImageTooLargeError):
+    """A file has more parts than were to be looked at."""
 
 
 class Reader:
     """Integers out of a buffer; reading past its end means a file that is cut off.
 
-    Headers are read on the event loop, so the work is bounded: whoever walks over parts of the file
+    The work is bounded, and on the event loop more closely than in a thread: whoever walks over parts of the file
     counts them.
     """
 
@@ -59,15 +67,15 @@ class Reader:
         self._title = title
         self._parts_left = max_parts
 
-    def count_part(self) -> None:
-        """Count one part.
+    def count_part(self, takes_parts: int = 1) -> None:
+        """Count one part, which takes as long to look at as so many do.
 
         Raises:
-            ImageTooLargeError: The file has more parts than are accepted.
+            TooManyPartsError: The file has more parts than are accepted.
         """
-        self._parts_left -= 1
+        self._parts_left -= takes_parts
         if self._parts_left < 0:
-            raise ImageTooLargeError(f"The {self._title} file is made of too many parts: write it anew.")
+            raise TooManyPartsError(f"The {self._title} file is made of too many parts: write it anew.")
 
     def unpack(self, layout: str, at: int) -> tuple[int, ...]:
         if at < 0 or at + struct.calcsize(layout) > self.size:

@@ -4,7 +4,7 @@
 from matting_gateway.domain import Buffer
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.exif import read_orientation
-from matting_gateway.imaging.headers.model import FileHeader, Reader
+from matting_gateway.imaging.headers.model import EXIF_PARTS, MAX_PARTS, FileHeader, Reader
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -14,13 +14,14 @@ _PICTURE_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL
 _MAX_PACKING = 1_032
 
 
-def read_png_header(content: Buffer) -> FileHeader:
+def read_png_header(content: Buffer, max_parts: int = MAX_PARTS) -> FileHeader:
     """Walk all chunks.
 
     Raises:
+        TooManyPartsError: It has more than `max_parts`.
         ImageUnreadableError: Cut off, damaged, or with less picture data than its size needs.
     """
-    reader = Reader(content, "PNG")
+    reader = Reader(content, "PNG", max_parts)
     length, kind = reader.be32(8), reader.bytes(12, 4)
     if length != 13 or kind != b"IHDR":
         raise reader.damaged("it does not start with a header")
@@ -94,6 +95,7 @@ def _note(facts: _Facts, reader: Reader, kind: bytes, body: int, end: int) -> No
     elif kind == b"acTL" and end - body == 8:
         facts.frame_count = max(1, reader.be32(body))
     elif kind == b"eXIf":
+        reader.count_part(EXIF_PARTS)
         facts.orientation = read_orientation(reader.content[body:end])
     elif kind == b"iCCP":
         facts.profile_spans = ((body, end),)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matting_gateway.domain import Buffer
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.exif import read_orientation
-from matting_gateway.imaging.headers.model import FileHeader, Reader
+from matting_gateway.imaging.headers.model import EXIF_PARTS, MAX_PARTS, FileHeader, Reader
 
 _ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
 
@@ -26,13 +26,14 @@ class _Facts:
     profile_spans: tuple[tuple[int, int], ...] = ()
 
 
-def read_webp_header(content: Buffer) -> FileHeader:
+def read_webp_header(content: Buffer, max_parts: int = MAX_PARTS) -> FileHeader:
     """Walk all chunks.
 
     Raises:
+        TooManyPartsError: It has more than `max_parts`.
         ImageUnreadableError: Cut off, damaged, or without a picture.
     """
-    reader = Reader(content, "WebP")
+    reader = Reader(content, "WebP", max_parts)
     end_of_file = reader.le32(4) + 8
     if end_of_file > reader.size:
         raise reader.truncated()
@@ -85,6 +86,7 @@ def _note(facts: _Facts, reader: Reader, kind: bytes, body: int, end: int) -> No
         if kind == b"ICCP":
             facts.profile_spans = ((body, end),)
         elif kind == b"EXIF":
+            reader.count_part(EXIF_PARTS)
             facts.orientation = read_orientation(reader.content[body:end])
 
 
