@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the gateway's own code copies a tensor: once on the way in; on the way out not at all, in streams once.
+"""How often the gateway's own code copies pixels: a tensor once on the way in, on the way out not at all, in streams
+once; a photo once on the way in, into the memory of its call, and a result not at all.
 
-Counted as the memory that Python allocates while a batch is served, in units of the tensors' bytes;
-a slab of shared memory is none of Python's, so writing into it is the one copy that does not show.
+Counted as the memory that Python allocates meanwhile, in units of the pixels' bytes; slabs of shared memory and calls'
+files are none of Python's, so writing into them is the one copy that does not show.
 """
 
 import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from matting_gateway.domain import Tensor
+from matting.v1 import matting_service_pb2 as pb
+from matting_gateway.domain import EncodedPhoto, MattingAnswer, RenderedOutput, Subject, Tensor
 from matting_gateway.grpc_body import PREFIX_BYTES, body_of
 from matting_gateway.message_limits import MessageLimits
 from matting_gateway.rpc.infer_wire import InferResponse, RequestReader, ResponseWriter, join_and_release
+from matting_gateway.rpc.photo_wire import PhotoReader, answer_pieces, item_pieces
+from matting_gateway.rpc.wire import request_from
 from matting_gateway.triton.batch_io import batch_inputs, share_out
 from matting_gateway.triton.contract import read_contract
 from matting_gateway.triton.infer_messages import AnswerReader, OutputRequest, Place, write_request
@@ -106,3 +110,30 @@ def test_an_answer_of_a_stream_is_written_with_one_copy() -> None:
     message = join_and_release(ResponseWriter().write(InferResponse("echo", "1", "", (tensor,), ())))
     assert 1 <= copies_since(base, WIDTH) < 1 + SLACK
     assert service_pb2.ModelInferResponse.FromString(message).raw_output_contents == [bytes(WIDTH)]
+
+
+@pytest.mark.usefixtures("allocation")
+def test_reading_a_photos_request_copies_nothing() -> None:
+    photo = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=bytes(WIDTH), mime_type="image/jpeg"))
+    message, item = photo.SerializeToString(), pb.StreamRemoveBackgroundRequest(item_id="a", request=photo)
+    of_a_stream = item.SerializeToString()
+    reader = PhotoReader(MessageLimits())
+    base = start()
+    views = (request_from(*reader.request(message)).photo, reader.item(of_a_stream).photo)
+    assert copies_since(base, WIDTH) < SLACK
+    assert isinstance(views[0], EncodedPhoto)
+    assert isinstance(views[0].content, memoryview)
+    assert views[0].content.obj is message
+    assert views[1] is not None
+    assert views[1].obj is of_a_stream
+
+
+@pytest.mark.usefixtures("allocation")
+def test_a_photos_result_leaves_without_a_copy() -> None:
+    results = memoryview(bytearray(WIDTH))
+    output = RenderedOutput(results, 1024, 1024, mime_type="image/png")
+    answer = MattingAnswer((output,), Subject(found=False, box=None, area_share=0.0), "u2net", "1", 0.0, 0.0)
+    base = start()
+    body = body_of(item_pieces("a", answer_pieces(answer, total_s=0.1)))
+    assert copies_since(base, WIDTH) < SLACK
+    assert [data.obj for _, data in body if isinstance(data, memoryview)] == [results.obj]

@@ -161,7 +161,7 @@ def _output_pieces(output: RenderedOutput) -> tuple[Buffer, ...]:
             pb.PixelImage(
                 width_px=output.width_px,
                 height_px=output.height_px,
-                pixel_format=pb.PixelFormat.Value(f"PIXEL_FORMAT_{output.pixel_format.name}"),
+                pixel_format=f"PIXEL_FORMAT_{output.pixel_format.name}",
             ),
             pb.Output.PIXELS_FIELD_NUMBER,
         )
@@ -169,7 +169,7 @@ def _output_pieces(output: RenderedOutput) -> tuple[Buffer, ...]:
     rest = pb.Output(
         width_px=output.width_px,
         height_px=output.height_px,
-        refinement_applied=pb.Refinement.Value(f"REFINEMENT_{output.refinement.name}"),
+        refinement_applied=f"REFINEMENT_{output.refinement.name}",
     ).SerializeToString()
     behind = image.SerializeToString()
     image_head = wire.head(number, len(picture) + len(output.data) + len(behind))

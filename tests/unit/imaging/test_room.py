@@ -71,6 +71,15 @@ async def test_a_cutout_shows_the_photo_and_hides_nothing_under_alpha_0(room: Im
     assert (cutout[..., :3][cutout[..., 3] > 0] == original[cutout[..., 3] > 0]).all()
 
 
+async def test_once_the_results_are_there_nothing_else_of_the_call_is_held(room: Imaging) -> None:
+    source = photo(size=(2000, 1000))
+    with await prepare(room, source, *CUTOUT, model=MODEL) as prepared:
+        await room.render(prepared, disc().tobytes())
+        job, held_bytes = prepared.job, 512 * os.fstat(prepared.file.descriptor).st_blocks
+        assert held_bytes < 3 * 2000 * 1000 < job.results.offset
+        assert not any(prepared.file.view(job.photo.content.offset, len(source.content)))
+
+
 async def test_raw_pixels_go_in_and_out(room: Imaging) -> None:
     pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
     source = RawPhoto(pixels.tobytes(), 20, 10, PixelFormat.RGB8)
