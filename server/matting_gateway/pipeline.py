@@ -19,6 +19,8 @@ from matting_gateway.domain import (
     TensorSpec,
 )
 from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, OptionInvalidError
+from matting_gateway.imaging.backlog import PhotoWork
+from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.room import Imaging, PreparedPhoto
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.outcomes import outcome_of
@@ -85,29 +87,40 @@ class Pipeline:
                 header = await self._imaging.inspect_soon(request.photo, outputs)
             on_pixels(header.pixel_count)
             need_bytes = request_bytes + header.working_bytes(outputs, model.matting)
-            await permit.settle(need_bytes, deadline_s=deadline_s, priority=request.priority)
             self._scheduler.photo_offered(self._imaging.photo_work_s())
-            if model.matting.fit is not Fit.ASPECT:
-                # Refused before it is decoded, where the shape at the model's grid is known already.
-                grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
-                self._scheduler.check(grid, 1, deadline_s, request.priority, tenant)
-            with self._stage("decode", trace):
-                prepared = await self._imaging.prepare(
-                    request.photo, header, model.matting, outputs, deadline_s=deadline_s, priority=request.priority
-                )
-            with prepared:
-                self._check_deadline(deadline_s, "it was decoded")
-                result = await self._scheduler.submit(_job_of(model, request, prepared, deadline_s, tenant, trace))
-                self._stages["queue"].observe(result.queue_s, trace)
-                self._stages["inference"].observe(result.inference_s, trace)
-                self._check_deadline(deadline_s, "the model had answered")
-                with self._stage("render", trace):
-                    rendered = await self._imaging.render(
-                        prepared, result.outputs[0].data, deadline_s=deadline_s, priority=request.priority
-                    )
+            with self._admitted(header, request, deadline_s) as work:
+                await permit.settle(need_bytes, deadline_s=deadline_s, priority=request.priority)
+                if model.matting.fit is not Fit.ASPECT:
+                    # Refused before it is decoded, where the shape at the model's grid is known already.
+                    grid = _key_of(model, request.version, model.matting.width_px, model.matting.height_px)
+                    self._scheduler.check(grid, 1, work.model_deadline_s, request.priority, tenant)
+                with self._stage("decode", trace):
+                    prepared = await self._imaging.prepare(request.photo, header, model.matting, outputs, work)
+                with prepared:
+                    self._check_deadline(deadline_s, "it was decoded")
+                    job = _job_of(model, request, prepared, work.model_deadline_s, tenant, trace)
+                    result = await self._scheduler.submit(job)
+                    self._stages["queue"].observe(result.queue_s, trace)
+                    self._stages["inference"].observe(result.inference_s, trace)
+                    self._check_deadline(deadline_s, "the model had answered")
+                    with self._stage("render", trace):
+                        rendered = await self._imaging.render(prepared, result.outputs[0].data)
             return MattingAnswer(
                 rendered.outputs, rendered.subject, result.model, result.version, result.queue_s, result.inference_s
             )
+
+    @contextmanager
+    def _admitted(self, header: PhotoHeader, request: MattingRequest, deadline_s: float) -> Iterator[PhotoWork]:
+        """Have a photo in work, where it can be done in time."""
+        try:
+            work = self._imaging.admit(header, request.outputs, deadline_s=deadline_s, priority=request.priority)
+        except GatewayError:
+            self._metrics.dropped.labels("workers").inc()
+            raise
+        try:
+            yield work
+        finally:
+            self._imaging.leave(work)
 
     def _check_deadline(self, deadline_s: float, step: str) -> None:
         if self._clock.now() >= deadline_s:

@@ -133,7 +133,10 @@ class Gate:
             self._metrics.dropped.labels("memory").inc()
             raise line.too_many()
         self._silence.press()
-        seconds = None if waiter.deadline_s == math.inf else max(0.0, waiter.deadline_s - self._clock.now())
+        # From then on it could not be answered in time, and hears so as long as it can still ask another gateway.
+        work_s = self._work_times.expected_s(waiter.judged_bytes)
+        latest_s = waiter.deadline_s - work_s
+        seconds = None if latest_s == math.inf else max(0.0, latest_s - self._clock.now())
         try:
             async with asyncio.timeout(seconds):
                 return await waiter.future
@@ -141,6 +144,8 @@ class Gate:
             self._leave(waiter)
             if isinstance(exc, TimeoutError):
                 self._metrics.dropped.labels("memory").inc()
+                if work_s:
+                    raise _takes_too_long(work_s) from exc
                 raise DeadlineExpiredError(
                     "The deadline passed while the call waited for memory to be admitted."
                 ) from exc
@@ -257,11 +262,7 @@ class Gate:
         others = self._permit_count - (waiter.permit is not None)
         if others == 0 or self._clock.now() + work_s <= waiter.deadline_s:
             return None
-        self._metrics.dropped.labels("memory").inc()
-        return OverloadedError(
-            f"Calls of this size take about {work_s:.2g} s now, longer than the deadline leaves; try again later.",
-            retry_after_s=work_s,
-        )
+        return _takes_too_long(work_s)
 
     def _wake(self) -> None:
         if not self._waiting[True] and not self._waiting[False] and not self._silence.pressing:
@@ -276,6 +277,7 @@ class Gate:
                     break
                 hopeless = self._hopeless(waiter)
                 if hopeless is not None:
+                    self._metrics.dropped.labels("memory").inc()
                     waiter.future.set_exception(hopeless)
                     continue
                 self._unseen(-1)
@@ -301,3 +303,10 @@ class Gate:
             if self._unpromised_bytes + first.byte_count > self._limit_of(first.byte_count):
                 kinds, limit = (False,), self._unpromised_limit  # only its like are in its way
         return Need(kinds, first.group, int(limit * (1 - KEPT_SHARE)))
+
+
+def _takes_too_long(work_s: float) -> OverloadedError:
+    return OverloadedError(
+        f"Calls of this size take about {work_s:.2g} s now, longer than the deadline leaves; try again later.",
+        retry_after_s=work_s,
+    )

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import math
 import os
@@ -14,8 +15,9 @@ from typing import Self
 
 from matting_gateway.clock import Clock
 from matting_gateway.domain import Buffer, EncodedPhoto, ModelInput, OutputSpec, Photo, PictureBackground, Priority
-from matting_gateway.errors import ImageUnreadableError, InternalError
+from matting_gateway.errors import DeadlineUnreachableError, ImageUnreadableError, InternalError, OverloadedError
 from matting_gateway.imaging.answers import Rendered, read_decoded, read_rendered
+from matting_gateway.imaging.backlog import Backlog, PhotoWork
 from matting_gateway.imaging.call_file import CallFile
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.header import PhotoHeader
@@ -27,6 +29,7 @@ from matting_gateway.imaging.photo_job import Kept, PhotoJob, Request, Step
 from matting_gateway.imaging.plan import oriented_size
 from matting_gateway.imaging.plan_job import contents, plan_job, step_memory_bytes, step_timeout_s
 from matting_gateway.imaging.settings import ImagingSettings
+from matting_gateway.imaging.step_costs import StepCosts, StepKind, decode_kind, render_kind
 from matting_gateway.imaging.workers import WorkerFailedError, Workers
 
 # It takes half a millisecond at most.
@@ -48,6 +51,8 @@ class PreparedPhoto:
     working_bytes: int
     kept: tuple[Kept, ...]
     file: CallFile
+    work: PhotoWork
+    since_s: float
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +78,8 @@ class ImagingStatistics:
 class Imaging:
     """Decodes and renders photos in a bounded number of worker processes.
 
-    Owns the workers and the counts in `statistics()`; both are touched on the event loop only.
+    Owns the workers, what is known of the photos in work, and the counts in `statistics()`; all are touched on the
+    event loop only.
     A cancelled `prepare` or `render` returns when its worker has let go of the photo, so that whoever accounts
     for memory by awaiting it is right.
     """
@@ -81,7 +87,10 @@ class Imaging:
     def __init__(self, settings: ImagingSettings, *, clock: Clock) -> None:
         self._settings = settings
         self._worker_count = settings.worker_count or len(os.sched_getaffinity(0))
+        self._clock = clock
         self._workers = Workers(self._worker_count, clock=clock)
+        self._costs = StepCosts()
+        self._backlog = Backlog(self._worker_count)
         self._formats = _available_formats(settings)
         self._active = 0
         self._prepared_total = 0
@@ -164,26 +173,66 @@ class Imaging:
         check_areas(outputs, *size)
         return PhotoHeader(title, *size, file, backgrounds, self._settings.exact)
 
+    def admit(
+        self, header: PhotoHeader, outputs: Sequence[OutputSpec], *, deadline_s: float, priority: Priority
+    ) -> PhotoWork:
+        """Let a photo in, and say what it will take; who lets it in says when it is in work no more (`leave`).
+
+        A photo that comes while none is in work is let in however long it may take.
+
+        Raises:
+            OverloadedError: With all that is in work, it or another one would not be done in time.
+            DeadlineUnreachableError: It takes longer than its deadline allows, whoever else is in work.
+        """
+        now_s, backlog = self._clock.now(), self._backlog
+        decode_s = self._costs.expected_s(decode_kind(header, outputs), header.pixel_count, now_s)
+        render_s = self._costs.expected_s(render_kind(outputs), header.pixel_count, now_s)
+        work = PhotoWork(deadline_s, priority, decode_s, backlog.between_s, render_s, hopeful=not len(backlog))
+        late_s = 0.0 if work.hopeful else backlog.late_by_s(work, now_s)
+        if late_s > 0:
+            alone_s = decode_s + work.between_s + render_s
+            if now_s + alone_s > deadline_s:
+                raise DeadlineUnreachableError(
+                    f"A photo like this takes {alone_s:.2g} s, longer than the call's deadline allows; allow more time,"
+                    " or ask for fewer or smaller results."
+                )
+            raise OverloadedError(
+                "More photos are in work than can be done before the call's deadline; try again later or allow more"
+                " time.",
+                retry_after_s=late_s,
+            )
+        backlog.add(work)
+        return work
+
+    def leave(self, work: PhotoWork) -> None:
+        """Note that a photo is in work no more."""
+        self._backlog.remove(work)
+
     async def prepare(
         self,
         photo: Photo,
         header: PhotoHeader,
         model_input: ModelInput,
         outputs: Sequence[OutputSpec],
-        *,
-        deadline_s: float = math.inf,
-        latest_start_s: float = math.inf,
-        priority: Priority = Priority.NORMAL,
+        work: PhotoWork | None = None,
     ) -> PreparedPhoto:
         """Decode a photo for the model, and keep of it what the results will need, until the answer is left.
+
+        Args:
+            photo: What `header` was read of.
+            header: What `inspect` said of it.
+            model_input: The model's grid.
+            outputs: The results wanted.
+            work: What was `admitted`; who has nothing to be done in time needs none.
 
         Raises:
             ImageUnreadableError: Damaged behind its header, or it made its decoder hang or crash.
             ImageFormatUnsupportedError: Samples of a kind that is not accepted.
             ImageTooLargeError: A colour profile that unpacks to too much, or more memory needed than is reasonable.
-            DeadlineExpiredError: No worker was free until `latest_start_s`.
+            DeadlineExpiredError: No worker was free as long as it could still have been answered in time.
             InternalError: No worker could be started, or no memory be had.
         """
+        work = work or PhotoWork()
         job = plan_job(photo, header, model_input, outputs, self._settings)
         packed, working_bytes = pickle.dumps(job), header.working_bytes(outputs, model_input)
         file = CallFile(job.total_bytes)
@@ -200,9 +249,10 @@ class Imaging:
                     file,
                     lambda answer: read_decoded(answer, job, header.format),
                     timeout_s=timeout_s,
-                    deadline_s=deadline_s,
-                    latest_start_s=latest_start_s,
-                    priority=priority,
+                    deadline_s=work.deadline_s,
+                    latest_start_s=work.latest_decode_s,
+                    priority=work.priority,
+                    note=functools.partial(self._took, decode_kind(header, outputs), header.pixel_count),
                 )
         except WorkerFailedError as error:
             file.close()
@@ -216,27 +266,23 @@ class Imaging:
             file.close()
             raise
         self._prepared_total += 1
+        if work in self._backlog:
+            self._backlog.decoded(work)
         grid = job.placement
         data = file.view(job.model.offset, job.model.byte_count)
-        return PreparedPhoto(data, grid.grid_width_px, grid.grid_height_px, job, packed, working_bytes, kept, file)
+        size = grid.grid_width_px, grid.grid_height_px
+        return PreparedPhoto(data, *size, job, packed, working_bytes, kept, file, work, self._clock.now())
 
-    async def render(
-        self,
-        prepared: PreparedPhoto,
-        matte: Buffer,
-        *,
-        deadline_s: float = math.inf,
-        latest_start_s: float = math.inf,
-        priority: Priority = Priority.NORMAL,
-    ) -> Rendered:
+    async def render(self, prepared: PreparedPhoto, matte: Buffer) -> Rendered:
         """Make the results from a model's answer, uint8 [height_px, width_px] of `prepared`.
 
         Raises:
             OptionInvalidError: A result is larger than its format can hold.
-            DeadlineExpiredError: No worker was free until `latest_start_s`.
+            DeadlineExpiredError: No worker was free as long as it could still have been answered in time.
             InternalError: The worker failed, or none could be started.
         """
-        job, file = prepared.job, prepared.file
+        job, file, work = prepared.job, prepared.file, prepared.work
+        self._backlog.note_between(self._clock.now() - prepared.since_s)
         file.write(job.matte.offset, matte)
         timeout_s = step_timeout_s(job, Step.RENDER, self._settings.worker_timeout_s)
         memory_bytes = step_memory_bytes(job, Step.RENDER, prepared.working_bytes)
@@ -248,15 +294,19 @@ class Imaging:
                     file,
                     lambda answer: read_rendered(answer, job, file),
                     timeout_s=timeout_s,
-                    deadline_s=deadline_s,
-                    latest_start_s=latest_start_s,
-                    priority=priority,
+                    deadline_s=work.deadline_s,
+                    latest_start_s=work.latest_render_s,
+                    priority=work.priority,
+                    note=functools.partial(self._took, render_kind(job.outputs), job.width_px * job.height_px),
                 )
         except WorkerFailedError as error:
             raise InternalError("The worker that made the results failed; ask again.") from error
         file.let_go_before(job.results.offset)  # an answer may be read slowly, and then that is all that is held
         self._rendered_total += 1
         return rendered
+
+    def _took(self, kind: StepKind, pixel_count: int, seconds: float) -> None:
+        self._costs.note(kind, pixel_count, seconds, self._clock.now())
 
     @contextlib.contextmanager
     def _counted_active(self) -> Iterator[None]:

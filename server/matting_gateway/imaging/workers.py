@@ -40,6 +40,7 @@ class _Task:
     read: Callable[[Answer], Any]
     timeout_s: float
     latest_start_s: float
+    note: Callable[[float], None]
     done: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
     started_s: float = 0.0
@@ -114,6 +115,7 @@ class Workers:
         deadline_s: float,
         latest_start_s: float,
         priority: Priority,
+        note: Callable[[float], None] = lambda _: None,
     ) -> _T:
         """Have one step done, and return what is read in the worker's answer.
 
@@ -127,6 +129,7 @@ class Workers:
             deadline_s: Who has the nearest goes first.
             latest_start_s: From then on it makes no sense to begin.
             priority: The smaller goes first.
+            note: Told how long a worker was busy with a step that it did.
 
         Raises:
             GatewayError: What `read` raises.
@@ -137,7 +140,7 @@ class Workers:
         if self._closing:
             raise InternalError("The imaging workers are closed.")
         loop = asyncio.get_running_loop()
-        task = _Task(request, file, read, timeout_s, latest_start_s, loop.create_future())
+        task = _Task(request, file, read, timeout_s, latest_start_s, note, loop.create_future())
         heapq.heappush(self._waiting, (request.step, priority, deadline_s, next(self._numbers), task))
         self._refill()
         try:
@@ -251,6 +254,7 @@ class Workers:
             if isinstance(result, GatewayError):
                 task.done.set_exception(result)
             else:
+                task.note(self._clock.now() - task.started_s)
                 task.done.set_result(result)
         self._dispatch()
 
