@@ -74,7 +74,7 @@ class StepCosts:
         rate = self._by_kind.get(kind) or self._by_step.get(kind.step)
         if rate is None:
             return 0.0
-        known = 0.5 ** (max(0.0, now_s - rate.seen_s) / _HALVED_S)
+        known: float = 0.5 ** (max(0.0, now_s - rate.seen_s) / _HALVED_S)
         return known * rate.s_per_pixel * (pixel_count + _FIXED_PIXELS)
 
     def note(self, kind: StepKind, pixel_count: int, seconds: float, now_s: float) -> None:
