@@ -20,6 +20,7 @@ from matting_gateway.clock import SystemClock
 from matting_gateway.domain import EncodedPhoto, FileEncoding, OutputKind, OutputSpec, PictureBackground
 from matting_gateway.errors import DeadlineExpiredError, ImageTooLargeError, ImageUnreadableError, InternalError
 from matting_gateway.imaging import room as room_module
+from matting_gateway.imaging.backlog import PhotoWork
 from matting_gateway.imaging.room import Imaging
 from matting_gateway.imaging.settings import ImagingSettings
 from PIL import Image
@@ -308,11 +309,11 @@ async def test_what_waits_is_rendered_before_it_is_decoded_and_goes_by_deadline(
 
             async def decode(name: str, deadline_s: float) -> None:
                 header = room.inspect(photo, (CUTOUT,))
-                with await room.prepare(photo, header, MODEL, (CUTOUT,), deadline_s=deadline_s):
+                with await room.prepare(photo, header, MODEL, (CUTOUT,), PhotoWork(deadline_s)):
                     done.append(name)
 
             async def render(name: str, deadline_s: float) -> None:
-                await room.render(decoded, MATTE, deadline_s=deadline_s)
+                await room.render(replace(decoded, work=PhotoWork(deadline_s)), MATTE)
                 done.append(name)
 
             now_s = SystemClock().now()
@@ -338,13 +339,8 @@ async def test_who_can_no_longer_be_in_time_is_not_begun() -> None:
         busy = asyncio.create_task(take(room, PHOTO, MATTE))
         await asyncio.sleep(0)
         photo, before = EncodedPhoto(PHOTO), room.statistics().prepared_total
-        hopeless = room.prepare(
-            photo,
-            room.inspect(photo, (CUTOUT,)),
-            MODEL,
-            (CUTOUT,),
-            latest_start_s=SystemClock().now(),
-        )
+        late = PhotoWork(SystemClock().now(), hopeful=False)
+        hopeless = room.prepare(photo, room.inspect(photo, (CUTOUT,)), MODEL, (CUTOUT,), late)
         waiting = asyncio.create_task(hopeless)
         await asyncio.sleep(0)
         process.resume()
