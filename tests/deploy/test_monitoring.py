@@ -3,11 +3,16 @@
 
 import json
 import runpy
+import subprocess
+from pathlib import Path
 
+import pytest
 import yaml
-from testkit.deploy_tools import DEPLOY, output_of, tool
+from testkit.deploy_tools import DEPLOY, TOOLS, output_of, tool
 
 MONITORING = DEPLOY / "kubernetes" / "components" / "monitoring"
+DASHBOARD = MONITORING / "matting-gateway.json"
+NPM = TOOLS.parent / "custom_resources" / "node_modules"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
 
@@ -33,7 +38,31 @@ def test_every_alert_has_a_test_and_a_section_of_the_runbook() -> None:
 
 def test_the_dashboard_is_what_its_program_writes() -> None:
     made = runpy.run_path(str(DEPLOY / "grafana" / "dashboard.py"))["dashboard"]()
-    assert json.loads((MONITORING / "matting-gateway.json").read_text()) == made
+    assert json.loads(DASHBOARD.read_text()) == made
+
+
+def type_errors(dashboard: str, folder: Path) -> str:
+    """Return what TypeScript says of a dashboard (JSON) as one of Grafana's type; skip where it is missing."""
+    if not (NPM / "@grafana").is_dir():
+        pytest.skip("@grafana/schema is not installed: `make tools`, with npm")
+    path = folder / "dashboard.ts"
+    path.write_text(
+        f'import type {{ Dashboard }} from "{NPM}/@grafana/schema";\nexport const it: Dashboard = {dashboard};\n'
+    )
+    options = ("--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022")
+    done = subprocess.run(
+        [tool("node"), NPM / "typescript" / "bin" / "tsc", *options, path], capture_output=True, text=True, timeout=120
+    )
+    return done.stdout + done.stderr
+
+
+def test_the_dashboard_is_one_by_grafanas_own_type(tmp_path: Path) -> None:
+    assert type_errors(DASHBOARD.read_text(), tmp_path) == ""
+
+
+def test_a_field_that_grafana_does_not_know_is_found(tmp_path: Path) -> None:
+    broken = json.loads(DASHBOARD.read_text()) | {"nonsense": 1}
+    assert "'nonsense' does not exist in type 'Dashboard'" in type_errors(json.dumps(broken), tmp_path).replace('"', "")
 
 
 def test_the_configuration_of_prometheus_is_valid() -> None:
