@@ -123,7 +123,7 @@ class Trace:
 
     def stage(self, name: str, since_s: float, until_s: float) -> None:
         """Note a stage that is over."""
-        self.noted.append((name, since_s, until_s, "", None))
+        self._note((name, since_s, until_s, "", None))
 
     def queued(self, since_s: float, until_s: float) -> None:
         """Note waiting for a batch that did not come."""
