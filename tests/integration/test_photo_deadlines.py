@@ -14,7 +14,8 @@ from PIL import Image
 from testkit.gateway import RunningGateway, running_gateway
 from testkit.photos import sample_photo
 
-pytestmark = [pytest.mark.triton, pytest.mark.slow]
+# What a photo takes is learned: nothing else may take the cores away between learning and being held to it.
+pytestmark = [pytest.mark.triton, pytest.mark.slow, pytest.mark.alone]
 
 CALL_COUNT, FITTING = 60, 12
 

@@ -172,6 +172,21 @@ async def test_who_could_not_be_answered_in_time_any_more_makes_way_for_who_can(
     assert gate.statistics().used_bytes == 0
 
 
+async def test_who_waits_hears_that_too_little_time_is_left_while_it_can_still_ask_another() -> None:
+    clock = ManualClock()
+    gate = Gate(GateSettings(budget_bytes=100), clock=clock, metrics=Metrics(CollectorRegistry()))
+    for _ in range(3):
+        with await gate.acquire(100, deadline_s=clock.now() + 60) as permit:
+            clock.advance(10)
+            permit.succeeded()
+    with await gate.acquire(100, deadline_s=clock.now() + 60):
+        with pytest.raises(OverloadedError, match="take about 1"):
+            await gate.acquire(100, deadline_s=clock.now() + 9)
+        assert gate.statistics().waiting_count == 0
+    with await gate.acquire(100, deadline_s=clock.now() + 9):
+        assert gate.statistics().used_bytes == 100
+
+
 async def test_more_than_the_whole_budget_is_granted_alone() -> None:
     gate = gate_of(budget_bytes=100)
     with await gate.acquire(1000, deadline_s=soon()):
