@@ -3,7 +3,7 @@
 
 Photos of 1 and 12 megapixels, alphas and cutouts, half of them with 1 s and half with 3 s, come at 1.5 and 3 times the
 rate at which the same mix is answered without hurry; with a model that does nothing, so that imaging is what there is
-too little of. Prints Markdown: what was answered in time over the unhurried rate, and of those let in how many were late.
+too little of. Prints Markdown: what was answered in time over that rate, and of those let in how many were late.
 With `--before` a gateway of another checkout (its own `.venv`) is measured in turn.
 """
 
