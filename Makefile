@@ -16,6 +16,8 @@ ONCE ?=
 VERSION ?=
 PHOTO ?=
 SECONDS ?= 600
+# Tests at a time: three on two cores, as half of a test's time is waiting.
+JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 COUNT ?= 1000000
 
 help: ## List the tasks, and how long each takes on two cores
@@ -25,11 +27,11 @@ run: setup ## Start Triton and the gateway, cut out a sample photo, serve until 
 	$(BIN)/python -m matting_client.demo $(if $(ONCE),--once) $(if $(PHOTO),--photo $(PHOTO))
 
 test: setup lint ## Lint, types and every test, against the real Triton and the real model: ten minutes, 15 from nothing
-	$(BIN)/pytest -m "not alone and not image" -n auto --dist worksteal
+	$(BIN)/pytest -m "not alone and not image" -n $(JOBS) --dist worksteal
 	$(BIN)/pytest -m "alone and not image"
 
 unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: half a minute
-	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --dist worksteal
+	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n $(JOBS) --dist worksteal
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: hours
 	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof

@@ -22,7 +22,8 @@ from testkit.gateway import RunningGateway, running_gateway
 from testkit.local_triton import CACHE_DIR
 from testkit.long_runs import short_or_long
 
-pytestmark = [pytest.mark.triton, pytest.mark.model]
+# Each inference takes all of the processor.
+pytestmark = [pytest.mark.triton, pytest.mark.model, pytest.mark.alone]
 
 # None of them has a colour profile: the gateway converts those to sRGB, which rembg ignores.
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "horse.png")
