@@ -19,6 +19,7 @@ SECONDS ?= 600
 # Tests at a time: three on two cores, as half of a test's time is waiting.
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 COUNT ?= 1000000
+PHOTO_COUNT ?= 200000
 
 help: ## List the tasks, and how long each takes on two cores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +35,7 @@ unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no m
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n $(JOBS) --dist worksteal
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: hours
-	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof
+	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof COUNT=200000 SECONDS=300 PHOTO_COUNT=40000
 
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos: 3 to 5 minutes the first time, then seconds
 	$(BIN)/python -m matting_triton.install
@@ -82,9 +83,9 @@ manifests: tools ## Render all of deploy/kubernetes, and check it, the compose f
 	$(BIN)/pytest tests/deploy/test_kubernetes.py tests/deploy/test_kubernetes_agreement.py tests/deploy/test_container_and_envoy.py \
 	  tests/deploy/test_monitoring.py tests/deploy/test_workflows.py
 
-soak: setup ## At saturation for SECONDS (600): memory flat, nothing left behind: half an hour
+soak: setup ## At saturation for SECONDS (600), then PHOTO_COUNT (200,000) small photos: memory flat, nothing left behind: an hour
 	PYTHONPATH=tests $(BIN)/python tests/bench/soak.py --seconds $(SECONDS)
-	PYTHONPATH=tests $(BIN)/python tests/bench/soak_photos.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/soak_photos.py --count $(PHOTO_COUNT)
 
 privacy-proof: setup ## Prove the promises on a running service, promise by promise (as root): minutes
 	PYTHONPATH=tests $(BIN)/python -m privacy_proof --count 500
