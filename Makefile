@@ -31,7 +31,7 @@ test: setup lint ## Lint, types and every test, against the real Triton and the 
 	$(BIN)/pytest -m "not alone and not image" -n $(JOBS) --dist worksteal
 	$(BIN)/pytest -m "alone and not image"
 
-unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: half a minute
+unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: forty seconds
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n $(JOBS) --dist worksteal
 
 check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: hours
