@@ -13,6 +13,7 @@ from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.gateway import RunningGateway, running_gateway, wait_serving
+from testkit.listening import server_of
 from testkit.program import PROGRAM
 
 
@@ -66,13 +67,11 @@ async def test_nobody_at_the_address_is_one_without_a_stack() -> None:
 async def test_who_takes_the_connection_and_says_nothing_is_one_in_time() -> None:
     gone = asyncio.Event()
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read(-1)
-        writer.close()
         gone.set()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server_of(silent) as address:
         code, _, error = await health("--address", address, "--timeout-s", "0.3")
         await gone.wait()
     assert (code, error) == (1, f"{address}: DEADLINE_EXCEEDED: no answer within 0.3 s\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 from matting_gateway.rpc.server import make_server
+from testkit.listening import closed, server_of
 
 BODY_BYTES = 4 << 20
 WAITING_COUNT = 10
@@ -23,9 +24,13 @@ class CountingProxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(
-            self._pass_on(reader, upstream_writer, self._count), self._pass_on(upstream_reader, writer, lambda _: None)
-        )
+        try:
+            await asyncio.gather(
+                self._pass_on(reader, upstream_writer, self._count),
+                self._pass_on(upstream_reader, writer, lambda _: None),
+            )
+        finally:
+            await closed(upstream_writer)
 
     def _count(self, byte_count: int) -> None:
         self.sent_bytes += byte_count
@@ -55,13 +60,9 @@ async def served(hold: Callable[..., Awaitable[bytes]]) -> AsyncIterator[tuple[C
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
     proxy = CountingProxy(server.listen("127.0.0.1:0"))
     await server.start()
-    front = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    address = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with server_of(proxy.serve) as address, grpc.aio.insecure_channel(address) as channel:
         yield proxy, channel
-    await server.stop(0)
-    front.close()
-    await front.wait_closed()
+        await server.stop(0)
 
 
 async def test_a_quick_connection_does_not_make_waiting_callers_send_ahead() -> None:

@@ -3,8 +3,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,46 +22,8 @@ from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.grpc_servers import RawServer
 from testkit.http2_client import block_frame
+from testkit.listening import Serve, closed, server_of
 from testkit.pools import PATIENCE_S, QUICK, batch_of, key_of, running_pool
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def server_of(
-    serve: Serve,
-) -> AsyncIterator[str]:
-    """Yield the address of a server of that; every connection is closed at the end."""
-    handled: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(ConnectionError):
-                await serve(reader, writer)
-        finally:
-            await closed(writer)
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if server.is_serving():
-            handled.add(asyncio.create_task(handle(reader, writer)))
-        else:  # it came in while the last of its kind were sent away
-            writer.transport.abort()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in handled:
-            task.cancel()
-        await asyncio.gather(*handled, return_exceptions=True)
-        await server.wait_closed()
-
-
-async def closed(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-    with suppress(ConnectionError):
-        await writer.wait_closed()
 
 
 async def _http1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from testkit.collector import FakeCollector
+from testkit.listening import server_of
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 _IDS = frozenset({"traceId", "spanId", "parentSpanId"})
@@ -28,12 +29,9 @@ async def http_door(collector: FakeCollector) -> AsyncIterator[str]:
         await collector.take(ParseDict(_with_ids_as_protobuf_has_them(body), ExportTraceServiceRequest()))
         writer.write(_ANSWER)
         await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/v1/traces"
+    async with server_of(take) as address:
+        yield f"http://{address}/v1/traces"
 
 
 def _with_ids_as_protobuf_has_them(value: Any) -> Any:

@@ -13,6 +13,8 @@ import grpc
 from matting_gateway.grpc_client.caller import UnaryCaller
 from matting_gateway.http2 import frames
 
+from testkit.listening import server_of
+
 Serve = Callable[[bytes, Any], Awaitable[bytes]]
 MAX_MESSAGE_BYTES = 64 << 20
 _OPTIONS = (
@@ -70,16 +72,12 @@ class RawServer:
                 if self._hangs_up:
                     break
         self.received.clear()
-        writer.close()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Yield where."""
-        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
-        try:
-            yield f"ipv4:127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
+        async with server_of(self.serve) as address:
+            yield f"ipv4:{address}"
 
 
 @asynccontextmanager

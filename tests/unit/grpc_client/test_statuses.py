@@ -11,6 +11,7 @@ from matting_gateway.http2.frames import frame
 from matting_gateway.http2.header_blocks import Fields
 from testkit.grpc_servers import RawServer, caller_of
 from testkit.http2_client import HEADERS, TRAILERS, block_frame
+from testkit.listening import server_of
 
 Code = grpc.StatusCode
 OPEN = block_frame(1, HEADERS)
@@ -109,10 +110,8 @@ async def test_a_server_that_speaks_something_else_from_the_start_is_unreachable
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(first)
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, caller_of(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as caller:
+    async with server_of(serve) as address, caller_of(address) as caller:
         with pytest.raises(CallError) as caught:
             await caller.call(b"x", 20)
     assert caught.value.code() is Code.UNAVAILABLE
