@@ -99,7 +99,7 @@ async def test_payloads_and_deadlines_have_their_shares() -> None:
 
 
 async def test_what_is_too_much_outstanding_is_not_sent_but_counted() -> None:
-    plan = Plan(GatewayTarget(), Replay((0.0,) * 50), deadlines=(DeadlineClass(0.05),), max_outstanding=20)
+    plan = Plan(GatewayTarget(), Replay((0.0,) * 50), deadlines=(DeadlineClass(1.0),), max_outstanding=20)
     assert outcomes(await drive(plan, FakeSender(asyncio.Event()))) == {NO_ANSWER_IN_TIME: 20, NOT_SENT: 30}
 
 
