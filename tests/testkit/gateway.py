@@ -3,6 +3,7 @@
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from matting_gateway.settings import Settings
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
+
+from testkit.program import WORKERS_VARIABLE
 
 LOOPBACK = "127.0.0.1:0"
 SOFT = Hardening(
@@ -58,17 +61,14 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(*triton: str, serving: bool = True, **changes: object) -> AsyncIterator[RunningGateway]:
-    """Run a gateway on Tritons that run already; waits until it serves unless told otherwise.
-
-    With one imaging worker unless told otherwise: each takes half a second of processor time to start.
-    """
+    """Run a gateway on Tritons that run already; waits until it serves unless told otherwise."""
     settings = replace(
         Settings(
             listen=(LOOPBACK,),
             metrics_listen="",
             triton=triton,
             repository=Path(__file__).parent / "models",
-            imaging=ImagingSettings(worker_count=1),
+            imaging=ImagingSettings(worker_count=int(os.environ.get(WORKERS_VARIABLE, "0"))),
         ),
         **changes,  # type: ignore[arg-type]  # a test names fields of Settings
     )

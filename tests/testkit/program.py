@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import urllib.request
@@ -19,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from testkit.gateway import wait_serving
 
+# Set for tests alone: benches take as many workers as the program takes by itself.
+WORKERS_VARIABLE = "MATTING_IMAGING_WORKERS"
 PROGRAM = Path(sys.executable).with_name("matting-gateway")
 ROOT = Path(__file__).parents[2]
 
@@ -73,14 +74,12 @@ async def running_service(
 ) -> AsyncIterator[Service]:
     """Run the program until the end of the block; waits until it serves unless told otherwise.
 
-    On a free port, or with `listen` off on that which the arguments name. With one imaging worker unless told
-    otherwise: each takes half a second of processor time to start.
+    On a free port, or with `listen` off on that which the arguments name.
     """
     address = ("--listen", "127.0.0.1:0") if listen else ()
-    given = os.environ if environment is None else environment
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "serve", *address, "--metrics-listen", "127.0.0.1:0", "--cache", str(ROOT / ".cache"), *arguments,
-        stdout=asyncio.subprocess.PIPE, env={"MATTING_IMAGING_WORKERS": "1", **given},
+        stdout=asyncio.subprocess.PIPE, env=environment,
     )  # fmt: skip
     addresses: dict[str, str] = {}
     events: list[dict[str, Any]] = []
