@@ -11,7 +11,6 @@ from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit.local_triton import CACHE_DIR, QUICK_START, TEST_MODELS
-from testkit.program import WORKERS_VARIABLE
 
 # For tasks that were cancelled and have not had their turn yet.
 _LAST_TURNS_S = 1.0
@@ -19,9 +18,12 @@ _LAST_TURNS_S = 1.0
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_imaging_worker() -> Iterator[None]:
-    """Have gateways start one worker, unless they are told otherwise: each takes half a second of processor time."""
+    """Have gateways start one worker, unless told otherwise: each takes half a second of processor time to start.
+
+    Benches, which this is not for, have as many as the program takes by itself.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(WORKERS_VARIABLE, "1")
+        patch.setenv("MATTING_IMAGING_WORKERS", "1")
         yield
 
 

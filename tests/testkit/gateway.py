@@ -20,8 +20,6 @@ from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 
-from testkit.program import WORKERS_VARIABLE
-
 LOOPBACK = "127.0.0.1:0"
 SOFT = Hardening(
     core_dumps_off=False,
@@ -68,7 +66,7 @@ async def running_gateway(*triton: str, serving: bool = True, **changes: object)
             metrics_listen="",
             triton=triton,
             repository=Path(__file__).parent / "models",
-            imaging=ImagingSettings(worker_count=int(os.environ.get(WORKERS_VARIABLE, "0"))),
+            imaging=ImagingSettings(worker_count=int(os.environ.get("MATTING_IMAGING_WORKERS", "0"))),
         ),
         **changes,  # type: ignore[arg-type]  # a test names fields of Settings
     )

@@ -18,8 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from testkit.gateway import wait_serving
 
-# Set for tests alone: benches take as many workers as the program takes by itself.
-WORKERS_VARIABLE = "MATTING_IMAGING_WORKERS"
 PROGRAM = Path(sys.executable).with_name("matting-gateway")
 ROOT = Path(__file__).parents[2]
 
