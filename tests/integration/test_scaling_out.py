@@ -4,11 +4,14 @@
 import json
 
 import grpc
+import pytest
 from testkit.doors import infer_request
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.gateways import HOSTS, Gateways, shares
 from testkit.name_server import NameServer
 from testkit.steady_load import SteadyLoad
+
+pytestmark = pytest.mark.alone
 
 NAME = "gateways.test"
 INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -17,7 +17,7 @@ from testkit.paced import PacedModel
 from testkit.program import Service, running_service
 from tritonclient.grpc import service_pb2_grpc
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.alone]
 
 QUICK_S, SLOW_S = 0.1, 0.6
 ALLOWED_S = 0.5

@@ -25,6 +25,8 @@ from testkit.program import Service, running_service
 from testkit.raw_http2 import RawCaller
 from testkit.steady_load import SteadyLoad
 
+pytestmark = pytest.mark.alone
+
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 # The model `delay` takes 20 ms and 5 ms more for each row, at most 8 of them.
 CAPACITY = 8 / 0.060
