@@ -31,14 +31,22 @@ async def outcome(running: RunningGateway, request: pb.RemoveBackgroundRequest, 
     return name, (time.perf_counter() - started_s) / timeout_s
 
 
+def cutout_of(content: bytes) -> pb.RemoveBackgroundRequest:
+    return pb.RemoveBackgroundRequest(
+        encoded=pb.EncodedImage(content=content), outputs=[pb.OutputSpec(kind=pb.OUTPUT_KIND_CUTOUT)]
+    )
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(sample_photo(2000, 1500)).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
 async def test_of_more_photos_than_can_be_done_those_let_in_are_answered_and_then_everybody_again(
     triton_server: LocalTriton,
 ) -> None:
-    file = io.BytesIO()
-    Image.fromarray(sample_photo(2000, 1500)).save(file, "JPEG", quality=90)
-    request = pb.RemoveBackgroundRequest(
-        encoded=pb.EncodedImage(content=file.getvalue()), outputs=[pb.OutputSpec(kind=pb.OUTPUT_KIND_CUTOUT)]
-    )
+    request = cutout_of(jpeg())
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
         # What a photo takes where all workers are busy, which the gateway learns meanwhile.
         async with asyncio.TaskGroup() as group:
@@ -54,3 +62,27 @@ async def test_of_more_photos_than_can_be_done_those_let_in_are_answered_and_the
             assert count["DEADLINE_EXCEEDED"] <= count["OK"]
             assert await outcome(running, request, deadline_s) == ("OK", pytest.approx(0.5, abs=0.5))
         assert running.metric("matting_dropped_total", reason="workers") >= CALL_COUNT
+
+
+async def test_callers_who_leave_and_files_that_break_halfway_take_no_time_from_those_who_come_after(
+    triton_server: LocalTriton,
+) -> None:
+    content = jpeg()
+    honest, broken = cutout_of(content), cutout_of(content[: len(content) // 2] + bytes(len(content) // 2))
+    async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
+        await outcome(running, honest, 60.0)
+        alone = [await outcome(running, honest, 60.0) for _ in range(3)]
+        deadline_s = 4 * 60.0 * max(share for _, share in alone)
+        for leaving_after_s in (0.0, 0.05, 0.2, 0.5):  # while they are sent, wait, are decoded and rendered
+            calls = [asyncio.create_task(outcome(running, honest, 60.0)) for _ in range(CALL_COUNT // 4)]
+            ended = asyncio.gather(*(outcome(running, broken, 60.0) for _ in range(CALL_COUNT // 4)))
+            await asyncio.wait(calls, timeout=leaving_after_s)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await ended
+            await running.gateway.doors.boundary.wait_idle()
+            assert running.gateway.imaging.statistics().in_work == 0
+            assert (await outcome(running, honest, deadline_s))[0] == "OK"
+            together = await asyncio.gather(*(outcome(running, honest, 3 * deadline_s) for _ in range(3)))
+            assert [name for name, _ in together] == ["OK"] * 3

@@ -124,15 +124,21 @@ async def test_a_tensor_is_one_trace_of_stages_and_tritons_call() -> None:
         assert server.traceparents == [f"00-{TRACE_ID}-{stages['inference'].span_id.hex()}-01"]
 
 
+def held_until(model: FakeModel) -> asyncio.Event:
+    """Have a model answer once what is returned is set, and not before."""
+    go_on, answer = asyncio.Event(), model.answer
+
+    async def held(request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
+        await go_on.wait()
+        return await answer(request)
+
+    model.answer = held
+    return go_on
+
+
 async def test_calls_of_one_batch_have_each_their_inference_and_link_to_the_one_that_triton_was_told_of() -> None:
     async with FakeCollector() as collector, triton() as server, traced_gateway(collector, server) as gateway:
-        go_on, answer = asyncio.Event(), server.models["echo"].answer
-
-        async def held(request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
-            await go_on.wait()
-            return await answer(request)
-
-        server.models["echo"].answer = held
+        go_on = held_until(server.models["echo"])
         stub = tensors_of(gateway)
         calls = [stub.ModelInfer(tensor())]
         await server.wait_for_requests(1)
@@ -182,13 +188,7 @@ async def test_a_batch_that_fails_and_goes_elsewhere_is_two_inferences() -> None
 
 async def test_a_batch_that_outlives_its_caller_is_below_the_call_all_the_same() -> None:
     async with FakeCollector() as collector, triton() as server, traced_gateway(collector, server) as gateway:
-        go_on, answer = asyncio.Event(), server.models["echo"].answer
-
-        async def held(request: service_pb2.ModelInferRequest) -> service_pb2.ModelInferResponse:
-            await go_on.wait()
-            return await answer(request)
-
-        server.models["echo"].answer = held
+        go_on = held_until(server.models["echo"])
         given_up = tensors_of(gateway).ModelInfer(tensor())
         await server.wait_for_requests(1)
         given_up.cancel()

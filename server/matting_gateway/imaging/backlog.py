@@ -27,7 +27,7 @@ class PhotoWork:
         decode_s: What decoding will take a worker.
         between_s: What will pass between decoding and rendering.
         render_s: What making the results will take a worker.
-        decoded: Whether it is decoded; from then on it goes before all that are not.
+        decoded: Whether it is decoded, as who has it done says; from then on it goes before all that are not.
         hopeful: Whether it is tried however long it may take, as nobody else was in work when it came.
     """
 
@@ -65,9 +65,9 @@ def _order(work: PhotoWork) -> tuple[int, float]:
 
 
 class Backlog:
-    """Owns the photos in work: those not decoded yet in the order in which they will be, and the others.
+    """Owns the photos in work, in the order in which those not decoded yet will be.
 
-    Invariant: asking changes nothing. Work that is added is removed once, decoded or not.
+    Invariant: asking changes nothing. What is added is removed once.
 
     Args:
         worker_count: How many steps are done at a time.
@@ -75,35 +75,30 @@ class Backlog:
 
     def __init__(self, worker_count: int) -> None:
         self._worker_count = worker_count
-        self._waiting: list[PhotoWork] = []
-        self._decoded: set[PhotoWork] = set()
+        self._photos: list[PhotoWork] = []
         self.between_s = 0.0
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._decoded)
-
-    def __contains__(self, work: PhotoWork) -> bool:
-        return work in self._decoded or work in self._waiting
+        return len(self._photos)
 
     def late_by_s(self, new: PhotoWork, now_s: float) -> float:
         """Return by how long a newcomer, or one whom it makes late, would miss its deadline; 0.0 where none would.
 
-        Those of lower priority do not count. Who is late already, newcomer or not, is no reason either.
+        Those of lower priority do not count. Of those in work, who is late already is no reason either.
         """
-        ahead_s = sum(work.left_s for work in self._decoded)
-        at = bisect.bisect_right(self._waiting, _order(new), key=_order)
-        ahead_s += sum(work.left_s for work in self._waiting[:at])
+        waiting = [work for work in self._photos if not work.decoded]
+        at = bisect.bisect_right(waiting, _order(new), key=_order)
+        ahead_s = sum(work.left_s for work in self._photos if work.decoded) + sum(work.left_s for work in waiting[:at])
         late_s = self._end_s(new, ahead_s, now_s) - new.deadline_s
         if late_s > 0:
             return late_s
-        without_s = ahead_s
-        for work in self._waiting[at:]:
+        for work in waiting[at:]:
             if work.priority != new.priority:
                 break
-            late_s = self._end_s(work, without_s + new.left_s, now_s) - work.deadline_s
-            if late_s > 0 >= self._end_s(work, without_s, now_s) - work.deadline_s:
+            late_s = self._end_s(work, ahead_s + new.left_s, now_s) - work.deadline_s
+            if late_s > 0 >= self._end_s(work, ahead_s, now_s) - work.deadline_s:
                 return late_s
-            without_s += work.left_s
+            ahead_s += work.left_s
         return 0.0
 
     def _end_s(self, work: PhotoWork, ahead_s: float, now_s: float) -> float:
@@ -111,23 +106,15 @@ class Backlog:
         return now_s + _MARGIN * (ahead_s / self._worker_count + work.left_s) + work.between_s
 
     def add(self, work: PhotoWork) -> None:
-        bisect.insort_right(self._waiting, work, key=_order)
+        bisect.insort_right(self._photos, work, key=_order)
 
-    def decoded(self, work: PhotoWork) -> None:
-        """Note that a photo has been decoded, and is with the model next."""
-        self._waiting.remove(work)
-        work.decoded = True
-        self._decoded.add(work)
+    def remove(self, work: PhotoWork) -> None:
+        self._photos.remove(work)
 
     def note_between(self, seconds: float) -> None:
         """Learn how long it takes from when a photo is decoded until the model has answered."""
         self.between_s += _GAIN * (seconds - self.between_s) if self.between_s else seconds
 
-    def remove(self, work: PhotoWork) -> None:
-        if work.decoded:
-            self._decoded.remove(work)
-        else:
-            self._waiting.remove(work)
-
     def __repr__(self) -> str:
-        return f"<Backlog of {len(self._waiting)} to decode, {len(self._decoded)} to render>"
+        decoded_count = sum(work.decoded for work in self._photos)
+        return f"<Backlog of {len(self) - decoded_count} to decode, {decoded_count} to render>"

@@ -65,9 +65,10 @@ class PreparedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class ImagingStatistics:
-    """What the room is doing now, and what it did."""
+    """What the room is doing now, and what it did: `in_work` are photos that are let in, the others count steps."""
 
     worker_count: int
+    in_work: int
     active: int
     waiting: int
     prepared_total: int
@@ -114,6 +115,7 @@ class Imaging:
     def statistics(self) -> ImagingStatistics:
         return ImagingStatistics(
             self._worker_count,
+            len(self._backlog),
             self._active,
             self._workers.waiting_count,
             self._prepared_total,
@@ -266,8 +268,7 @@ class Imaging:
             file.close()
             raise
         self._prepared_total += 1
-        if work in self._backlog:
-            self._backlog.decoded(work)
+        work.decoded = True
         grid = job.placement
         data = file.view(job.model.offset, job.model.byte_count)
         size = grid.grid_width_px, grid.grid_height_px

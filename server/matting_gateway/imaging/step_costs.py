@@ -51,7 +51,7 @@ def render_kind(outputs: Sequence[OutputSpec]) -> StepKind:
     )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Rate:
     s_per_pixel: float
     seen_s: float

@@ -6,7 +6,7 @@ request in which the photo is not just once where it belongs is left to protobuf
 fields that are there twice. Tests hold both ways to saying the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from matting.v1 import matting_service_pb2 as pb
@@ -60,8 +60,8 @@ class PhotoReader:
             OptionInvalidError: It is none, or has more than it may.
         """
         self._requests.check(data)
-        cut = _cut_request(memoryview(data))
-        return PhotoRequest(self._requests.parse(data if cut is None else cut[0]), None if cut is None else cut[1])
+        rest, photo = _cut_request(memoryview(data))
+        return PhotoRequest(self._requests.parse(rest), photo)
 
     def item(self, data: Buffer) -> PhotoItem:
         """Read a message of StreamRemoveBackground.
@@ -70,8 +70,8 @@ class PhotoReader:
             OptionInvalidError: It is none, or has more than it may.
         """
         self._items.check(data)
-        cut = _cut_item(memoryview(data))
-        return PhotoItem(self._items.parse(data if cut is None else cut[0]), None if cut is None else cut[1])
+        rest, photo = _cut_item(memoryview(data))
+        return PhotoItem(self._items.parse(rest), photo)
 
 
 class _Field(NamedTuple):
@@ -83,7 +83,7 @@ class _Field(NamedTuple):
     end: int
 
 
-def _only(message: memoryview, numbers: frozenset[int] | Mapping[int, int]) -> _Field | None:
+def _only(message: memoryview, numbers: Collection[int]) -> _Field | None:
     """Return the only field of a message that is one of these and has a length, or None."""
     found, start = None, 0
     try:
@@ -100,29 +100,29 @@ def _only(message: memoryview, numbers: frozenset[int] | Mapping[int, int]) -> _
     return found
 
 
-def _cut_item(message: memoryview) -> tuple[bytes, memoryview] | None:
-    """Take the photo out of an item's request, or decline."""
+def _cut_item(message: memoryview) -> tuple[Buffer, memoryview | None]:
+    """Take the photo out of an item's request, or leave all as it is."""
     action = _only(message, _ACTIONS)
     if action is None or action.number != pb.StreamRemoveBackgroundRequest.REQUEST_FIELD_NUMBER:
-        return None
-    cut = _cut_request(message[action.value : action.end])
-    return None if cut is None else (_with_other_value(message, action, cut[0]), cut[1])
+        return message, None
+    rest, photo = _cut_request(message[action.value : action.end])
+    return (message if photo is None else _with_other_value(message, action, rest)), photo
 
 
-def _cut_request(message: memoryview) -> tuple[bytes, memoryview] | None:
-    """Take the photo out of a request, or decline."""
+def _cut_request(message: memoryview) -> tuple[Buffer, memoryview | None]:
+    """Take the photo out of a request, or leave all as it is."""
     source = _only(message, _PICTURES)
     if source is None:
-        return None
+        return message, None
     image = message[source.value : source.end]
-    picture = _only(image, frozenset({_PICTURES[source.number]}))
+    picture = _only(image, (_PICTURES[source.number],))
     if picture is None:
-        return None
+        return message, None
     rest = b"".join((image[: picture.start], image[picture.end :]))
     return _with_other_value(message, source, rest), image[picture.value : picture.end]
 
 
-def _with_other_value(message: memoryview, field: _Field, value: bytes) -> bytes:
+def _with_other_value(message: memoryview, field: _Field, value: Buffer) -> bytes:
     return b"".join((message[: field.start], wire.head(field.number, len(value)), value, message[field.end :]))
 
 
@@ -146,39 +146,26 @@ def answer_pieces(answer: MattingAnswer, *, total_s: float) -> list[Buffer]:
 def item_pieces(item_id: str, answer: list[Buffer]) -> list[Buffer]:
     """Return the StreamRemoveBackgroundResponse with an item's answer, in pieces."""
     beginning = pb.StreamRemoveBackgroundResponse(item_id=item_id).SerializeToString()
-    number = pb.StreamRemoveBackgroundResponse.RESPONSE_FIELD_NUMBER
-    return [beginning + wire.head(number, sum(map(len, answer))), *answer]
+    return [beginning, *wire.in_field(pb.StreamRemoveBackgroundResponse.RESPONSE_FIELD_NUMBER, answer)]
 
 
-def _output_pieces(output: RenderedOutput) -> tuple[Buffer, ...]:
-    """Return one `outputs` of a response: what is before the result's bytes, they, and what is behind them."""
-    image: pb.EncodedImage | pb.PixelImage
+def _output_pieces(output: RenderedOutput) -> list[Buffer]:
+    """Return one `outputs` of a response."""
+    applied = f"REFINEMENT_{output.refinement.name}"
+    rest = pb.Output(width_px=output.width_px, height_px=output.height_px, refinement_applied=applied)
     if output.pixel_format is None:
-        image, number = pb.EncodedImage(mime_type=output.mime_type), pb.Output.ENCODED_FIELD_NUMBER
-        picture = wire.head(pb.EncodedImage.CONTENT_FIELD_NUMBER, len(output.data))
+        number, content_number = pb.Output.ENCODED_FIELD_NUMBER, pb.EncodedImage.CONTENT_FIELD_NUMBER
+        behind = pb.EncodedImage(mime_type=output.mime_type).SerializeToString()
     else:
-        image, number = (
-            pb.PixelImage(
-                width_px=output.width_px,
-                height_px=output.height_px,
-                pixel_format=f"PIXEL_FORMAT_{output.pixel_format.name}",
-            ),
-            pb.Output.PIXELS_FIELD_NUMBER,
+        number, content_number = pb.Output.PIXELS_FIELD_NUMBER, pb.PixelImage.DATA_FIELD_NUMBER
+        pixels = pb.PixelImage(
+            width_px=output.width_px,
+            height_px=output.height_px,
+            pixel_format=f"PIXEL_FORMAT_{output.pixel_format.name}",
         )
-        picture = wire.head(pb.PixelImage.DATA_FIELD_NUMBER, len(output.data))
-    rest = pb.Output(
-        width_px=output.width_px,
-        height_px=output.height_px,
-        refinement_applied=f"REFINEMENT_{output.refinement.name}",
-    ).SerializeToString()
-    behind = image.SerializeToString()
-    image_head = wire.head(number, len(picture) + len(output.data) + len(behind))
-    byte_count = len(image_head) + len(picture) + len(output.data) + len(behind) + len(rest)
-    return (
-        wire.head(pb.RemoveBackgroundResponse.OUTPUTS_FIELD_NUMBER, byte_count) + image_head + picture,
-        (output.data),
-        behind + rest,
-    )
+        behind = pixels.SerializeToString()
+    image = wire.in_field(number, [*wire.in_field(content_number, [output.data]), behind])
+    return wire.in_field(pb.RemoveBackgroundResponse.OUTPUTS_FIELD_NUMBER, [*image, rest.SerializeToString()])
 
 
 def _subject_to(subject: Subject) -> pb.Subject:

@@ -145,9 +145,13 @@ def with_contents(rest: bytes, field: int, contents: Sequence[Sequence[Buffer]])
     """
     pieces: list[Buffer] = [rest]
     for content in contents:
-        pieces.append(head(field, sum(map(len, content))))
-        pieces.extend(content)
+        pieces += in_field(field, content)
     return pieces
+
+
+def in_field(field: int, content: Sequence[Buffer]) -> list[Buffer]:
+    """Return the pieces of a length-delimited field, those of its content as they were given."""
+    return [head(field, sum(map(len, content))), *content]
 
 
 def head(field: int, length: int) -> bytes:

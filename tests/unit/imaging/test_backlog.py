@@ -41,7 +41,7 @@ def test_what_is_decoded_goes_before_all_that_is_not() -> None:
     decoded = photo(9.0, takes_s=1.0)
     backlog.add(decoded)
     assert backlog.late_by_s(photo(0.3), 0.0) == 0.0
-    backlog.decoded(decoded)
+    decoded.decoded = True
     assert decoded.left_s == 0.4
     assert backlog.late_by_s(photo(0.3), 0.0) > 0.0
     backlog.remove(decoded)
@@ -86,7 +86,7 @@ def test_of_those_let_in_none_is_later_than_the_longest_step_that_cannot_be_inte
                 assert now_s <= work.deadline_s + 2 * longest_s
                 backlog.remove(work)
             else:
-                backlog.decoded(work)
+                work.decoded = True
                 ready.append(work)
             begin()
         now_s = until_s
