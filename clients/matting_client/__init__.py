@@ -24,7 +24,6 @@ from matting_client.answers import (
     Timings,
 )
 from matting_client.client import Client
-from matting_client.connection import Tls
 from matting_client.errors import (
     BackendUnavailableError,
     CallCancelledError,
@@ -53,9 +52,10 @@ from matting_client.errors import (
     UnexpectedStatusError,
 )
 from matting_client.photos import BackgroundPicture, OutputSpec, Pixels
-from matting_client.receipt import Receipt
-from matting_client.retry import RetryPolicy, RetryStatistics
 from matting_client.stream import Stream, StreamAnswer, StreamItem
+from matting_client.transport.connection import Tls
+from matting_client.transport.receipt import Receipt
+from matting_client.transport.retry import RetryPolicy, RetryStatistics
 
 __all__ = [
     "Answer",

@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 from matting.v1 import matting_service_pb2 as pb
 
-from matting_client.receipt import Receipt, receipt_of
 from matting_client.stream import Ledger, StreamAnswer, StreamItem, cancel_message, item_message
+from matting_client.transport.receipt import Receipt, receipt_of
 
 
 class AsyncStream(AsyncIterator[StreamAnswer]):

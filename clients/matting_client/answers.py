@@ -12,7 +12,7 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.photos import PIXEL_FORMAT_NAMES, REFINEMENT_NAMES, PixelFormat, Pixels
 from matting_client.pixel_arrays import need, open_picture
-from matting_client.receipt import Receipt
+from matting_client.transport.receipt import Receipt
 
 if TYPE_CHECKING:
     from PIL import Image

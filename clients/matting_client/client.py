@@ -10,7 +10,9 @@ import grpc
 from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.answers import Answer, DataPolicy, Model, read_answer, read_model, read_policy
-from matting_client.calls import (
+from matting_client.photos import OutputSpec, Photo, Priority, build_request
+from matting_client.stream import Stream, StreamItem
+from matting_client.transport.calls import (
     DEFAULT_TIMEOUT_S,
     GET_DATA_POLICY,
     LIST_MODELS,
@@ -25,7 +27,7 @@ from matting_client.calls import (
     make_settings,
     new_request_id,
 )
-from matting_client.connection import (
+from matting_client.transport.connection import (
     DEFAULT_ADDRESS,
     MAX_MESSAGE_BYTES,
     Connection,
@@ -34,11 +36,9 @@ from matting_client.connection import (
     channel_options,
     channel_target,
 )
-from matting_client.failures import error_of_call
-from matting_client.photos import OutputSpec, Photo, Priority, build_request
-from matting_client.receipt import Receipt, receipt_of
-from matting_client.retry import RetryPolicy, RetryStatistics
-from matting_client.stream import Stream, StreamItem
+from matting_client.transport.failures import error_of_call
+from matting_client.transport.receipt import Receipt, receipt_of
+from matting_client.transport.retry import RetryPolicy, RetryStatistics
 
 
 class Client:

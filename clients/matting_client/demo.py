@@ -15,8 +15,8 @@ from pathlib import Path
 
 from matting_client.client import Client
 from matting_client.errors import MattingError
-from matting_client.health import wait_serving
 from matting_client.photos import OutputSpec
+from matting_client.transport.health import wait_serving
 
 DEFAULT_PHOTO = Path(".cache/samples/astronaut.png")
 START_TIMEOUT_S = 300.0

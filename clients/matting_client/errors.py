@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import grpc
 
-from matting_client.receipt import Receipt
+from matting_client.transport.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True)

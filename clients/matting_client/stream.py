@@ -14,9 +14,9 @@ from matting.v1 import matting_service_pb2 as pb
 
 from matting_client.answers import Answer, read_answer
 from matting_client.errors import CallCancelledError, MattingError
-from matting_client.failures import error_of_call, error_of_status
 from matting_client.photos import OutputSpec, Photo, Priority, build_request
-from matting_client.receipt import Receipt, receipt_of
+from matting_client.transport.failures import error_of_call, error_of_status
+from matting_client.transport.receipt import Receipt, receipt_of
 
 
 @dataclass(frozen=True, slots=True, repr=False)

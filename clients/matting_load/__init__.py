@@ -8,7 +8,6 @@ print(report.total.goodput_per_s)
 
 try:
     from matting_load.arrivals import Segment, arrival_times, bursts, ramp, read_trace, steady, steps
-    from matting_load.page import render_page
     from matting_load.plan import (
         ClosedLoop,
         DeadlineClass,
@@ -21,12 +20,13 @@ try:
         Replay,
         TensorTarget,
     )
-    from matting_load.reaching import UnreachableError
-    from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary, Verdict, read_report
+    from matting_load.reports.page import render_page
+    from matting_load.reports.report import Generator, Latency, Outcome, Report, Series, Summary, Verdict, read_report
+    from matting_load.reports.table import render_csv
+    from matting_load.reports.thresholds import Threshold, read_threshold
     from matting_load.running import run, run_async
     from matting_load.search import Found, Search, Slo, Trial, search
-    from matting_load.table import render_csv
-    from matting_load.thresholds import Threshold, read_threshold
+    from matting_load.sending.reaching import UnreachableError
 except ModuleNotFoundError as missing:
     raise ImportError(f"matting_load needs {missing.name}: pip install matting-load") from missing
 

@@ -4,9 +4,9 @@
 import argparse
 import sys
 
-from matting_client.parsing import Parser, add_tls_arguments, number, one_of, parsers_of, whole_number
+from matting_client.program.parsing import Parser, add_tls_arguments, number, one_of, parsers_of, whole_number
 
-from matting_load.thresholds import figures_there
+from matting_load.reports.thresholds import figures_there
 
 SUMMARIES = {
     "run": "run one load test and report",

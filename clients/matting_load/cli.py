@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from matting_client.explaining import did_you_mean
-from matting_client.parsing import UsageError
+from matting_client.program.explaining import did_you_mean
+from matting_client.program.parsing import UsageError
 from matting_client.version import version_of
 
 from matting_load.arguments import EPILOG, SUMMARIES, make_parsers
 from matting_load.limit import find_limit
-from matting_load.live import make_watcher
-from matting_load.page import render_page
 from matting_load.plan import Plan
-from matting_load.reaching import UnreachableError
 from matting_load.reading import (
     check_writable,
     read_plan,
@@ -25,11 +22,14 @@ from matting_load.reading import (
     read_search,
     read_thresholds,
 )
-from matting_load.report import Report
+from matting_load.reports.live import make_watcher
+from matting_load.reports.page import render_page
+from matting_load.reports.report import Report
+from matting_load.reports.table import render_csv
+from matting_load.reports.terminal import print_report
 from matting_load.running import run
 from matting_load.search import Trial, search
-from matting_load.table import render_csv
-from matting_load.terminal import print_report
+from matting_load.sending.reaching import UnreachableError
 
 DONE, FAILED, USAGE, UNREACHABLE, THRESHOLD, INTERRUPTED = 0, 1, 2, 3, 4, 130
 

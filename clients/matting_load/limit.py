@@ -17,8 +17,8 @@ import grpc.aio
 
 from matting_load.arrivals import steady
 from matting_load.plan import OpenLoop, Plan, TensorTarget
-from matting_load.report import Report
-from matting_load.wire import infer_response
+from matting_load.reports.report import Report
+from matting_load.sending.wire import infer_response
 
 _FIRST_RATE = 125.0
 _MOST_RATE = 64_000.0

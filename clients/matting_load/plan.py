@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from matting_client import Tls
-from matting_client.connection import MAX_MESSAGE_BYTES
+from matting_client.transport.connection import MAX_MESSAGE_BYTES
 
 from matting_load.arrivals import Process, Segment, before
 

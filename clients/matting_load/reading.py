@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from matting_client import Tls
-from matting_client.parsing import UsageError
+from matting_client.program.parsing import UsageError
 
-from matting_load.analysis import row_names
 from matting_load.arrivals import Process, bursts, ramp, read_trace, steady, steps
-from matting_load.naming import named
 from matting_load.plan import (
     ClosedLoop,
     DeadlineClass,
@@ -28,9 +26,11 @@ from matting_load.plan import (
     TensorTarget,
     split_addresses,
 )
-from matting_load.report import Report, read_report
+from matting_load.reports.analysis import row_names
+from matting_load.reports.naming import named
+from matting_load.reports.report import Report, read_report
+from matting_load.reports.thresholds import Threshold, read_threshold
 from matting_load.search import Search, Slo
-from matting_load.thresholds import Threshold, read_threshold
 
 Value = TypeVar("Value")
 

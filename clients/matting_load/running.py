@@ -8,16 +8,16 @@ import datetime as dt
 import time
 from collections.abc import Callable
 
-from matting_load.analysis import analyse
-from matting_load.describe import described_plan, environment
-from matting_load.driver import Driver, Shard
 from matting_load.interrupts import interrupt_children, stopped_by_signal
 from matting_load.plan import Plan
-from matting_load.records import Recorder, Records, Tally
-from matting_load.report import Report
-from matting_load.server_metrics import Batches, batch_sizes_between, read_batches
-from matting_load.targets import make_sender
-from matting_load.workers import run_in_processes
+from matting_load.reports.analysis import analyse
+from matting_load.reports.describe import described_plan, environment
+from matting_load.reports.report import Report
+from matting_load.reports.server_metrics import Batches, batch_sizes_between, read_batches
+from matting_load.sending.driver import Driver, Shard
+from matting_load.sending.records import Recorder, Records, Tally
+from matting_load.sending.targets import make_sender
+from matting_load.sending.workers import run_in_processes
 
 Watcher = Callable[[Tally], None]
 

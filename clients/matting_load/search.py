@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from matting_load.arrivals import Process, steady
 from matting_load.plan import OpenLoop, Plan
-from matting_load.report import Report, Summary, Verdict
+from matting_load.reports.report import Report, Summary, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def matting() -> int:
     """Run `matting`."""
     # Lines of C++ about a failed handshake tell a person nothing that the program does not say itself.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return _run("matting", "matting_client.cli", "")
+    return _run("matting", "matting_client.program.cli", "")
 
 
 def gateway() -> int:

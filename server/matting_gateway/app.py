@@ -16,27 +16,28 @@ from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
-from matting_gateway.domain import BatchKey, Lifecycle
+from matting_gateway.configuration.settings import Settings
+from matting_gateway.domain.job import BatchKey
+from matting_gateway.domain.lifecycle import Lifecycle
 from matting_gateway.errors import GatewayError
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.readiness import BackendView, Readiness, readiness
-from matting_gateway.reloads import Reloads
-from matting_gateway.rpc.doors import Doors, Rooms
-from matting_gateway.rpc.readiness_report import ReadinessReport
-from matting_gateway.rpc.tls import ServerTls
-from matting_gateway.settings import Settings
+from matting_gateway.reloading.reloads import Reloads
+from matting_gateway.rpc.serving.grpc_frontend import Dependencies, GrpcFrontend
+from matting_gateway.rpc.serving.readiness_report import ReadinessReport
+from matting_gateway.rpc.serving.tls import ServerTls
 from matting_gateway.telemetry.exposition import Exposition
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.tracing.exporter import Collector, Exporter
 from matting_gateway.tracing.sampler import Sampler
-from matting_gateway.triton.credentials import TritonTls
-from matting_gateway.triton.pool import Pool
-from matting_gateway.triton.tls_channels import TlsChannels
+from matting_gateway.triton.pool.pool import Pool
+from matting_gateway.triton.transport.credentials import TritonTls
+from matting_gateway.triton.transport.tls_channels import TlsChannels
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Gateway:
         self._reloads = Reloads(settings.certificate_files, logs=logs, metrics=metrics)
         self._lifecycle = Lifecycle.STARTING
         self.tenants = self._make_tenants()
-        self.imaging = Imaging(settings.imaging, clock=clock)
+        self.imaging = ImagingService(settings.imaging, clock=clock)
         self.pool = self._make_pool()
         self.scheduler = Scheduler(
             run_batch=self.pool.run_batch,
@@ -263,7 +264,7 @@ class Gateway:
         )
         return Exporter(collector, clock=self._clock, metrics=self._metrics, logs=self._logs)
 
-    def _make_doors(self) -> Doors:
+    def _make_doors(self) -> GrpcFrontend:
         settings, traces = self.settings, self._traces
         pipeline = Pipeline(
             imaging=self.imaging,
@@ -273,8 +274,8 @@ class Gateway:
             clock=self._clock,
             metrics=self._metrics,
         )
-        return Doors(
-            Rooms(
+        return GrpcFrontend(
+            Dependencies(
                 pipeline=pipeline,
                 gate=self.gate,
                 tenants=self.tenants,

@@ -6,11 +6,11 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from grpc_h2.client.caller import UnaryCaller
+from grpc_h2.client.status import CallError
 from grpc_health.v1 import health_pb2
 
-from matting_gateway.grpc_client.caller import UnaryCaller
-from matting_gateway.grpc_client.status import CallError
-from matting_gateway.watched_files import read_key_pair, read_roots
+from matting_gateway.reloading.watched_files import read_key_pair, read_roots
 
 _METHOD = "/grpc.health.v1.Health/Check"
 _MAX_MESSAGE_BYTES = 4096

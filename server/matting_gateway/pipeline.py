@@ -5,23 +5,18 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from open_inference.tensors import Tensor, TensorSpec
+
 from matting_gateway.admission.permit import Permit
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.clock import Clock
-from matting_gateway.domain import (
-    BatchKey,
-    Fit,
-    Job,
-    MattingAnswer,
-    MattingRequest,
-    ModelContract,
-    Tensor,
-    TensorSpec,
-)
+from matting_gateway.domain.job import BatchKey, Job
+from matting_gateway.domain.model import Fit, ModelContract
+from matting_gateway.domain.photo import MattingAnswer, MattingRequest
 from matting_gateway.errors import Code, DeadlineExpiredError, GatewayError, OptionInvalidError
-from matting_gateway.imaging.backlog import PhotoWork
+from matting_gateway.imaging.dispatch.backlog import PhotoWork
 from matting_gateway.imaging.header import PhotoHeader
-from matting_gateway.imaging.room import Imaging, PreparedPhoto
+from matting_gateway.imaging.service import ImagingService, PreparedPhoto
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.outcomes import outcome_of
 from matting_gateway.traces import Trace
@@ -33,7 +28,7 @@ class Pipeline:
     def __init__(
         self,
         *,
-        imaging: Imaging,
+        imaging: ImagingService,
         scheduler: Scheduler,
         model: Callable[[str, str], ModelContract],
         default_model: str,

@@ -4,15 +4,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
+from matting_gateway.configuration.settings import Settings
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import BackendFact, CollectorFact, PolicyFacts
 from matting_gateway.privacy.transport import check_backend, check_collector, check_listen
-from matting_gateway.settings import Settings
-from matting_gateway.triton.practice import Practice
+from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling
 
 
 def policy_facts(
-    settings: Settings, hardening: Hardening, practices: Mapping[str, Practice], *, own_backend: str | None
+    settings: Settings, hardening: Hardening, practices: Mapping[str, BackendDataHandling], *, own_backend: str | None
 ) -> PolicyFacts:
     """Return the facts.
 
@@ -59,7 +59,9 @@ def _collector(settings: Settings) -> CollectorFact | None:
     return CollectorFact(endpoint, hop)
 
 
-def _backends(settings: Settings, own_backend: str | None, practices: Mapping[str, Practice]) -> Iterable[BackendFact]:
+def _backends(
+    settings: Settings, own_backend: str | None, practices: Mapping[str, BackendDataHandling]
+) -> Iterable[BackendFact]:
     tls = settings.triton_tls
     for address in settings.triton if own_backend is None else (own_backend,):
         hop = check_backend(
@@ -68,5 +70,5 @@ def _backends(settings: Settings, own_backend: str | None, practices: Mapping[st
             mutual=tls is not None and tls.certificate_file is not None,
             plaintext_allowed=settings.allow_plaintext,
         )
-        practice = practices.get(address, Practice())
+        practice = practices.get(address, BackendDataHandling())
         yield BackendFact(address, hop, ours=own_backend is not None, **asdict(practice))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from matting_gateway.domain import Lifecycle
+from matting_gateway.domain.lifecycle import Lifecycle
 
 # Names of models in a line, before it says how many more there are.
 _MAX_NAMES = 20

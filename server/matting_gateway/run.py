@@ -18,13 +18,13 @@ from matting_triton.supervisor import EventKind, SupervisorEvent, TritonSupervis
 
 from matting_gateway.app import Gateway
 from matting_gateway.clock import Clock, SystemClock
+from matting_gateway.configuration.settings import Settings
 from matting_gateway.privacy.hardening import apply, scrub_environment
-from matting_gateway.settings import Settings
+from matting_gateway.reloading.watched_files import WatchedFileError
 from matting_gateway.telemetry.log_lines import LogFormat
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics, process_registry
 from matting_gateway.version import own_version
-from matting_gateway.watched_files import WatchedFileError
 
 _EVENTS = {EventKind.STARTED: Event.TRITON_STARTED, EventKind.DIED: Event.TRITON_DIED}
 

@@ -94,8 +94,8 @@ def models(context: click.Context, repository: Path, cache: Path) -> None:
 @click.pass_obj
 def list_command(folders: Folders) -> None:
     """Lists the entries, with licence, engine and what is wrong with one."""
-    from matting_models.listing import as_table, list_entries  # noqa: PLC0415 -- see the module's docstring
-    from matting_models.repository import Repository  # noqa: PLC0415 -- as above
+    from matting_models.commands.listing import as_table, list_entries  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
 
     if not folders.repository.is_dir():
         raise click.ClickException(f"{folders.repository} is no folder: name the model repository by --repository")
@@ -107,7 +107,7 @@ def list_command(folders: Folders) -> None:
 @models.command("catalogue", short_help="List the models that can be added by name.")
 def catalogue_command() -> None:
     """Lists the models that can be added by name: size, input, licence, hash and where each comes from."""
-    from matting_models.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.commands.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
 
     for line in catalogue_table():
         click.echo(line)
@@ -158,10 +158,10 @@ def catalogue_command() -> None:
 def add_command(folders: Folders, /, source: str, **given: Any) -> None:
     """Adds SOURCE: an ONNX file, a name of the catalogue (`models catalogue`), or an https:// address with --sha256."""
     with telling_errors():
-        from matting_models.add import add  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.add_options import request_from  # noqa: PLC0415 -- as above
-        from matting_models.catalogue import Places  # noqa: PLC0415 -- as above
-        from matting_models.repository import Repository  # noqa: PLC0415 -- as above
+        from matting_models.commands.add import add  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.commands.add_options import request_from  # noqa: PLC0415 -- as above
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
+        from matting_models.sources.catalogue import Places  # noqa: PLC0415 -- as above
 
         places = Places.usual(folders.cache, given.pop("rembg_home"))
         added = add(request_from(source, given), Repository(folders.repository), places, say)
@@ -189,8 +189,8 @@ def verify_command(
 ) -> None:
     """Compares NAME with its original: alone, in batches, on photos and on hostile pictures."""
     with telling_errors():
-        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.verify_command import VerifyRequest, verify  # noqa: PLC0415 -- as above
+        from matting_models.commands.verify_command import VerifyRequest, verify  # noqa: PLC0415 -- as above
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
 
         request = VerifyRequest(name, version, photos, original, engine, report)
         result, page = verify(request, Repository(folders.repository), folders.cache, say)
@@ -233,11 +233,11 @@ def verify_command(
 def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], **given: Any) -> None:
     """Makes NAME-int8: static int8, layers that hurt left in floating point."""
     with telling_errors():
-        from matting_models.int8 import Bound  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.pictures import photo_paths  # noqa: PLC0415 -- as above
-        from matting_models.quantize import QuantizeRequest, quantize  # noqa: PLC0415 -- as above
-        from matting_models.repository import Repository  # noqa: PLC0415 -- as above
-        from matting_models.samples import ensure_samples  # noqa: PLC0415 -- as above
+        from matting_models.commands.quantize import QuantizeRequest, quantize  # noqa: PLC0415 -- as above
+        from matting_models.quantization.int8 import Bound  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
+        from matting_models.sources.samples import ensure_samples  # noqa: PLC0415 -- as above
+        from matting_models.trials.pictures import photo_paths  # noqa: PLC0415 -- as above
 
         chosen = photo_paths(photos) if photos else ensure_samples(folders.cache, say)
         bound = Bound(given.pop("bound"), given.pop("worst"))
@@ -256,8 +256,8 @@ def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], *
 def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool) -> None:
     """Measures instances, threads and batch sizes on this machine and writes the best into config.pbtxt."""
     with telling_errors():
-        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.tune_command import tune  # noqa: PLC0415 -- as above
+        from matting_models.commands.tune_command import tune  # noqa: PLC0415 -- as above
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
 
         click.echo(tune(name, Repository(folders.repository), max_batch_size, say, write=not dry_run))
 
@@ -270,7 +270,7 @@ def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool
 def remove_command(folders: Folders, name: str, version: int | None) -> None:
     """Deletes NAME, or one version of it, from the repository."""
     with telling_errors():
-        from matting_models.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
 
         for path in Repository(folders.repository).remove(name, version):
             click.echo(f"removed {path}")

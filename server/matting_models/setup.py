@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from matting_models.add import AddRequest, add
-from matting_models.catalogue import Places
+from matting_models.commands.add import AddRequest, add
+from matting_models.commands.quantize import METHOD_VERSION, QuantizeRequest, quantize
 from matting_models.errors import ModelsError
-from matting_models.fetch import Say
-from matting_models.origin import ORIGIN_FILE, read_origin
-from matting_models.quantize import METHOD_VERSION, QuantizeRequest, quantize
-from matting_models.repository import ONNX_FILE, Repository
-from matting_models.samples import ensure_samples
-from matting_models.variants import Variant
+from matting_models.repository.origin import ORIGIN_FILE, read_origin
+from matting_models.repository.repository import ONNX_FILE, Repository
+from matting_models.repository.variants import Variant
+from matting_models.sources.catalogue import Places
+from matting_models.sources.fetch import Say
+from matting_models.sources.samples import ensure_samples
 
 DEFAULT_MODEL = "u2net"
 

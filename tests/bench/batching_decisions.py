@@ -13,10 +13,11 @@ import time
 from dataclasses import dataclass
 
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
 from matting_gateway.batching.outcomes import Refusal, Send
-from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job, Priority, TensorSpec
+from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
+from open_inference.tensors import TensorSpec
 
 ROWS = 8
 
@@ -42,7 +43,7 @@ class Crowd:
         self._draw = random.Random(1)
         self._tenant_count = tenant_count
         self._now_s = 100.0
-        self._flights: list[Flight] = []
+        self._flights: list[InflightBatch] = []
         for _ in range(20):
             self._arrive()
             self._finish_first()

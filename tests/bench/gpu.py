@@ -31,9 +31,9 @@ from bench.end_to_end import machine
 from bench.two_cores import engine_per_s
 from matting.v1 import matting_service_pb2 as pb
 from matting_load.plan import Target
-from matting_models.config import render
-from matting_models.config_reader import read_config
-from matting_models.variants import Variant
+from matting_models.repository.config import render
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.variants import Variant
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime

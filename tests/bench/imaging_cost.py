@@ -18,16 +18,9 @@ import cv2
 import numpy as np
 import psutil
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import (
-    Decontamination,
-    EncodedPhoto,
-    FileEncoding,
-    ModelInput,
-    OutputKind,
-    OutputSpec,
-    Refinement,
-)
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import Decontamination, EncodedPhoto, FileEncoding, OutputKind, OutputSpec, Refinement
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from PIL import Image
 from testkit.photos import ellipse, sample_photo
@@ -62,7 +55,9 @@ def measure(work: Callable[[], bytes], rounds: int = ROUNDS) -> tuple[float, int
     return best, size
 
 
-async def measure_room(room: Imaging, photo: EncodedPhoto, output: OutputSpec, alpha: bytes) -> tuple[float, int]:
+async def measure_room(
+    room: ImagingService, photo: EncodedPhoto, output: OutputSpec, alpha: bytes
+) -> tuple[float, int]:
     # The kernel counts the children's time in ticks of 10 ms: several photos in one reading.
     start = cpu_seconds()
     size = 0
@@ -95,7 +90,7 @@ async def main() -> None:
     Image.fromarray(color).save(buffer, "JPEG", quality=90)
     photo = EncodedPhoto(buffer.getvalue())
     alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46)
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
+    room = ImagingService(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
     report: dict[str, dict[str, float]] = {}
     for name, output in OUTPUTS.items():

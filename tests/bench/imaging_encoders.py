@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from isal import isal_zlib
-from matting_gateway.domain import FileEncoding
+from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.imaging.writers.encode import encode_file
 from matting_gateway.imaging.writers.png import encode_png
 from matting_pixels.compose import cutout

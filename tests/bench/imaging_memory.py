@@ -18,19 +18,19 @@ from dataclasses import astuple, dataclass
 
 import psutil
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import (
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import (
     ColorBackground,
     Decontamination,
     EncodedPhoto,
     FileEncoding,
-    ModelInput,
     OutputKind,
     OutputSpec,
     RawEncoding,
     Refinement,
 )
 from matting_gateway.imaging.header import PhotoHeader
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.environment import required_environment, start_over_with
 from testkit.photos import ellipse, photo_files
@@ -67,7 +67,7 @@ class Reading:
 
 async def measure(content: bytes, output: OutputSpec) -> Reading:
     """Send a photo through a room of this process three times, after a small one."""
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
+    room = ImagingService(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
     libc = ctypes.CDLL(None)
     peak = PeakMemory([psutil.Process().pid, *(child.pid for child in psutil.Process().children())])

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import onnxruntime
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, ModelInput, OutputSpec, RawEncoding
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputSpec, RawEncoding
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_pixels.subject import decidedness, find_subject
 from PIL import Image
@@ -53,7 +54,7 @@ def rembg_alpha(content: bytes, network: Network) -> np.ndarray:
     return np.asarray(mask.resize(image.size, Image.Resampling.LANCZOS))
 
 
-async def room_alpha(room: Imaging, content: bytes, network: Network) -> np.ndarray:
+async def room_alpha(room: ImagingService, content: bytes, network: Network) -> np.ndarray:
     photo = EncodedPhoto(content)
     with await room.prepare(photo, room.inspect(photo, OUTPUTS), MODEL, OUTPUTS) as prepared:
         pixels = np.frombuffer(prepared.data, np.uint8).reshape(MODEL.height_px, MODEL.width_px, 3)
@@ -92,7 +93,7 @@ async def main() -> None:
     network = Network(CACHE / "models" / "u2net.onnx")
     rooms = {}
     for name, exact in (("exact", True), ("fast", False)):
-        rooms[name] = Imaging(ImagingSettings(worker_count=1, exact=exact), clock=SystemClock())
+        rooms[name] = ImagingService(ImagingSettings(worker_count=1, exact=exact), clock=SystemClock())
         await rooms[name].start()
     for name in PHOTOS:
         buffer = io.BytesIO()

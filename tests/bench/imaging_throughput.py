@@ -12,8 +12,9 @@ import time
 
 import psutil
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, ModelInput, OutputKind, OutputSpec
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputKind, OutputSpec
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from PIL import Image
 from testkit.photos import ellipse, sample_photo
@@ -28,7 +29,7 @@ def cpu_seconds() -> float:
     return sum(sum(process.cpu_times()[:2]) for process in times)
 
 
-async def measure(room: Imaging, photo: EncodedPhoto, output: OutputSpec, workers: int, seconds: float) -> str:
+async def measure(room: ImagingService, photo: EncodedPhoto, output: OutputSpec, workers: int, seconds: float) -> str:
     alpha = ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes()
     stages = {"inspect": 0.0, "prepare": 0.0, "render": 0.0}
     count = 0
@@ -59,7 +60,7 @@ async def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    room = Imaging(ImagingSettings(worker_count=arguments.workers), clock=SystemClock())
+    room = ImagingService(ImagingSettings(worker_count=arguments.workers), clock=SystemClock())
     await room.start()
     for megapixels, size in SIZES.items():
         buffer = io.BytesIO()

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from edges_scenes import scenes
-from matting_models.config_reader import read_config
-from matting_models.engines import OnnxRuntimeRunner, OpenVinoRunner, Pixels, Runner
-from matting_models.pictures import at_size
-from matting_models.repository import Repository
-from matting_models.variants import openvino_properties
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import openvino_properties
+from matting_models.trials.engines import OnnxRuntimeRunner, OpenVinoRunner, Pixels, Runner
+from matting_models.trials.pictures import at_size
 from numpy.typing import NDArray
 from PIL import Image
 from testkit.hair import Scene

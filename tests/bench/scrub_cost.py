@@ -22,7 +22,7 @@ import grpc
 import psutil
 from matting.v1 import matting_service_pb2 as pb
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
-from matting_load.payloads import make_jpeg
+from matting_load.sending.payloads import make_jpeg
 from privacy_proof.service import Service, started_service
 
 SIDE_PX = 1600

@@ -71,7 +71,7 @@ def call_on(_told: Connection, address: str, kind: str, callers: int) -> None:
 async def call_forever(address: str, kind: str, callers: int) -> None:
     import grpc  # noqa: PLC0415 - in its own process
     from matting.v1 import matting_service_pb2 as pb  # noqa: PLC0415
-    from matting_load.payloads import make_jpeg  # noqa: PLC0415
+    from matting_load.sending.payloads import make_jpeg  # noqa: PLC0415
     from tritonclient.grpc import service_pb2  # noqa: PLC0415
 
     if kind == "tensors":

@@ -22,8 +22,8 @@ import matting_load as load
 from bench.end_to_end import machine, remove, repository
 from bench.imaging_throughput import MODEL, cpu_seconds
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, OutputSpec
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.domain.photo import EncodedPhoto, OutputSpec
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
@@ -41,7 +41,7 @@ ALPHA_BYTES = MODEL.width_px * MODEL.height_px
 
 async def imaging_core_s(count: int = 100) -> float:
     """Return the processor time that one photo's imaging takes: JPEG in, alpha PNG out."""
-    room = Imaging(ImagingSettings(), clock=SystemClock())
+    room = ImagingService(ImagingSettings(), clock=SystemClock())
     await room.start()
     buffer = io.BytesIO()
     Image.fromarray(sample_photo(SIDE_PX, SIDE_PX)).save(buffer, "JPEG", quality=90)

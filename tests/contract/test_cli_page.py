@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from matting_client.arguments import EPILOG, make_parsers
+from matting_client.program.arguments import EPILOG, make_parsers
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 

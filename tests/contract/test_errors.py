@@ -7,7 +7,7 @@ import matting_client
 import pytest
 from google.rpc import error_details_pb2
 from matting_gateway.errors import GatewayError
-from matting_gateway.rpc.status import to_grpc_code, to_status, unexpected
+from matting_gateway.rpc.boundary.status import to_grpc_code, to_status, unexpected
 from testkit.reasons import TABLE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from matting_gateway.admission.tenant_file import _KEYS, parse_tenants
-from matting_gateway.settings import OPTIONS
+from matting_gateway.configuration.settings import OPTIONS
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.settings import PoolSettings
 from matting_triton.local import LocalTriton

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from matting_gateway.settings import OPTIONS, Settings
+from matting_gateway.configuration.settings import OPTIONS, Settings
 from testkit.deploy_tools import TOOLS, output_of, tool
 from testkit.manifests import (
     COMPONENTS,

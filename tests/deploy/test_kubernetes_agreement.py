@@ -11,7 +11,7 @@ import yaml
 from matting.v1 import matting_service_pb2
 from matting_gateway.cli import main as program
 from matting_gateway.clock import SystemClock
-from matting_gateway.configuration import configuration
+from matting_gateway.configuration.sources import configuration
 from testkit.certificates import Authority, replace
 from testkit.deploy_tools import DEPLOY
 from testkit.manifests import (

@@ -29,8 +29,8 @@ from matting_load import (
 )
 from matting_load.cli import main
 from matting_load.limit import find_limit
-from matting_load.reaching import UnreachableError
-from matting_load.records import Tally
+from matting_load.sending.reaching import UnreachableError
+from matting_load.sending.records import Tally
 from testkit.fake_gateway import Failure, FakeGateway
 from tritonclient.grpc import service_pb2
 

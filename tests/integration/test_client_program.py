@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from matting.v1 import matting_service_pb2 as pb
-from matting_client.cli import main
+from matting_client.program.cli import main
 from PIL import Image
 from testkit.fake_gateway import Answer, Failure, FakeGateway, Hold, make_answer
 from testkit.halves import GREEN, RED, answer_left_half, plain_photo, png
@@ -238,7 +238,7 @@ def test_no_model_served_is_a_failure_that_says_why(
 
 def test_the_bare_install_works_and_says_what_it_lacks(gateway: FakeGateway, photos: Path, tmp_path: Path) -> None:
     hidden = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'PIL', 'cv2', 'tqdm']))"
-    program = f"{hidden}; from matting_client.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = f"{hidden}; from matting_client.program.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "cutout", str(photos), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=30)
     assert done.returncode == 0, done.stderr

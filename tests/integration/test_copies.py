@@ -10,16 +10,17 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from grpc_h2.bodies.framing import PREFIX_BYTES, body_of
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.domain import EncodedPhoto, MattingAnswer, RenderedOutput, Subject, Tensor
-from matting_gateway.grpc_body import PREFIX_BYTES, body_of
-from matting_gateway.message_limits import MessageLimits
-from matting_gateway.rpc.infer_wire import InferResponse, RequestReader, ResponseWriter, join_and_release
-from matting_gateway.rpc.photo_wire import PhotoReader, answer_pieces, item_pieces
-from matting_gateway.rpc.wire import request_from
-from matting_gateway.triton.batch_io import batch_inputs, share_out
-from matting_gateway.triton.contract import read_contract
-from matting_gateway.triton.infer_messages import AnswerReader, OutputRequest, Place, write_request
+from matting_gateway.domain.photo import EncodedPhoto, MattingAnswer, RenderedOutput, Subject
+from matting_gateway.rpc.photo.conversions import request_from
+from matting_gateway.rpc.photo.photo_wire import PhotoReader, answer_pieces, item_pieces
+from matting_gateway.triton.discovery.contract import read_contract
+from matting_gateway.triton.transport.batch_io import batch_inputs, share_out
+from open_inference.client_messages import AnswerReader, OutputRequest, Place, write_request
+from open_inference.message_limits import MessageLimits
+from open_inference.server_messages import InferResponse, RequestReader, ResponseWriter, join_and_release
+from open_inference.tensors import Tensor
 from testkit.doors import infer_request
 from testkit.fake_triton import echo_config
 from testkit.pools import batch_of, key_of

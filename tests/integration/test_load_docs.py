@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from matting_load import cli
-from matting_load.figures import OF_AN_OUTCOME, OF_EACH_ROW, OF_THE_TEST
+from matting_load.reports.figures import OF_AN_OUTCOME, OF_EACH_ROW, OF_THE_TEST
 from testkit.fake_gateway import FakeGateway
 
 PAGE = (Path(__file__).parents[2] / "docs" / "load-testing.md").read_text()

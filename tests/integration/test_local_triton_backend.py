@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tritonclient.grpc as triton_client
-from matting_gateway.triton.contract import read_contract
-from matting_gateway.triton.scrubbing import Scrubber
+from matting_gateway.triton.discovery.contract import read_contract
+from matting_gateway.triton.pool.scrubbing import Scrubber
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit.local_triton import QUICK_START, segments

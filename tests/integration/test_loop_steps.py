@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import write_fields
 from grpc_reflection.v1alpha import reflection_pb2
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.http2 import frames
-from matting_gateway.http2.header_blocks import write_fields
 from PIL import Image
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config, uint8
 from testkit.gateway import RunningGateway, running_gateway

@@ -7,20 +7,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tritonclient.grpc as triton_client
-from matting_models.add import AddRequest, add
-from matting_models.catalogue import Places
-from matting_models.config_reader import read_config
-from matting_models.engines import OpenVinoRunner
-from matting_models.int8 import IN_F32, Bound, mean_difference
-from matting_models.pictures import at_size, open_photo
-from matting_models.quantize import QuantizeRequest, quantize
-from matting_models.reference import Reference
-from matting_models.repository import Repository
-from matting_models.samples import ensure_samples
+from matting_models.commands.add import AddRequest, add
+from matting_models.commands.quantize import QuantizeRequest, quantize
+from matting_models.commands.verify_command import VerifyRequest, original_file, verify
+from matting_models.quantization.int8 import IN_F32, Bound, mean_difference
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import openvino_properties
 from matting_models.setup import DEFAULT_MODEL
-from matting_models.variants import openvino_properties
-from matting_models.verify import EXACT
-from matting_models.verify_command import VerifyRequest, original_file, verify
+from matting_models.sources.catalogue import Places
+from matting_models.sources.samples import ensure_samples
+from matting_models.trials.engines import OpenVinoRunner
+from matting_models.trials.pictures import at_size, open_photo
+from matting_models.trials.reference import Reference
+from matting_models.trials.verify import EXACT
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit.local_triton import QUICK_START

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import onnx
 import pytest
 import tritonclient.grpc as triton_client
-from matting_models.add import AddRequest, add
-from matting_models.catalogue import Places
-from matting_models.engines import OnnxRuntimeRunner
-from matting_models.origin import read_origin
-from matting_models.recipe import Recipe
-from matting_models.reference import Reference
-from matting_models.repository import Repository
-from matting_models.variants import Variant
+from matting_models.commands.add import AddRequest, add
+from matting_models.recipes.recipe import Recipe
+from matting_models.repository.origin import read_origin
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import Variant
+from matting_models.sources.catalogue import Places
+from matting_models.trials.engines import OnnxRuntimeRunner
+from matting_models.trials.reference import Reference
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from testkit import tiny_networks as tiny

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from matting_gateway.domain import BatchKey, EndpointState
+from matting_gateway.domain.job import BatchKey, EndpointState
 from matting_gateway.errors import BackendContractError, BackendUnavailableError, ModelNotFoundError
 from matting_gateway.telemetry.metrics import Metrics
-from matting_gateway.triton.addresses import Address, ConfiguredAddress
-from matting_gateway.triton.failures import BackendHungError, ModelFailedError
+from matting_gateway.triton.transport.addresses import Address, ConfiguredAddress
+from matting_gateway.triton.transport.failures import BackendHungError, ModelFailedError
 from prometheus_client import CollectorRegistry
 from testkit.fake_triton import FakeModel, FakeTriton, echo, echo_config
 from testkit.pools import PATIENCE_S, WatchedPool, batch_of, key_of, running_pool

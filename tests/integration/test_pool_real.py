@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc.aio as triton_aio
-from matting_gateway.domain import ModelInput, TensorSpec
-from matting_gateway.triton.failures import BackendHungError
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.triton.transport.failures import BackendHungError
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
+from open_inference.tensors import TensorSpec
 from testkit.local_triton import copy_models
 from testkit.pools import PATIENCE_S, batch_of, key_of, running_pool
 

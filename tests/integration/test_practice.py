@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from matting_gateway.triton.practice import Practice, together
+from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling, together
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from privacy_proof.processes import data_policy
@@ -13,19 +13,21 @@ from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.local_triton import QUICK_START, copy_models
 from testkit.pools import running_pool
 
-DISCREET = Practice(trace_off=True, response_cache_off=True, tensor_logging_off=True)
+DISCREET = BackendDataHandling(trace_off=True, response_cache_off=True, tensor_logging_off=True)
 
 
 @pytest.mark.parametrize(
     ("practices", "all_of_them"),
     [
-        ([], Practice()),
+        ([], BackendDataHandling()),
         ([DISCREET, DISCREET], DISCREET),
-        ([DISCREET, Practice()], Practice()),
-        ([DISCREET, Practice(trace_off=False)], Practice(trace_off=False)),
+        ([DISCREET, BackendDataHandling()], BackendDataHandling()),
+        ([DISCREET, BackendDataHandling(trace_off=False)], BackendDataHandling(trace_off=False)),
     ],
 )
-def test_several_servers_are_as_discreet_as_the_least_of_them(practices: list[Practice], all_of_them: Practice) -> None:
+def test_several_servers_are_as_discreet_as_the_least_of_them(
+    practices: list[BackendDataHandling], all_of_them: BackendDataHandling
+) -> None:
     assert together(practices) == all_of_them
 
 
@@ -33,12 +35,12 @@ async def test_of_a_server_that_does_not_tell_nothing_is_known() -> None:
     """One without the extensions: it cannot trace, and may log what it likes."""
     async with FakeTriton(FakeModel(echo_config())) as triton, running_pool(triton.address) as pool:
         await pool.wait_until(lambda: pool.can_serve("echo"))
-        assert pool.practices() == {triton.address: Practice(trace_off=True, response_cache_off=True)}
+        assert pool.practices() == {triton.address: BackendDataHandling(trace_off=True, response_cache_off=True)}
 
 
 async def test_of_a_server_that_was_never_reached_nothing_is_known() -> None:
     async with running_pool("127.0.0.1:1") as pool:
-        assert pool.practices() == {"127.0.0.1:1": Practice()}
+        assert pool.practices() == {"127.0.0.1:1": BackendDataHandling()}
 
 
 @pytest.mark.triton

@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 import pytest
-from matting_gateway.rests import Later
-from matting_gateway.triton.shared_memory import SharedMemory, remove_left_segments
-from matting_gateway.triton.slab import Lease
+from grpc_h2.bodies.idle_memory import Later
+from matting_gateway.triton.shared_memory.slab import Lease
+from matting_gateway.triton.shared_memory.slabs import SharedMemory, remove_left_segments
 from matting_triton.local import LocalTriton
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.local_triton import segments

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.tracing.settings import TracingSettings
-from matting_gateway.triton.credentials import TritonTlsSettings
+from matting_gateway.triton.transport.credentials import TritonTlsSettings
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from testkit.certificates import Authority

@@ -4,9 +4,9 @@
 from typing import Any
 
 import pytest
+from grpc_h2.http2.wire import frames
 from grpc_health.v1 import health_pb2
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.http2 import frames
 from testkit.doors import infer_request
 from testkit.gateway import running_gateway
 from testkit.raw_http2 import RawCaller

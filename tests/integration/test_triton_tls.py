@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 from matting_gateway.clock import SystemClock
-from matting_gateway.triton.credentials import TritonTlsSettings
-from matting_gateway.triton.tls_channels import TlsChannels
+from matting_gateway.triton.transport.credentials import TritonTlsSettings
+from matting_gateway.triton.transport.tls_channels import TlsChannels
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config

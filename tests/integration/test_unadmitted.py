@@ -9,9 +9,9 @@ import grpc
 import psutil
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_h2.http2.wire import frames
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from matting_gateway.http2 import frames
 from testkit.program import Service, running_service
 from testkit.raw_http2 import RawCaller
 from testkit.tenants import bearer, table

@@ -5,8 +5,8 @@ import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
+from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.http2 import frames
 from matting_triton.local import LocalTriton
 from testkit.doors import infer_request
 from testkit.program import Service, running_service

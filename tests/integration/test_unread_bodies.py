@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from matting_gateway.rpc.server import make_server
+from matting_gateway.rpc.serving.server import make_server
 from testkit.listening import closed, server_of
 
 BODY_BYTES = 4 << 20

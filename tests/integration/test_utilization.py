@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.admission.gate import GateSettings
-from matting_gateway.http2 import frames
-from matting_gateway.rpc.load_report import LOAD_REPORT_KEY
+from matting_gateway.rpc.serving.load_report import LOAD_REPORT_KEY
 from matting_triton.local import LocalTriton
 from testkit.doors import infer_request
 from testkit.fake_triton import FakeModel, FakeTriton, echo, echo_config

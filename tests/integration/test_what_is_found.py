@@ -9,14 +9,14 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_h2.client.status import Failure
+from grpc_h2.http2.wire import frames
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
-from matting_gateway.grpc_client.status import Failure
-from matting_gateway.http2 import frames
 from matting_gateway.readiness import BackendView
-from matting_gateway.triton import failures
-from matting_gateway.triton.credentials import TritonTlsSettings
-from matting_gateway.triton.tls_channels import TlsChannels
+from matting_gateway.triton.transport import failures
+from matting_gateway.triton.transport.credentials import TritonTlsSettings
+from matting_gateway.triton.transport.tls_channels import TlsChannels
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config

@@ -3,7 +3,8 @@
 
 from dataclasses import replace
 
-from matting_gateway.domain import EncodedPhoto, ModelInput, OutputKind, OutputSpec
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputKind, OutputSpec
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.plan import DecodePlan, oriented_size, place, plan_decode

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from matting_models.recipe import Fit
+from matting_models.recipes.recipe import Fit
 from PIL import Image
 
 from testkit import tiny_networks as tiny

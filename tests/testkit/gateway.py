@@ -13,9 +13,9 @@ import grpc
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
 from matting_gateway.app import Gateway
 from matting_gateway.clock import SystemClock
+from matting_gateway.configuration.settings import Settings
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.hardening import Hardening
-from matting_gateway.settings import Settings
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry

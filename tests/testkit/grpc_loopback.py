@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
-from matting_gateway.grpc_server.bare_call import BareCall
-from matting_gateway.grpc_server.reading_time import ReadingTime
-from matting_gateway.grpc_server.server import GrpcServer, OnPeerFault, unheard
-from matting_gateway.http2.limits import Http2Limits
+from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.server.bare_call import BareCall
+from grpc_h2.server.reading_time import ReadingTime
+from grpc_h2.server.server import GrpcServer, OnPeerFault, unheard
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 MAX_MESSAGE_BYTES = 80 << 20

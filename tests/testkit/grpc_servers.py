@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from matting_gateway.grpc_client.caller import UnaryCaller
-from matting_gateway.http2 import frames
+from grpc_h2.client.caller import UnaryCaller
+from grpc_h2.http2.wire import frames
 
 from testkit.listening import server_of
 

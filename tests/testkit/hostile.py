@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import write_fields
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.http2 import frames
-from matting_gateway.http2.header_blocks import write_fields
 
 from testkit.raw_http2 import RawCaller
 

@@ -8,11 +8,11 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
-from matting_gateway.http2 import frames
-from matting_gateway.http2.client_connection import ClientConnection
-from matting_gateway.http2.header_blocks import Fields, write_fields
-from matting_gateway.http2.limits import Http2Limits
-from matting_gateway.http2.stream import Body, Stream
+from grpc_h2.http2.client_connection import ClientConnection
+from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.http2.stream import Body, Stream
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import Fields, write_fields
 
 from testkit.http2_pair import REQUEST, PeerEvents, RecordingSink, Side
 

@@ -7,14 +7,14 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
-from matting_gateway.domain import Buffer
-from matting_gateway.http2 import frames
-from matting_gateway.http2.connection import Connection
-from matting_gateway.http2.errors import ConnectionFault, FaultKind
-from matting_gateway.http2.header_blocks import Fields, write_fields
-from matting_gateway.http2.limits import Http2Limits
-from matting_gateway.http2.stream import Stream
-from matting_gateway.http2.streams import Streams
+from grpc_h2.http2.connection import Connection
+from grpc_h2.http2.errors import ConnectionFault, FaultKind
+from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.http2.stream import Stream
+from grpc_h2.http2.streams import Streams
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import Fields, write_fields
+from open_inference.tensors import Buffer
 
 REQUEST: Fields = (
     (b":method", b"POST"),

@@ -13,17 +13,18 @@ from types import FrameType
 from typing import Any
 
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, ModelInput
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto
 from matting_gateway.errors import (
     ImageFormatUnsupportedError,
     ImageTooLargeError,
     ImageUnreadableError,
 )
+from matting_gateway.imaging.dispatch.worker_pool import WorkerFailedError
 from matting_gateway.imaging.inspect import read_header
 from matting_gateway.imaging.plan import DecodePlan, plan_decode
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImageLimits
-from matting_gateway.imaging.workers import WorkerFailedError
 from matting_pixels.placement import stretch
 
 from testkit.decoding import ALL_FORMATS, CUTOUT, SETTINGS
@@ -123,7 +124,7 @@ class Fuzzer:
         self._corpus = list(self._honest)
         self._seen: set[Any] = set()
         self._loop = asyncio.Runner()
-        self._room = Imaging(_SETTINGS, clock=SystemClock())
+        self._room = ImagingService(_SETTINGS, clock=SystemClock())
         self._loop.run(self._room.start())
         self.outcome = Outcome()
 

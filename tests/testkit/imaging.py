@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, ModelInput, OutputKind, OutputSpec, Photo
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputKind, OutputSpec, Photo
 from matting_gateway.imaging.answers import Rendered
-from matting_gateway.imaging.room import Imaging, PreparedPhoto
+from matting_gateway.imaging.service import ImagingService, PreparedPhoto
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.imaging.worker.call_room import CallRoom
 from matting_gateway.imaging.worker.prepare import Prepared
@@ -21,9 +22,9 @@ MODEL = ModelInput(32, 32)
 
 
 @asynccontextmanager
-async def open_room(settings: ImagingSettings = ONE_WORKER) -> AsyncIterator[Imaging]:
+async def open_room(settings: ImagingSettings = ONE_WORKER) -> AsyncIterator[ImagingService]:
     """Start an imaging room, and stop it at the end."""
-    room = Imaging(settings, clock=SystemClock())
+    room = ImagingService(settings, clock=SystemClock())
     try:
         await room.start()
         yield room
@@ -32,7 +33,7 @@ async def open_room(settings: ImagingSettings = ONE_WORKER) -> AsyncIterator[Ima
 
 
 async def prepare(
-    room: Imaging, photo: Photo | bytes, *outputs: OutputSpec, model: ModelInput = MODEL
+    room: ImagingService, photo: Photo | bytes, *outputs: OutputSpec, model: ModelInput = MODEL
 ) -> PreparedPhoto:
     """Inspect and decode a photo, for a cutout where no outputs are named; who asks leaves it as a context."""
     photo, outputs = EncodedPhoto(photo) if isinstance(photo, bytes) else photo, outputs or (CUTOUT,)
@@ -40,7 +41,7 @@ async def prepare(
 
 
 async def take(
-    room: Imaging, photo: Photo | bytes, matte: bytes, *outputs: OutputSpec, model: ModelInput = MODEL
+    room: ImagingService, photo: Photo | bytes, matte: bytes, *outputs: OutputSpec, model: ModelInput = MODEL
 ) -> Rendered:
     """Send a photo all the way, with this as the model's answer."""
     with await prepare(room, photo, *outputs, model=model) as prepared:

@@ -7,10 +7,10 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from matting_gateway.errors import TensorInvalidError
-from matting_gateway.message_limits import MessageLimits
-from matting_gateway.rpc.infer_wire import InferRequest, RequestReader
-from matting_gateway.rpc.typed_contents import TypedContents, field_datatype, to_raw
-from matting_gateway.triton import wire
+from open_inference import wire
+from open_inference.message_limits import MessageLimits
+from open_inference.server_messages import InferRequest, RequestReader
+from open_inference.typed_contents import TypedContents, field_datatype, to_raw
 from tritonclient.grpc import service_pb2
 
 _FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER

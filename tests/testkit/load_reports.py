@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from matting_gateway.rpc.load_report import LOAD_REPORT_KEY
+from matting_gateway.rpc.serving.load_report import LOAD_REPORT_KEY
 
 _NAME = "xds.data.orca.v3.OrcaLoadReport"
 # Of the published message; `rps`, an integer, has been replaced by `rps_fractional`.

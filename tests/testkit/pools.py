@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import Batch, BatchKey, Job, Tensor, TensorSpec
+from matting_gateway.domain.job import Batch, BatchKey, Job
 from matting_gateway.telemetry.metrics import Metrics
-from matting_gateway.triton.pool import Pool
+from matting_gateway.triton.pool.pool import Pool
 from matting_gateway.triton.settings import PoolSettings
+from open_inference.tensors import Tensor, TensorSpec
 from prometheus_client import CollectorRegistry
 
 QUICK = PoolSettings(

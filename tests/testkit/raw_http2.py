@@ -5,8 +5,8 @@ import asyncio
 from typing import Self
 
 import hpack
-from matting_gateway.http2 import frames
-from matting_gateway.http2.header_blocks import write_fields
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import write_fields
 
 _PATIENCE_S = 20.0
 Frame = tuple[int, int, int, bytes]

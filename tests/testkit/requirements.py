@@ -3,9 +3,9 @@
 
 from dataclasses import dataclass, field
 
-from matting_gateway.http2 import frames
-from matting_gateway.http2.frames import END_HEADERS, END_STREAM, frame
-from matting_gateway.http2.header_blocks import Fields, write_fields
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.frames import END_HEADERS, END_STREAM, frame
+from grpc_h2.http2.wire.header_blocks import Fields, write_fields
 
 from testkit.raw_http2 import RawCaller
 

@@ -4,11 +4,11 @@
 from collections import Counter
 
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
 from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Fail, Reason, Refusal, Send
-from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
 
 # The first two share a model; the third has one row to a batch; the last stands in for the first model.
 KEYS = (BatchKey("a", "1", ()), BatchKey("a", "1", (), ("alpha",)), BatchKey("b", "1", ()), BatchKey("small", "1", ()))
@@ -36,7 +36,7 @@ class SchedulerPlay:
         self.now_s = 100.0
         self.healthy = {"x", "y"}
         self.core = SchedulerCore(self._endpoints, settings, stand_in=lambda key: KEYS[3] if key.model == "a" else None)
-        self.flying: list[Flight] = []
+        self.flying: list[InflightBatch] = []
         self.accepted: list[Entry] = []
         self.answers: Counter[Entry] = Counter()
         self._watches_asking = watches_asking
@@ -71,14 +71,14 @@ class SchedulerPlay:
         if self.core.cancel(entry):
             self.answers[entry] += 1
 
-    def complete(self, flight: Flight, after_s: float) -> list[Flight]:
+    def complete(self, flight: InflightBatch, after_s: float) -> list[InflightBatch]:
         self.now_s += after_s
         self.flying.remove(flight)
         self.core.complete(flight, self.now_s)
         self.answers.update(flight.entries)
         return self.pump()
 
-    def fail(self, flight: Flight, *, retry: bool) -> list[Flight]:
+    def fail(self, flight: InflightBatch, *, retry: bool) -> list[InflightBatch]:
         self.flying.remove(flight)
         self._failed_at.update(dict.fromkeys(flight.entries, flight.server.endpoint))
         failures = self.core.fail(flight, self.now_s, retry=retry)
@@ -87,7 +87,7 @@ class SchedulerPlay:
             assert len(failures) == len(flight.entries)
         return self.pump()
 
-    def expire(self, after_s: float) -> list[Flight]:
+    def expire(self, after_s: float) -> list[InflightBatch]:
         self.now_s += after_s
         sent = self.pump()
         for entry in self.core.waiting_entries():
@@ -96,13 +96,13 @@ class SchedulerPlay:
             assert group.fleet.can_serve(entry) or (group.lost_s is not None and group.lost_s > self.now_s)
         return sent
 
-    def flap(self, endpoint: str) -> list[Flight]:
+    def flap(self, endpoint: str) -> list[InflightBatch]:
         self.healthy ^= {endpoint}
         self.core.endpoints_changed(self.now_s)
         return self.pump()
 
-    def pump(self) -> list[Flight]:
-        sent: list[Flight] = []
+    def pump(self) -> list[InflightBatch]:
+        sent: list[InflightBatch] = []
         newest = self.core._seq
         for action in self.core.pump(self.now_s):
             if isinstance(action, Send):
@@ -128,7 +128,7 @@ class SchedulerPlay:
             for name, group in self.core._groups.items()
         }
 
-    def _check_batch(self, flight: Flight, newest: int) -> None:
+    def _check_batch(self, flight: InflightBatch, newest: int) -> None:
         entries = flight.entries
         assert flight.server.endpoint in self.healthy
         assert 0 < sum(entry.rows for entry in entries) <= flight.server.max_rows

@@ -15,9 +15,9 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 
+from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.header_blocks import write_fields
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.http2 import frames
-from matting_gateway.http2.header_blocks import write_fields
 from tritonclient.grpc import service_pb2
 
 METHODS = (

@@ -11,9 +11,10 @@ from matting_gateway.admission.gate import Gate, GateSettings, GateStatistics
 from matting_gateway.admission.permit import Permit
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, Priority, Tensor
+from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState, Job, Priority
 from matting_gateway.errors import BackendUnavailableError, GatewayError
 from matting_gateway.telemetry.metrics import Metrics
+from open_inference.tensors import Tensor
 from prometheus_client import CollectorRegistry
 from testkit.long_runs import short_or_long
 from testkit.manual_clock import ManualClock

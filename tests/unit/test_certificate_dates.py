@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.certificate_dates import first_expiry_s
+from matting_gateway.reloading.certificate_dates import first_expiry_s
 from testkit.certificates import Authority
 
 DAY = dt.timedelta(days=1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from matting_gateway.cli import main
-from matting_gateway.configuration import Configuration, configuration, deeper_problems
-from matting_gateway.settings import OPTIONS
+from matting_gateway.configuration.settings import OPTIONS
+from matting_gateway.configuration.sources import Configuration, configuration, deeper_problems
 from matting_gateway.telemetry.log_lines import LogFormat
 from testkit.certificates import Authority
 from testkit.manual_clock import ManualClock

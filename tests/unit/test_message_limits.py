@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.message_limits import (
+from open_inference.message_limits import (
     MalformedMessageError,
     MessageLimitError,
     MessageLimits,

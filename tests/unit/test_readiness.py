@@ -2,7 +2,7 @@
 """One pure answer to whether the gateway can serve, and what is missing if it cannot."""
 
 import pytest
-from matting_gateway.domain import Lifecycle
+from matting_gateway.domain.lifecycle import Lifecycle
 from matting_gateway.readiness import BackendView, Missing, Readiness, ServingState, readiness
 
 UP = BackendView("a:1", healthy=True, seen="up", models=frozenset({"u2net", "other"}))

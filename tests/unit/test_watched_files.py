@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from matting_gateway.watched_files import (
+from matting_gateway.reloading.watched_files import (
     ReloadReport,
     WatchedFileError,
     WatchedFiles,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from matting_gateway.admission.line import KEPT_SHARE, SMALL_BYTES, Line, Waiter
 from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.admission.sender import Sender
-from matting_gateway.admission.silence import Need, Silence, good_time_s, pace_s, sending_time_s
+from matting_gateway.admission.slow_sender_eviction import Need, SlowSenderEviction, good_time_s, pace_s, sending_time_s
 from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
-from matting_gateway.domain import Priority
+from matting_gateway.domain.job import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 
@@ -77,7 +77,7 @@ class Gate:
         self._waiting = {
             promised: Line(settings.max_waiting_count, small_first=not promised) for promised in (True, False)
         }
-        self._silence = Silence(clock=clock, need=self._need)
+        self._silence = SlowSenderEviction(clock=clock, need=self._need)
         self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.admission.sender import Sender
-from matting_gateway.domain import Priority
+from matting_gateway.domain.job import Priority
 from matting_gateway.errors import OverloadedError
 
 # Of places and of memory that waits for callers, what a group leaves as soon as others need it.

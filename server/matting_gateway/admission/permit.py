@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from matting_gateway.admission.sender import Sender
-from matting_gateway.domain import Priority
+from matting_gateway.domain.job import Priority
 
 
 class Ledger(Protocol):

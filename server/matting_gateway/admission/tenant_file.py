@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matting_gateway.clock import Clock
-from matting_gateway.watched_files import ReloadReport, WatchedFiles
+from matting_gateway.reloading.watched_files import ReloadReport, WatchedFiles
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")

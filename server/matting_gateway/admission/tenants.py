@@ -16,9 +16,9 @@ from matting_gateway.errors import (
     PermissionDeniedError,
     QuotaExceededError,
 )
-from matting_gateway.watched_files import WatchedFiles
+from matting_gateway.reloading.watched_files import WatchedFiles
 
-__all__ = ["ANONYMOUS", "Holding", "Tenant", "Tenants", "TenantsStatistics", "tenants_from_file"]
+__all__ = ["ANONYMOUS", "Tenant", "TenantByteHold", "Tenants", "TenantsStatistics", "tenants_from_file"]
 
 # A second's worth may be saved up, but never less than one request or one large photo.
 _MIN_REQUEST_BURST = 1.0
@@ -37,7 +37,7 @@ class TenantsStatistics:
     bytes_in_flight: dict[str, int]
 
 
-class Holding:
+class TenantByteHold:
     """A tenant's bytes in flight for one call. Only ever shrinks; releasing twice is harmless."""
 
     __slots__ = ("_bytes_by_name", "_name", "byte_count")
@@ -153,7 +153,7 @@ class Tenants:
             rate = Rate(per_s, max(_MIN_MEGAPIXEL_BURST, per_s))
             self._charge(tenant.name, rate, pixel_count / 1e6, f"{per_s:g} megapixels")
 
-    def hold_bytes(self, tenant: Tenant, byte_count: int) -> Holding:
+    def hold_bytes(self, tenant: Tenant, byte_count: int) -> TenantByteHold:
         """Take bytes in flight. More than the whole allowance is let through when nothing else is held.
 
         Raises:
@@ -166,7 +166,7 @@ class Tenants:
                 f"This tenant may have {limit} bytes in flight, and its open calls hold too many; wait for answers.",
                 retry_after_s=_BYTES_RETRY_AFTER_S,
             )
-        return Holding(self._bytes_by_name, tenant.name, byte_count)
+        return TenantByteHold(self._bytes_by_name, tenant.name, byte_count)
 
     def statistics(self) -> TenantsStatistics:
         directory = None if self._file is None else self._file.value()

@@ -8,19 +8,19 @@ same code. `scheduler.Scheduler` is the shell.
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from matting_gateway.batching import policy
+from matting_gateway.batching.endpoints.endpoint_model import EndpointModel, InflightBatch
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.group import Group, Wish
 from matting_gateway.batching.offered_load import OfferedLoad
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
-from matting_gateway.batching.server import Flight, Server
+from matting_gateway.batching.queue import policy
+from matting_gateway.batching.queue.batch_key_queue import BatchKeyQueue
+from matting_gateway.batching.queue.model_queue import AdmissionRequest, ModelQueue
+from matting_gateway.batching.queue.shares import Flow
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.batching.shares import Flow
-from matting_gateway.batching.waiting import Lane
-from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
 
 Endpoints: TypeAlias = Callable[[BatchKey], Sequence[EndpointState]]
-StandIn: TypeAlias = Callable[[BatchKey], BatchKey | None]
+FallbackModel: TypeAlias = Callable[[BatchKey], BatchKey | None]
 Weight: TypeAlias = Callable[[str], float]
 
 
@@ -36,21 +36,21 @@ class SchedulerCore:
         self,
         endpoints: Endpoints,
         settings: BatchingSettings,
-        stand_in: StandIn | None = None,
+        stand_in: FallbackModel | None = None,
         tenant_weight: Weight | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._settings = settings
         self._stand_in = stand_in or (lambda _: None)
         self._weight = tenant_weight or (lambda _: 1.0)
-        self._groups: dict[tuple[str, str], Group] = {}
+        self._groups: dict[tuple[str, str], ModelQueue] = {}
         self._seq = 0
         self._displaced: list[Action] = []
         self.load = OfferedLoad()
         # Jobs that are to be tried, and where, from their arrival to the next pump.
-        self._probes: list[tuple[Entry, Server]] = []
+        self._probes: list[tuple[Entry, EndpointModel]] = []
         self.waiting_count = 0
-        self.flights: set[Flight] = set()
+        self.flights: set[InflightBatch] = set()
 
     # --- arrival --------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class SchedulerCore:
         What is written down on the way (the pool's view of a model that nobody asked for before, tables that have
         seen nothing) holds nothing of who asks, and is the same whoever asks first.
         """
-        wish = Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
+        wish = AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
         verdict = self._judge(wish, now_s)
         if isinstance(verdict, Admission) or self._stand_in_for(wish, now_s) is not None:
             return None
@@ -72,11 +72,15 @@ class SchedulerCore:
         self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, tenant: str, now_s: float
     ) -> None:
         """Count to the demand what was refused by `check` and so will not arrive."""
-        self._note_demand(Wish(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant), now_s)
+        self._note_demand(
+            AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant), now_s
+        )
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
-        wish = Wish(job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant)
+        wish = AdmissionRequest(
+            job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant
+        )
         flow = self._note_demand(wish, now_s)
         verdict = self._judge(wish, now_s)
         key = job.key
@@ -95,7 +99,7 @@ class SchedulerCore:
             self._probes.append((entry, verdict.probe))
         return entry
 
-    def _judge(self, wish: Wish, now_s: float, *, may_displace: bool = True) -> Verdict:
+    def _judge(self, wish: AdmissionRequest, now_s: float, *, may_displace: bool = True) -> Verdict:
         group = self._group(wish.key, now_s)
         if group is None:
             return Refusal(Reason.UNAVAILABLE, retry_after_s=1.0)
@@ -104,7 +108,7 @@ class SchedulerCore:
             return Refusal(Reason.OVERLOADED, retry_after_s=max(wish.due_s - now_s, 0.001))
         return verdict
 
-    def _stand_in_for(self, wish: Wish, now_s: float) -> BatchKey | None:
+    def _stand_in_for(self, wish: AdmissionRequest, now_s: float) -> BatchKey | None:
         """Return the key that would serve instead without being late or displacing anybody."""
         other = self._stand_in(wish.key)
         if other is None:
@@ -112,7 +116,7 @@ class SchedulerCore:
         verdict = self._judge(wish._replace(key=other), now_s, may_displace=False)
         return other if isinstance(verdict, Admission) and verdict.probe is None else None
 
-    def _note_demand(self, wish: Wish, now_s: float) -> Flow | None:
+    def _note_demand(self, wish: AdmissionRequest, now_s: float) -> Flow | None:
         """Count what is asked for, granted or not; return the flow that the newcomer is of, if its model is known."""
         group = self._groups.get((wish.key.model, wish.key.version))
         if group is None:
@@ -120,7 +124,7 @@ class SchedulerCore:
         self.load.note(wish.rows, group.fleet.rate(wish.key), now_s)
         return group.note_demand(wish, now_s)
 
-    def _group(self, key: BatchKey, now_s: float) -> Group | None:
+    def _group(self, key: BatchKey, now_s: float) -> ModelQueue | None:
         name = (key.model, key.version)
         group = self._groups.get(name)
         if group is None or not group.fleet.instance_count:
@@ -128,7 +132,7 @@ class SchedulerCore:
             if group is None:
                 if not any(state.healthy for state in states):
                     return None
-                group = self._groups[name] = Group(key, self._settings, self._weight)
+                group = self._groups[name] = ModelQueue(key, self._settings, self._weight)
             group.fleet.set_endpoints(states, now_s)
         return group
 
@@ -153,11 +157,11 @@ class SchedulerCore:
         self.waiting_count -= 1
         return True
 
-    def complete(self, flight: Flight, now_s: float) -> None:
+    def complete(self, flight: InflightBatch, now_s: float) -> None:
         """Note that a batch came back with its answer, which the shell hands to the callers."""
         self._finish(flight, now_s, succeeded=True)
 
-    def fail(self, flight: Flight, now_s: float, *, retry: bool) -> list[Fail]:
+    def fail(self, flight: InflightBatch, now_s: float, *, retry: bool) -> list[Fail]:
         """Note that a batch failed: its jobs wait once more for another endpoint, or fail."""
         group = self._finish(flight, now_s, succeeded=False)
         failures: list[Fail] = []
@@ -171,7 +175,7 @@ class SchedulerCore:
                 failures.append(Fail(entry))
         return failures
 
-    def _finish(self, flight: Flight, now_s: float, *, succeeded: bool) -> Group:
+    def _finish(self, flight: InflightBatch, now_s: float, *, succeeded: bool) -> ModelQueue:
         self.flights.remove(flight)
         group = self._groups[(flight.key.model, flight.key.version)]
         group.fleet.finish(flight, now_s, succeeded=succeeded)
@@ -214,7 +218,9 @@ class SchedulerCore:
                     self._serve(group, lane, server, now_s, actions)
         return actions
 
-    def _serve(self, group: Group, lane: Lane, server: Server, now_s: float, actions: list[Action]) -> None:
+    def _serve(
+        self, group: ModelQueue, lane: BatchKeyQueue, server: EndpointModel, now_s: float, actions: list[Action]
+    ) -> None:
         """Send a server the best batch of a lane, and give up who is too late for it."""
         plan = policy.form_batch(
             lane,
@@ -238,8 +244,8 @@ class SchedulerCore:
 
     def _send(
         self,
-        group: Group,
-        server: Server,
+        group: ModelQueue,
+        server: EndpointModel,
         entries: tuple[Entry, ...],
         now_s: float,
         actions: list[Action],
@@ -260,7 +266,7 @@ class SchedulerCore:
                 group = self._groups[(entry.key.model, entry.key.version)]
                 self._send(group, server, (entry,), now_s, actions, probe=True)
 
-    def _expire(self, group: Group, now_s: float, actions: list[Action]) -> None:
+    def _expire(self, group: ModelQueue, now_s: float, actions: list[Action]) -> None:
         while (entry := group.first_due()) is not None and group.hopeless_at(entry) <= now_s:
             self._give_up(entry, Reason.EXPIRED, now_s, actions)
 
@@ -277,7 +283,7 @@ class SchedulerCore:
                 self._send(group, server, (entry,), now_s, actions, probe=True)
                 return
         if entry.key == entry.job.key:
-            wish = Wish(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
+            wish = AdmissionRequest(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
             other = self._stand_in_for(wish, now_s)
             if other is not None and self._groups[(other.model, other.version)].fleet.can_serve(entry):
                 entry.key = other

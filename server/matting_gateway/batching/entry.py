@@ -3,11 +3,11 @@
 
 from typing import Any, Protocol
 
-from matting_gateway.domain import BatchKey, Job, JobResult
+from matting_gateway.domain.job import BatchKey, Job, JobResult
 from matting_gateway.errors import GatewayError
 
 
-class Taker(Protocol):
+class ResultReceiver(Protocol):
     """Who is told, once, what became of a job, unless `done` already: a future, or what is quicker than one."""
 
     def done(self) -> bool: ...

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from matting_gateway.batching.endpoints.endpoint_model import EndpointModel, InflightBatch
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.server import Flight, Server
 
 
 class Reason(Enum):
@@ -39,14 +39,14 @@ class Admission:
 
     entitled: bool = True
     displaced: tuple[Entry, ...] = ()
-    probe: Server | None = None
+    probe: EndpointModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send this batch."""
 
-    flight: Flight
+    flight: InflightBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,18 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
-from matting_gateway.batching.entry import Entry, Taker
-from matting_gateway.batching.gathering import Gathering
+from open_inference.tensors import Tensor
+
+from matting_gateway.batching.core import FallbackModel, SchedulerCore, Weight
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
+from matting_gateway.batching.entry import Entry, ResultReceiver
 from matting_gateway.batching.outcomes import Action, Drop, Refusal, SchedulerStatistics, Send
+from matting_gateway.batching.queue.batch_holdoff import BatchHoldoff
 from matting_gateway.batching.refusals import copy_of, draining_error, drop_error, refusal_error
-from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.batching.traced_batch import TracedBatch
 from matting_gateway.clock import Clock
-from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority, Tensor
+from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Priority
 from matting_gateway.errors import GatewayError, InternalError
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import error_type_of
@@ -46,7 +48,7 @@ class Scheduler:
         clock: Clock,
         metrics: Metrics,
         settings: BatchingSettings,
-        stand_in: StandIn | None = None,
+        stand_in: FallbackModel | None = None,
         tenant_weight: Weight | None = None,
     ) -> None:
         self._run_batch = run_batch
@@ -54,7 +56,7 @@ class Scheduler:
         self._metrics = metrics
         self._core = SchedulerCore(endpoints, settings, stand_in, tenant_weight)
         # Whoever receives a body that will be a job at once does so within this context.
-        self.coming = Gathering(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
+        self.coming = BatchHoldoff(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
         metrics.queue_depth.set_function(lambda: self._core.waiting_count)
         metrics.utilization.set_function(self.utilization)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,7 +89,7 @@ class Scheduler:
         future.add_done_callback(functools.partial(self._answered, entry))
         return future
 
-    def enqueue(self, job: Job, taker: Taker) -> Entry:
+    def enqueue(self, job: Job, taker: ResultReceiver) -> Entry:
         """Take a job in, as `submit` does, for a taker that is told at once what became of it.
 
         Who enqueued it withdraws it in the end, answered or not.
@@ -208,7 +210,7 @@ class Scheduler:
                 self._note_waited(action.entry)
                 self._refuse(action.entry, drop_error(action.reason))
 
-    async def _fly(self, flight: Flight, jobs: tuple[Job, ...]) -> None:
+    async def _fly(self, flight: InflightBatch, jobs: tuple[Job, ...]) -> None:
         endpoint = flight.server.endpoint
         inflight = self._metrics.backend_inflight.labels(endpoint)
         inflight.inc()
@@ -236,7 +238,7 @@ class Scheduler:
             inflight.dec()
             self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - flight.sent_s)
 
-    async def _send(self, flight: Flight, jobs: tuple[Job, ...]) -> BatchResult:
+    async def _send(self, flight: InflightBatch, jobs: tuple[Job, ...]) -> BatchResult:
         """Have a batch run, and its traced jobs told of it: one of them carries it to the backend."""
         endpoint, batch = flight.server.endpoint, Batch(flight.key, jobs, flight.rows)
         traced = TracedBatch.of(jobs, endpoint, flight.rows)
@@ -256,7 +258,7 @@ class Scheduler:
         if entry.job.trace is not None:
             entry.job.trace.queued(entry.arrived_s, self._clock.now())
 
-    def _succeeded(self, flight: Flight, result: BatchResult) -> None:
+    def _succeeded(self, flight: InflightBatch, result: BatchResult) -> None:
         now_s = self._clock.now()
         try:
             for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
@@ -270,7 +272,9 @@ class Scheduler:
         self._wake()
 
     @staticmethod
-    def _result(flight: Flight, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float) -> JobResult:
+    def _result(
+        flight: InflightBatch, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float
+    ) -> JobResult:
         return JobResult(
             outputs=outputs,
             model=flight.key.model,
@@ -281,7 +285,7 @@ class Scheduler:
             inference_s=now_s - flight.sent_s,
         )
 
-    def _failed(self, flight: Flight, error: GatewayError) -> None:
+    def _failed(self, flight: InflightBatch, error: GatewayError) -> None:
         retry = error.retry_elsewhere and not self._closed
         for action in self._core.fail(flight, self._clock.now(), retry=retry):
             self._metrics.dropped.labels("backend").inc()

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-from matting_gateway.domain import Job
+from matting_gateway.domain.job import Job
 from matting_gateway.traces import SentBatch, Trace, new_span_id
 
 

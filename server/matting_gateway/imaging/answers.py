@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from matting_gateway.domain import Box, FileEncoding, OutputSpec, Refinement, RenderedOutput, Subject
+from matting_gateway.domain.photo import Box, FileEncoding, OutputSpec, Refinement, RenderedOutput, Subject
 from matting_gateway.errors import (
     GatewayError,
     ImageFormatUnsupportedError,
@@ -14,7 +14,7 @@ from matting_gateway.errors import (
     InternalError,
     OptionInvalidError,
 )
-from matting_gateway.imaging.call_file import CallFile
+from matting_gateway.imaging.dispatch.call_file import CallFile
 from matting_gateway.imaging.media_types import natural_format
 from matting_gateway.imaging.photo_job import Kept, PhotoJob
 

@@ -3,7 +3,7 @@
 
 from enum import Enum
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
 
 
 class ImageFormat(Enum):

@@ -4,7 +4,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matting_gateway.domain import ModelInput, OutputSpec
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import OutputSpec
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.memory import working_bytes
 

@@ -3,7 +3,9 @@
 
 from dataclasses import replace
 
-from matting_gateway.domain import Buffer, EncodedPhoto, Photo, RawPhoto
+from open_inference.tensors import Buffer
+
+from matting_gateway.domain.photo import EncodedPhoto, Photo, RawPhoto
 from matting_gateway.errors import (
     ImageFormatUnsupportedError,
     ImageTooLargeError,

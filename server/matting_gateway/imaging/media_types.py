@@ -4,7 +4,7 @@
 import math
 from collections.abc import Sequence
 
-from matting_gateway.domain import FileEncoding, OutputKind, OutputSpec, PixelFormat
+from matting_gateway.domain.photo import FileEncoding, OutputKind, OutputSpec, PixelFormat
 from matting_gateway.errors import OptionInvalidError
 
 PNG, WEBP, JPEG, AVIF = "image/png", "image/webp", "image/jpeg", "image/avif"

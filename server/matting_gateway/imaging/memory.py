@@ -7,7 +7,8 @@ measured (`make bench BENCH=imaging_memory`), as their documentation does not sa
 
 from collections.abc import Sequence
 
-from matting_gateway.domain import Decontamination, FileEncoding, ModelInput, OutputKind, OutputSpec, Refinement
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import Decontamination, FileEncoding, OutputKind, OutputSpec, Refinement
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.media_types import AVIF, JPEG, WEBP

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from matting_gateway.domain import (
+from matting_gateway.domain.photo import (
     ColorBackground,
     Decontamination,
     FileEncoding,

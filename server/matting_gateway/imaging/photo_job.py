@@ -8,7 +8,14 @@ from enum import IntEnum
 
 from matting_pixels.placement import Placement
 
-from matting_gateway.domain import EncodedPhoto, FileEncoding, OutputKind, OutputSpec, PictureBackground, PixelFormat
+from matting_gateway.domain.photo import (
+    EncodedPhoto,
+    FileEncoding,
+    OutputKind,
+    OutputSpec,
+    PictureBackground,
+    PixelFormat,
+)
 from matting_gateway.imaging.plan import DecodePlan, needs_color
 
 REQUEST_BYTES, ANSWER_BYTES = 1 << 17, 1 << 13

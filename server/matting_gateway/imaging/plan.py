@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from matting_pixels.placement import Placement, keep_aspect, letterbox, stretch
 
-from matting_gateway.domain import Fit, ModelInput, OutputKind, OutputSpec, Refinement
+from matting_gateway.domain.model import Fit, ModelInput
+from matting_gateway.domain.photo import OutputKind, OutputSpec, Refinement
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
 

@@ -4,8 +4,10 @@
 from collections.abc import Iterator, Sequence
 
 from matting_pixels.placement import Placement
+from open_inference.tensors import Buffer
 
-from matting_gateway.domain import Buffer, EncodedPhoto, ModelInput, OutputSpec, Photo, PictureBackground
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputSpec, Photo, PictureBackground
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.photo_job import Layout, PhotoJob, RawPlan, Step, result_bytes, without_pictures

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from prometheus_client import Gauge
 
-from matting_gateway.domain import ModelContract
+from matting_gateway.domain.model import ModelContract
 
 # Backend, model, engine, device, precision.
 _Labels: TypeAlias = tuple[str, str, str, str, str]

@@ -13,15 +13,15 @@ from typing import Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc_h2.client.caller import UnaryCaller
+from grpc_h2.client.status import CallError
+from grpc_h2.client.target import Target
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from matting_gateway.clock import Clock
-from matting_gateway.grpc_client.caller import UnaryCaller
-from matting_gateway.grpc_client.status import CallError
-from matting_gateway.grpc_client.target import Target
 from matting_gateway.telemetry.log_lines import CallRecord
 from matting_gateway.traces import INFERENCE, Trace
 from matting_gateway.tracing.exporter import CollectorError

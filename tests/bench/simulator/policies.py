@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from bench.simulator.arrivals import Arrival
 from bench.simulator.engine import World
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal
-from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
 
 KEY = BatchKey("model", "1", ())
 
@@ -64,19 +64,19 @@ class Gateway:
             self._wake_s = float("inf")
             self._pump(world)
 
-    def _send(self, world: World, flight: Flight) -> None:
+    def _send(self, world: World, flight: InflightBatch) -> None:
         if flight.server.endpoint == "0" and world.now_s >= self._hangs_at_s:
             world.at(world.now_s + flight.patience_s, lambda: self._lost(world, flight))
         else:
             world.run(int(flight.server.endpoint), flight.rows, lambda: self._done(world, flight))
 
-    def _lost(self, world: World, flight: Flight) -> None:
+    def _lost(self, world: World, flight: InflightBatch) -> None:
         self._states = tuple(state for state in self._states if state.endpoint != flight.server.endpoint)
         world.tally.dropped += len(self.core.fail(flight, world.now_s, retry=True))
         self.core.endpoints_changed(world.now_s)
         self._pump(world)
 
-    def _done(self, world: World, flight: Flight) -> None:
+    def _done(self, world: World, flight: InflightBatch) -> None:
         self.core.complete(flight, world.now_s)
         for entry in flight.entries:
             world.answered(entry.token)

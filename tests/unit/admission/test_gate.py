@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matting_gateway.admission.gate import MIB, Gate, GateSettings, GateStatistics
 from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import Priority
+from matting_gateway.domain.job import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matting_gateway.admission.tenant_file import Tenant, TenantProblem, parse_tenants, tenants_from_file
-from matting_gateway.watched_files import WatchedFileError
+from matting_gateway.reloading.watched_files import WatchedFileError
 from testkit.manual_clock import ManualClock
 
 

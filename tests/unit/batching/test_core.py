@@ -3,11 +3,11 @@
 
 import pytest
 from matting_gateway.batching.core import SchedulerCore
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
 from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Reason, Refusal, Send
-from matting_gateway.batching.server import Flight
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job, Priority
+from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
 
 BIG = BatchKey("big", "1", ())
 OTHER_SHAPE = BatchKey("big", "1", (), ("alpha",))
@@ -37,7 +37,7 @@ class Bench:
     ) -> Entry | Refusal:
         return self.core.arrive(Job(key, (), rows, self.now_s + allowed_s, priority), None, self.now_s)
 
-    def pump(self) -> list[Flight]:
+    def pump(self) -> list[InflightBatch]:
         return [action.flight for action in self.core.pump(self.now_s) if isinstance(action, Send)]
 
     def teach(self, key: BatchKey = BIG, seconds: float = 0.1, batch_count: int = 4) -> None:
@@ -387,7 +387,7 @@ def test_low_priority_is_told_by_its_deadline_though_others_always_go_first() ->
     bench.teach(seconds=0.1)
     low = bench.arrive(1.0, priority=Priority.LOW)
     drops: list[Drop] = []
-    flights: list[Flight] = []
+    flights: list[InflightBatch] = []
     while not drops and bench.now_s < 100.0:
         bench.arrive(5.0, priority=Priority.HIGH)
         bench.now_s += 0.05

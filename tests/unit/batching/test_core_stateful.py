@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.server import Flight
-from matting_gateway.domain import BatchKey, Priority
+from matting_gateway.domain.job import BatchKey, Priority
 from testkit.long_runs import short_or_long
 from testkit.scheduler_play import KEYS, SchedulerPlay
 
@@ -61,11 +61,11 @@ class Machine(RuleBasedStateMachine):
         self.play.cancel(entry)
 
     @rule(target=flights, flight=consumes(flights), after_s=st.sampled_from(COMPUTED_S))
-    def complete(self, flight: Flight, after_s: float) -> object:
+    def complete(self, flight: InflightBatch, after_s: float) -> object:
         return multiple(*self.play.complete(flight, after_s))
 
     @rule(target=flights, flight=consumes(flights), retry=st.booleans())
-    def fail(self, flight: Flight, retry: bool) -> object:
+    def fail(self, flight: InflightBatch, retry: bool) -> object:
         return multiple(*self.play.fail(flight, retry=retry))
 
     @rule(target=flights, after_s=st.sampled_from(WAITED_S))

@@ -3,16 +3,16 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from matting_gateway.batching.endpoints.endpoint_model import EndpointModel, InflightBatch, expected_end
+from matting_gateway.batching.endpoints.endpoint_set import EndpointSet
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.fleet import Fleet
-from matting_gateway.batching.server import Flight, Server, expected_end
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.domain import BatchKey, EndpointState, Job
+from matting_gateway.domain.job import BatchKey, EndpointState, Job
 
 KEY = BatchKey("model", "1", ())
 
 
-def send(fleet: Fleet, server: Server, at_s: float) -> Flight:
+def send(fleet: EndpointSet, server: EndpointModel, at_s: float) -> InflightBatch:
     batch = (Entry(Job(KEY, (), 1, 1e9), KEY, 1e9, 0.0, None),)
     return fleet.send(server, KEY, batch, at_s)
 
@@ -21,7 +21,7 @@ def send(fleet: Fleet, server: Server, at_s: float) -> Flight:
 def test_the_order_of_instances_is_that_of_their_expected_ends(
     sent_s: list[float | None], now_s: float, data: st.DataObject
 ) -> None:
-    fleet = Fleet(BatchingSettings())
+    fleet = EndpointSet(BatchingSettings())
     states = [EndpointState(str(number), True, 2, 1, 8) for number in range(len(sent_s))]
     fleet.set_endpoints(states, 0.0)
     for state, at_s in zip(states, sent_s, strict=True):
@@ -32,7 +32,7 @@ def test_the_order_of_instances_is_that_of_their_expected_ends(
 
 
 def test_batches_queued_behind_one_another_are_told_apart() -> None:
-    fleet = Fleet(BatchingSettings())
+    fleet = EndpointSet(BatchingSettings())
     fleet.set_endpoints([EndpointState("a", True, 2, 1, 8)], 0.0)
     server = fleet.servers["a"]
     now_s = 1.0
@@ -48,7 +48,7 @@ def test_batches_queued_behind_one_another_are_told_apart() -> None:
 
 
 def test_what_comes_back_from_an_endpoint_that_is_gone_is_harmless() -> None:
-    fleet = Fleet(BatchingSettings())
+    fleet = EndpointSet(BatchingSettings())
     fleet.set_endpoints([EndpointState("a", True, 2, 1, 8)], 0.0)
     flight = send(fleet, fleet.servers["a"], 1.0)
     fleet.set_endpoints([EndpointState("a", False, 2, 1, 8)], 1.1)

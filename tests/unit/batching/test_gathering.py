@@ -2,13 +2,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.batching.gathering import Gathering
+from matting_gateway.batching.queue.batch_holdoff import BatchHoldoff
 
 GAP_S, MOST_S = 0.002, 0.01
 
 
-def gathering() -> Gathering:
-    return Gathering(gap_s=GAP_S, most_s=MOST_S)
+def gathering() -> BatchHoldoff:
+    return BatchHoldoff(gap_s=GAP_S, most_s=MOST_S)
 
 
 def test_nothing_is_held_while_nobody_is_on_the_way() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.batching.latency import LatencyTable
+from matting_gateway.batching.latency.latency_model import LatencyTable
 
 
 def taught(count: int = 100, seed: int = 1) -> LatencyTable:

@@ -8,7 +8,7 @@ import pytest
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult, Tensor
+from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult
 from matting_gateway.errors import (
     BackendUnavailableError,
     DeadlineExpiredError,
@@ -19,6 +19,7 @@ from matting_gateway.errors import (
     TensorInvalidError,
 )
 from matting_gateway.telemetry.metrics import Metrics
+from open_inference.tensors import Tensor
 from prometheus_client import CollectorRegistry
 
 KEY = BatchKey("model", "1", ())

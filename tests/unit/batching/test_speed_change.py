@@ -2,10 +2,10 @@
 """When a machine is believed to have changed its speed."""
 
 import pytest
-from matting_gateway.batching.latency import LatencyTable
-from matting_gateway.batching.latency_tables import LatencyTables
-from matting_gateway.batching.speed_change import SpeedChange
-from matting_gateway.domain import BatchKey
+from matting_gateway.batching.latency.latency_model import LatencyTable
+from matting_gateway.batching.latency.latency_tables import LatencyTables
+from matting_gateway.batching.latency.speed_change import SpeedChange
+from matting_gateway.domain.job import BatchKey
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(6.0, 4), (1.0 / 6.0, 3)])

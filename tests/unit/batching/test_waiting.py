@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matting_gateway.batching.entry import Entry
-from matting_gateway.batching.shares import Shares, max_min_fair
-from matting_gateway.batching.waiting import DeadlineProfile, Lane
-from matting_gateway.domain import BatchKey, Job, Priority
+from matting_gateway.batching.queue.batch_key_queue import BatchKeyQueue, DeadlineProfile
+from matting_gateway.batching.queue.shares import Shares, max_min_fair
+from matting_gateway.domain.job import BatchKey, Job, Priority
 
 KEY = BatchKey("model", "1", ())
 
@@ -28,7 +28,7 @@ def entry(due_s: float, number: int, priority: Priority = Priority.NORMAL, rows:
 def test_a_lane_gives_by_priority_then_deadline_then_arrival(
     jobs: list[tuple[float, Priority, int]], draw: random.Random
 ) -> None:
-    lane = Lane(KEY)
+    lane = BatchKeyQueue(KEY)
     entries = [entry(due_s, number, priority, rows) for number, (due_s, priority, rows) in enumerate(jobs, 1)]
     for one in entries:
         lane.push(one)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from matting_gateway.domain import CropSpec, FileEncoding, ModelInput, OutputKind, OutputSpec
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import CropSpec, FileEncoding, OutputKind, OutputSpec
 from matting_gateway.errors import ImageUnreadableError, OptionInvalidError
 from matting_gateway.imaging.media_types import MAX_AVIF_PIXELS, check_areas
 from matting_gateway.imaging.memory import working_bytes

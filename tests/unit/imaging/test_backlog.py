@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.domain import Priority
-from matting_gateway.imaging.backlog import Backlog, PhotoWork
+from matting_gateway.domain.job import Priority
+from matting_gateway.imaging.dispatch.backlog import Backlog, PhotoWork
 
 
 def photo(deadline_s: float, *, takes_s: float = 0.1, priority: Priority = Priority.NORMAL) -> PhotoWork:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matting_gateway.domain import EncodedPhoto, PixelFormat, RawPhoto
+from matting_gateway.domain.photo import EncodedPhoto, PixelFormat, RawPhoto
 from matting_gateway.errors import (
     GatewayError,
     ImageFormatUnsupportedError,

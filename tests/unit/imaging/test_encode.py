@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matting_gateway.domain import FileEncoding
+from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.errors import OptionInvalidError
 from matting_gateway.imaging.media_types import MIME_TYPES, check_side
 from matting_gateway.imaging.writers.encode import encode_file

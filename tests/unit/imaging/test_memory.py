@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from matting_gateway.domain import (
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import (
     ColorBackground,
     CropSpec,
     Decontamination,
     EncodedPhoto,
     FileEncoding,
-    ModelInput,
     OutputKind,
     OutputSpec,
     RawEncoding,
     Refinement,
 )
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from testkit.imaging import open_room, take
 from testkit.long_runs import short_or_long
 from testkit.photos import ellipse, photo_files
@@ -67,20 +67,20 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[Imaging]:
+async def room() -> AsyncIterator[ImagingService]:
     async with open_room() as room:
         await send(room, photo_files(64, 64, "JPEG")["JPEG"], CUTOUT)
         yield room
 
 
 @pytest.fixture
-def peak(room: Imaging) -> Iterator[PeakMemory]:
+def peak(room: ImagingService) -> Iterator[PeakMemory]:
     peak = PeakMemory([os.getpid(), *(handle.pid for handle in room._workers._states)])
     yield peak
     peak.close()
 
 
-async def send(room: Imaging, content: bytes, output: OutputSpec) -> None:
+async def send(room: ImagingService, content: bytes, output: OutputSpec) -> None:
     await take(room, content, ellipse(MODEL.width_px, MODEL.height_px, 0.46).tobytes(), output, model=MODEL)
 
 
@@ -89,7 +89,7 @@ async def send(room: Imaging, content: bytes, output: OutputSpec) -> None:
     ("name", "output"), [(name, CUTOUT) for name in NAMES] + [("JPEG", o) for o in OUTPUTS.values()]
 )
 async def test_the_bytes_reserved_cover_what_a_photo_takes(
-    files: dict[str, bytes], room: Imaging, peak: PeakMemory, name: str, output: OutputSpec
+    files: dict[str, bytes], room: ImagingService, peak: PeakMemory, name: str, output: OutputSpec
 ) -> None:
     photo = EncodedPhoto(files[name])
     reserved = room.inspect(photo, (output,)).working_bytes((output,), MODEL)
@@ -122,7 +122,7 @@ async def test_the_bytes_reserved_cover_what_a_photo_takes(
     ),
 )
 async def test_a_photo_of_12_megapixels_takes_a_few_times_its_decoded_size_at_most(
-    room: Imaging, peak: PeakMemory, name: str, result: str, times: int
+    room: ImagingService, peak: PeakMemory, name: str, result: str, times: int
 ) -> None:
     content = photo_files(4000, 3000, name)[name]
     ctypes.CDLL(None).malloc_trim(0)

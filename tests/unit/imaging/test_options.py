@@ -2,7 +2,7 @@
 """Options that make no sense are refused by name before any work."""
 
 import pytest
-from matting_gateway.domain import (
+from matting_gateway.domain.photo import (
     ColorBackground,
     CropSpec,
     Decontamination,

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import pytest_asyncio
-from matting_gateway.domain import (
+from matting_gateway.domain.model import Fit, ModelInput
+from matting_gateway.domain.photo import (
     BackgroundFit,
     Box,
     ColorBackground,
@@ -18,8 +19,6 @@ from matting_gateway.domain import (
     Decontamination,
     EncodedPhoto,
     FileEncoding,
-    Fit,
-    ModelInput,
     OutputKind,
     OutputSpec,
     Photo,
@@ -31,7 +30,7 @@ from matting_gateway.domain import (
 )
 from matting_gateway.errors import OptionInvalidError
 from matting_gateway.imaging.answers import Rendered
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.worker import render as render_module
 from matting_pixels.placement import stretch
 from PIL import Image
@@ -49,7 +48,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def room() -> AsyncIterator[Imaging]:
+async def room() -> AsyncIterator[ImagingService]:
     async with open_room() as room:
         yield room
 
@@ -72,7 +71,7 @@ def square(left: int = 16, top: int = 16, side: int = 32) -> np.ndarray:
 
 
 async def render(
-    room: Imaging, photo: Photo, alpha: np.ndarray, *outputs: OutputSpec, model: ModelInput = MODEL
+    room: ImagingService, photo: Photo, alpha: np.ndarray, *outputs: OutputSpec, model: ModelInput = MODEL
 ) -> Rendered:
     room.check_outputs(outputs)
     with await prepare(room, photo, *outputs, model=model) as prepared:
@@ -94,21 +93,21 @@ def spec(kind: OutputKind = OutputKind.ALPHA, **options: Any) -> OutputSpec:
     return OutputSpec(kind=kind, encoding=options.pop("encoding", RAW), **options)
 
 
-async def test_the_subject_is_reported_in_pixels_of_the_photo(room: Imaging) -> None:
+async def test_the_subject_is_reported_in_pixels_of_the_photo(room: ImagingService) -> None:
     rendered = await render(room, png(picture()), square(), spec())
     assert rendered.subject.found
     assert rendered.subject.box == Box(40, 30, 80, 60)
     assert rendered.subject.area_share == pytest.approx(0.25)
 
 
-async def test_no_subject_is_said_as_such_and_a_crop_then_shows_the_whole_photo(room: Imaging) -> None:
+async def test_no_subject_is_said_as_such_and_a_crop_then_shows_the_whole_photo(room: ImagingService) -> None:
     rendered = await render(room, png(picture()), np.zeros((64, 64), np.uint8), spec(crop=CropSpec()))
     assert (rendered.subject.found, rendered.subject.box, rendered.subject.area_share) == (False, None, 0.0)
     assert pixels(rendered).shape == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize(("margin", "size"), [(0.0, (60, 80)), (0.1, (76, 96)), (1.0, (120, 160))])
-async def test_a_crop_is_the_subject_and_its_margin(room: Imaging, margin: float, size: tuple[int, int]) -> None:
+async def test_a_crop_is_the_subject_and_its_margin(room: ImagingService, margin: float, size: tuple[int, int]) -> None:
     outputs = spec(crop=CropSpec(margin)), spec(OutputKind.CUTOUT, crop=CropSpec(margin))
     rendered = await render(room, png(picture()), square(), *outputs)
     assert pixels(rendered).shape == size
@@ -119,7 +118,7 @@ async def test_a_crop_is_the_subject_and_its_margin(room: Imaging, margin: float
     assert (cut[..., :3][seen] == expected[seen]).all()
 
 
-async def test_a_result_is_scaled_down_to_the_side_asked_for_and_never_up(room: Imaging) -> None:
+async def test_a_result_is_scaled_down_to_the_side_asked_for_and_never_up(room: ImagingService) -> None:
     outputs = [spec(kind, max_side_px=side) for kind in (OutputKind.ALPHA, OutputKind.CUTOUT) for side in (80, 1000)]
     rendered = await render(room, png(picture()), square(), *outputs)
     assert [(o.width_px, o.height_px) for o in rendered.outputs] == [(80, 60), (160, 120)] * 2
@@ -129,12 +128,12 @@ async def test_a_result_is_scaled_down_to_the_side_asked_for_and_never_up(room: 
     assert np.abs(small[..., :3][seen].astype(int) - reference[seen]).max() <= 1
 
 
-async def test_a_scaled_crop_is_scaled_after_it_is_cut(room: Imaging) -> None:
+async def test_a_scaled_crop_is_scaled_after_it_is_cut(room: ImagingService) -> None:
     rendered = await render(room, png(picture()), square(), spec(OutputKind.CUTOUT, crop=CropSpec(), max_side_px=40))
     assert pixels(rendered).shape == (30, 40, 4)
 
 
-async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: Imaging) -> None:
+async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: ImagingService) -> None:
     out = io.BytesIO()
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG", quality=95)
     photo = EncodedPhoto(out.getvalue())
@@ -149,7 +148,7 @@ async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: Ima
     assert np.abs(result[..., :3][seen].astype(int) - reference[seen]).mean() < 3
 
 
-async def test_a_composite_over_a_colour(room: Imaging) -> None:
+async def test_a_composite_over_a_colour(room: ImagingService) -> None:
     output = spec(OutputKind.COMPOSITE, background=ColorBackground(10, 200, 30))
     result = pixels(await render(room, png(picture()), square(), output))
     assert (result[0, 0] == (10, 200, 30)).all()
@@ -158,7 +157,7 @@ async def test_a_composite_over_a_colour(room: Imaging) -> None:
 
 @pytest.mark.parametrize("fit", BackgroundFit)
 @pytest.mark.parametrize("linear_light", [False, True])
-async def test_a_composite_over_a_picture(room: Imaging, fit: BackgroundFit, linear_light: bool) -> None:
+async def test_a_composite_over_a_picture(room: ImagingService, fit: BackgroundFit, linear_light: bool) -> None:
     behind = np.zeros((50, 200, 3), np.uint8)
     behind[:, :100], behind[:, 100:] = (255, 0, 0), (0, 0, 255)
     output = spec(OutputKind.COMPOSITE, background=PictureBackground(png(behind), fit, linear_light))
@@ -170,7 +169,7 @@ async def test_a_composite_over_a_picture(room: Imaging, fit: BackgroundFit, lin
     assert (result[60, 80] == picture()[60, 80]).all()
 
 
-async def test_a_transparent_background_picture_is_black_where_it_is_clear(room: Imaging) -> None:
+async def test_a_transparent_background_picture_is_black_where_it_is_clear(room: ImagingService) -> None:
     behind = np.full((10, 10, 4), 255, np.uint8)
     behind[:, :5, 3] = 0
     output = spec(OutputKind.COMPOSITE, background=PictureBackground(png(behind), BackgroundFit.STRETCH))
@@ -179,7 +178,7 @@ async def test_a_transparent_background_picture_is_black_where_it_is_clear(room:
     assert (result[60, 157] == 255).all()
 
 
-async def test_a_photos_own_alpha_is_multiplied_in(room: Imaging) -> None:
+async def test_a_photos_own_alpha_is_multiplied_in(room: ImagingService) -> None:
     own = np.full((HEIGHT, WIDTH), 255, np.uint8)
     own[:, 80:] = 0
     photo = png(np.dstack([picture(), own]))
@@ -191,7 +190,7 @@ async def test_a_photos_own_alpha_is_multiplied_in(room: Imaging) -> None:
     assert (pixels(rendered, 1)[..., :3][:, 80:] == 0).all()
 
 
-async def test_16_bits_stay_16_bits_where_the_result_can_hold_them(room: Imaging) -> None:
+async def test_16_bits_stay_16_bits_where_the_result_can_hold_them(room: ImagingService) -> None:
     deep = picture().astype(np.uint16) * 257 + 5
     photo = EncodedPhoto(write_png(deep, 2, 16))
     outputs = (
@@ -211,7 +210,7 @@ async def test_16_bits_stay_16_bits_where_the_result_can_hold_them(room: Imaging
 
 
 @pytest.mark.parametrize("kind", PixelFormat)
-async def test_raw_pixels_of_every_format_are_read(room: Imaging, kind: PixelFormat) -> None:
+async def test_raw_pixels_of_every_format_are_read(room: ImagingService, kind: PixelFormat) -> None:
     source = np.dstack([picture(), np.full((HEIGHT, WIDTH), 255, np.uint8)])
     channels = [2, 1, 0] if kind is PixelFormat.BGR8 else list(range(kind.sample_count))
     data = source[..., channels].astype("<u2" if kind.bytes_per_sample == 2 else np.uint8)
@@ -224,13 +223,13 @@ async def test_raw_pixels_of_every_format_are_read(room: Imaging, kind: PixelFor
 
 
 @pytest.mark.parametrize("kind", [PixelFormat.RGB8, PixelFormat.BGR8])
-async def test_a_raw_composite_has_the_order_asked_for(room: Imaging, kind: PixelFormat) -> None:
+async def test_a_raw_composite_has_the_order_asked_for(room: ImagingService, kind: PixelFormat) -> None:
     output = spec(OutputKind.COMPOSITE, background=ColorBackground(1, 2, 3), encoding=RawEncoding(kind))
     rendered = await render(room, png(picture()), square(), output)
     assert pixels(rendered)[0, 0].tolist() == ([1, 2, 3] if kind is PixelFormat.RGB8 else [3, 2, 1])
 
 
-async def test_an_alpha_of_16_bits_is_the_8_bit_one_stretched(room: Imaging) -> None:
+async def test_an_alpha_of_16_bits_is_the_8_bit_one_stretched(room: ImagingService) -> None:
     outputs = spec(encoding=RawEncoding(PixelFormat.GRAY16)), spec()
     rendered = await render(room, png(picture()), square(), *outputs)
     assert (pixels(rendered) == pixels(rendered, 1).astype(np.uint16) * 257).all()
@@ -244,7 +243,7 @@ async def test_an_alpha_of_16_bits_is_the_8_bit_one_stretched(room: Imaging) -> 
         ModelInput(64, 64, Fit.ASPECT, 16),
     ],
 )
-async def test_every_fit_finds_its_way_back(room: Imaging, model: ModelInput) -> None:
+async def test_every_fit_finds_its_way_back(room: ImagingService, model: ModelInput) -> None:
     photo = np.zeros((100, 300, 3), np.uint8)
     photo[40:60, 200:230] = 255
     source, outputs = png(photo), (spec(),)
@@ -283,7 +282,7 @@ async def test_outputs_of_one_photo_share_their_work(monkeypatch: pytest.MonkeyP
     assert sorted(calls) == ["decontaminate", "refine_guided"]
 
 
-async def test_what_was_done_to_the_edge_is_said(room: Imaging) -> None:
+async def test_what_was_done_to_the_edge_is_said(room: ImagingService) -> None:
     photo = png(np.where(cv2.resize(square(), (WIDTH, HEIGHT))[..., None] > 128, picture(), 255 - picture()))
     solved = spec(OutputKind.CUTOUT, refinement=Refinement.MATTING)
     outputs = (solved, replace(solved, max_side_px=80), spec(refinement=Refinement.GUIDED), spec())
@@ -295,7 +294,7 @@ async def test_what_was_done_to_the_edge_is_said(room: Imaging) -> None:
 
 
 @pytest.mark.parametrize("fit", [Fit.STRETCH, Fit.LETTERBOX])
-async def test_the_alpha_of_the_models_grid_is_what_the_model_made(room: Imaging, fit: Fit) -> None:
+async def test_the_alpha_of_the_models_grid_is_what_the_model_made(room: ImagingService, fit: Fit) -> None:
     alpha = cv2.GaussianBlur(square(), (0, 0), 2)
     clear = np.dstack([picture(), np.full((HEIGHT, WIDTH), 100, np.uint8)])
     rendered = await render(room, png(clear), alpha, spec(model_grid=True), model=ModelInput(64, 64, fit))
@@ -304,7 +303,7 @@ async def test_the_alpha_of_the_models_grid_is_what_the_model_made(room: Imaging
     assert (rendered.outputs[0].width_px, rendered.outputs[0].height_px) == shown.shape[::-1]
 
 
-async def test_a_result_too_long_for_its_format_is_refused(room: Imaging) -> None:
+async def test_a_result_too_long_for_its_format_is_refused(room: ImagingService) -> None:
     photo = RawPhoto(bytes(20_000 * 2), 20_000, 2, PixelFormat.GRAY8)
     with pytest.raises(OptionInvalidError, match="max_side_px"):
         await render(room, photo, square(), spec(encoding=FileEncoding("image/webp")))
@@ -323,7 +322,7 @@ async def test_exact_resizing_is_pillows_lanczos_both_ways() -> None:
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
-async def test_no_metadata_of_the_photo_reaches_a_result(room: Imaging, image_format: str) -> None:
+async def test_no_metadata_of_the_photo_reaches_a_result(room: ImagingService, image_format: str) -> None:
     exif = Image.Exif()
     exif[0x010E], exif[0x0112] = "CANARY", 6
     out = io.BytesIO()
@@ -339,7 +338,7 @@ async def test_no_metadata_of_the_photo_reaches_a_result(room: Imaging, image_fo
 
 
 @pytest.mark.slow
-async def test_the_bytes_reserved_cover_what_the_results_are_made_of(room: Imaging) -> None:
+async def test_the_bytes_reserved_cover_what_the_results_are_made_of(room: ImagingService) -> None:
     out = io.BytesIO()
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG")
     photo = EncodedPhoto(out.getvalue())

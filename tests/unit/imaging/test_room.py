@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 import pytest_asyncio
-from matting_gateway.domain import (
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import (
     EncodedPhoto,
     FileEncoding,
-    ModelInput,
     OutputKind,
     OutputSpec,
     PixelFormat,
@@ -21,7 +21,7 @@ from matting_gateway.domain import (
     RawPhoto,
 )
 from matting_gateway.errors import ImageUnreadableError
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging.service import ImagingService
 from PIL import Image
 from testkit.imaging import open_room, prepare, take
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def room() -> AsyncIterator[Imaging]:
+async def room() -> AsyncIterator[ImagingService]:
     async with open_room() as room:
         yield room
 
@@ -52,7 +52,7 @@ def disc() -> np.ndarray:
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
-async def test_a_photo_comes_back_as_an_alpha_of_its_own_size(room: Imaging, image_format: str) -> None:
+async def test_a_photo_comes_back_as_an_alpha_of_its_own_size(room: ImagingService, image_format: str) -> None:
     source = photo(image_format)
     with await prepare(room, source, *ALPHA, model=MODEL) as prepared:
         assert (prepared.width_px, prepared.height_px, len(prepared.data)) == (64, 64, 64 * 64 * 3)
@@ -62,7 +62,7 @@ async def test_a_photo_comes_back_as_an_alpha_of_its_own_size(room: Imaging, ima
     assert rendered.subject.found
 
 
-async def test_a_cutout_shows_the_photo_and_hides_nothing_under_alpha_0(room: Imaging) -> None:
+async def test_a_cutout_shows_the_photo_and_hides_nothing_under_alpha_0(room: ImagingService) -> None:
     source = photo("PNG")
     rendered = await take(room, source, disc().tobytes(), *CUTOUT, model=MODEL)
     cutout = np.asarray(Image.open(io.BytesIO(rendered.outputs[0].data)))
@@ -71,7 +71,7 @@ async def test_a_cutout_shows_the_photo_and_hides_nothing_under_alpha_0(room: Im
     assert (cutout[..., :3][cutout[..., 3] > 0] == original[cutout[..., 3] > 0]).all()
 
 
-async def test_once_the_results_are_there_nothing_else_of_the_call_is_held(room: Imaging) -> None:
+async def test_once_the_results_are_there_nothing_else_of_the_call_is_held(room: ImagingService) -> None:
     source = photo(size=(2000, 1000))
     with await prepare(room, source, *CUTOUT, model=MODEL) as prepared:
         await room.render(prepared, disc().tobytes())
@@ -80,7 +80,7 @@ async def test_once_the_results_are_there_nothing_else_of_the_call_is_held(room:
         assert not any(prepared.file.view(job.photo.content.offset, len(source.content)))
 
 
-async def test_raw_pixels_go_in_and_out(room: Imaging) -> None:
+async def test_raw_pixels_go_in_and_out(room: ImagingService) -> None:
     pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
     source = RawPhoto(pixels.tobytes(), 20, 10, PixelFormat.RGB8)
     outputs = (OutputSpec(kind=OutputKind.CUTOUT, encoding=RawEncoding()),)
@@ -89,7 +89,7 @@ async def test_raw_pixels_go_in_and_out(room: Imaging) -> None:
     assert (np.frombuffer(rendered.outputs[0].data, np.uint8).reshape(10, 20, 4)[..., :3] == pixels).all()
 
 
-async def test_a_damaged_photo_costs_only_itself(room: Imaging) -> None:
+async def test_a_damaged_photo_costs_only_itself(room: ImagingService) -> None:
     whole = photo("PNG")
     damaged = EncodedPhoto(whole.content[:60] + b"\xff" * 40 + whole.content[100:])
     header = room.inspect(damaged, ALPHA)
@@ -100,7 +100,7 @@ async def test_a_damaged_photo_costs_only_itself(room: Imaging) -> None:
     assert room.statistics().active == 0
 
 
-async def test_a_cancelled_call_ends_its_work_before_the_next_result(room: Imaging) -> None:
+async def test_a_cancelled_call_ends_its_work_before_the_next_result(room: ImagingService) -> None:
     outputs = tuple(OutputSpec() for _ in range(8))
     source = photo("PNG", (2000, 2000))
     with await prepare(room, source, *outputs, model=MODEL) as prepared:
@@ -120,7 +120,7 @@ async def test_a_cancelled_call_ends_its_work_before_the_next_result(room: Imagi
 
 
 @pytest.mark.slow
-async def test_an_encoding_is_written_as_asked(room: Imaging) -> None:
+async def test_an_encoding_is_written_as_asked(room: ImagingService) -> None:
     outputs = tuple(OutputSpec(encoding=FileEncoding(f"image/{name}")) for name in ("png", "webp", "jpeg", "avif"))
     room.check_outputs(outputs)
     source = photo()

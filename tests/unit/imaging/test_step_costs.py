@@ -2,9 +2,9 @@
 """What steps of photos take a worker is learned by kind and size, and no slow minute is believed for good."""
 
 import pytest
-from matting_gateway.domain import OutputKind, OutputSpec
+from matting_gateway.domain.photo import OutputKind, OutputSpec
+from matting_gateway.imaging.dispatch.step_costs import StepCosts, StepKind, render_kind
 from matting_gateway.imaging.photo_job import Step
-from matting_gateway.imaging.step_costs import StepCosts, StepKind, render_kind
 
 DECODE = StepKind(Step.DECODE, "JPEG")
 ALPHA, CUTOUT = render_kind((OutputSpec(),)), render_kind((OutputSpec(kind=OutputKind.CUTOUT),))

@@ -2,8 +2,8 @@
 """How long a photo keeps a worker busy is learned of those that were done."""
 
 import pytest
+from matting_gateway.imaging.dispatch.step_times import StepTimes
 from matting_gateway.imaging.photo_job import Step
-from matting_gateway.imaging.step_times import StepTimes
 
 
 def test_a_photo_takes_what_its_steps_take() -> None:

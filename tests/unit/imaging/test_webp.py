@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matting_gateway.domain import FileEncoding
+from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.writers import libwebp
 from matting_gateway.imaging.writers.encode import encode_cutout, encode_file

@@ -18,11 +18,11 @@ import numpy as np
 import psutil
 import pytest
 from matting_gateway.clock import SystemClock
-from matting_gateway.domain import EncodedPhoto, FileEncoding, OutputKind, OutputSpec, PictureBackground
+from matting_gateway.domain.photo import EncodedPhoto, FileEncoding, OutputKind, OutputSpec, PictureBackground
 from matting_gateway.errors import DeadlineExpiredError, ImageTooLargeError, ImageUnreadableError, InternalError
-from matting_gateway.imaging import room as room_module
-from matting_gateway.imaging.backlog import PhotoWork
-from matting_gateway.imaging.room import Imaging
+from matting_gateway.imaging import service as room_module
+from matting_gateway.imaging.dispatch.backlog import PhotoWork
+from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from PIL import Image
 from testkit.decoding import prepared
@@ -47,11 +47,11 @@ NONSENSE = (
 IMPATIENT = replace(ONE_WORKER, worker_timeout_s=0.2)
 
 
-def workers(room: Imaging) -> list[psutil.Process]:
+def workers(room: ImagingService) -> list[psutil.Process]:
     return [psutil.Process(handle.pid) for handle in room._workers._states]
 
 
-def only(room: Imaging) -> psutil.Process:
+def only(room: ImagingService) -> psutil.Process:
     (process,) = workers(room)
     return process
 
@@ -296,7 +296,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -
 
 
 async def test_workers_that_do_not_start_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = Imaging(ImagingSettings(worker_count=2), clock=SystemClock())
+    room = ImagingService(ImagingSettings(worker_count=2), clock=SystemClock())
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/bin/false")
         with pytest.raises(InternalError, match="could be started"):
@@ -379,7 +379,7 @@ async def test_what_the_system_refuses_is_not_the_photos_fault(monkeypatch: pyte
 
 @pytest.mark.slow
 async def test_closing_waits_for_what_is_in_work_and_takes_nothing_new() -> None:
-    room = Imaging(ImagingSettings(worker_count=1), clock=SystemClock())
+    room = ImagingService(ImagingSettings(worker_count=1), clock=SystemClock())
     await room.start()
     process = only(room)
     process.suspend()

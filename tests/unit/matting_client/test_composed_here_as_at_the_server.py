@@ -11,7 +11,7 @@ import pytest
 from matting_client.compose import compose
 from matting_client.photos import OutputSpec as ClientSpec
 from matting_client.photos import Refinement as RefinementName
-from matting_gateway import domain
+from matting_gateway.domain import photo as domain
 from matting_gateway.imaging.worker.pixels import Decoded
 from matting_gateway.imaging.worker.prepare import prepare_pixels
 from matting_gateway.imaging.worker.render import Renderer

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from matting_client.connection import Connection, Tls, channel_options, channel_target
+from matting_client.transport.connection import Connection, Tls, channel_options, channel_target
 
 NAMES = {"a.example": ["10.0.0.1"], "b.example": ["10.0.0.2", "10.0.0.3"], "six.example": ["fd00::6"]}
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from matting_client import Answer, AsyncClient, Output, OutputSpec, Subject, Timings, cutout
-from matting_client.cutout import CutoutPlan, CutoutRun, FileOutcome
-from matting_client.files import FileJob
-from matting_client.patience import Patience
+from matting_client import Answer, AsyncClient, Output, OutputSpec, Subject, Timings
+from matting_client.program import cutout
+from matting_client.program.cutout import CutoutPlan, CutoutRun, FileOutcome
+from matting_client.program.paths.files import FileJob
+from matting_client.program.patience import Patience
 
 ANSWER = Answer((Output(b"result", "image/png", None, 1, 1),), "model", "1", Subject(True, None, 0.5), Timings(0, 0, 0))
 

@@ -6,7 +6,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_client.dimensions import pixel_count
+from matting_client.transport.dimensions import pixel_count
 from PIL import Image
 
 

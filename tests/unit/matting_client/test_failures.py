@@ -13,7 +13,7 @@ from matting_client.errors import (
     ServerUnreachableError,
     UnexpectedStatusError,
 )
-from matting_client.failures import BY_REASON, error_of_status
+from matting_client.transport.failures import BY_REASON, error_of_status
 from testkit.fake_gateway import Failure
 
 

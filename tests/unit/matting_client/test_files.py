@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from matting_client.files import (
+from matting_client.program.paths.files import (
     Existing,
     FileJob,
     choose_format,
@@ -13,8 +13,8 @@ from matting_client.files import (
     plan_files,
     settle_existing,
 )
-from matting_client.finding import find_photos
-from matting_client.transfer import write_result
+from matting_client.program.paths.finding import find_photos
+from matting_client.program.paths.transfer import write_result
 
 
 @pytest.fixture

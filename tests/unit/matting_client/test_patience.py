@@ -11,7 +11,7 @@ from matting_client.errors import (
     OverloadedError,
     ServerUnreachableError,
 )
-from matting_client.patience import GONE_S, Patience
+from matting_client.program.patience import GONE_S, Patience
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 LOADING = BackendUnavailableError("loading", code=UNAVAILABLE, details=ErrorDetails(retry_after_s=1.0))

@@ -5,8 +5,8 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_client.failures import error_of_status
-from matting_client.retry import Attempts, RetryBudget, RetryPolicy, backoff_s, may_retry
+from matting_client.transport.failures import error_of_status
+from matting_client.transport.retry import Attempts, RetryBudget, RetryPolicy, backoff_s, may_retry
 from testkit.fake_gateway import Failure
 
 UNAVAILABLE = error_of_status(Failure("DRAINING", grpc.StatusCode.UNAVAILABLE).status())

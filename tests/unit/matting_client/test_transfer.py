@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from matting_client.transfer import read_photo, write_result
+from matting_client.program.paths.transfer import read_photo, write_result
 
 
 def test_a_result_never_replaces_what_came_meanwhile(tmp_path: Path) -> None:

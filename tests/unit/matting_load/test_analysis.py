@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matting_load.analysis import analyse
 from matting_load.arrivals import bursts, steady, steps
-from matting_load.describe import described_plan
-from matting_load.naming import named
-from matting_load.page import render_page
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Plan, Replay
-from matting_load.records import Recorder, Records, Tally, merge
-from matting_load.report import Report, read_report
-from matting_load.table import render_csv
+from matting_load.reports.analysis import analyse
+from matting_load.reports.describe import described_plan
+from matting_load.reports.naming import named
+from matting_load.reports.page import render_page
+from matting_load.reports.report import Report, read_report
+from matting_load.reports.table import render_csv
+from matting_load.sending.records import Recorder, Records, Tally, merge
 
 
 def records(rows: Sequence[tuple[float, float, str]], classes: Sequence[int] = ()) -> Records:

@@ -11,13 +11,13 @@ from typing import Self
 
 import pytest
 from matting_load.arrivals import steady
-from matting_load.driver import Driver, Shard, due_times
-from matting_load.live import LiveView, latency_text
 from matting_load.outcomes import LATE, NO_ANSWER_IN_TIME, NOT_SENT, UNFINISHED
-from matting_load.pacing import Pacer, SleepPacer, TimerPacer
-from matting_load.payloads import Payload
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Plan, Replay
-from matting_load.records import Recorder, Records, Tally
+from matting_load.reports.live import LiveView, latency_text
+from matting_load.sending.driver import Driver, Shard, due_times
+from matting_load.sending.pacing import Pacer, SleepPacer, TimerPacer
+from matting_load.sending.payloads import Payload
+from matting_load.sending.records import Recorder, Records, Tally
 from rich.console import Console
 
 

@@ -4,14 +4,14 @@
 import dataclasses
 
 import pytest
-from matting_load.analysis import analyse
 from matting_load.arrivals import steady
-from matting_load.describe import described_plan
-from matting_load.naming import in_common, named, title_of, what_was_sent
-from matting_load.page import render_page
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Photos, PhotoSize, Plan, TensorTarget
-from matting_load.records import Recorder
-from matting_load.report import Report
+from matting_load.reports.analysis import analyse
+from matting_load.reports.describe import described_plan
+from matting_load.reports.naming import in_common, named, title_of, what_was_sent
+from matting_load.reports.page import render_page
+from matting_load.reports.report import Report
+from matting_load.sending.records import Recorder
 
 PLAN = Plan(GatewayTarget(), ClosedLoop(8, 20.0))
 

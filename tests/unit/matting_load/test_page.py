@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_load.page import render_page
-from matting_load.report import Generator, Latency, Outcome, Report, Series, Summary
-from matting_load.svg import Axis, Line, Scale, bar_plot, line_plot, linear_ticks, log_ticks, number
+from matting_load.reports.page import render_page
+from matting_load.reports.report import Generator, Latency, Outcome, Report, Series, Summary
+from matting_load.reports.svg import Axis, Line, Scale, bar_plot, line_plot, linear_ticks, log_ticks, number
 
 _VOID = frozenset(("meta",))
 

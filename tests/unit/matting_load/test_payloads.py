@@ -5,9 +5,9 @@ import io
 from pathlib import Path
 
 import pytest
-from matting_load.payloads import make_jpeg, photo_payloads, tensor_bytes
 from matting_load.plan import Photos, PhotoSize
-from matting_load.server_metrics import batch_sizes_between, parse_batch_sizes, read_batches
+from matting_load.reports.server_metrics import batch_sizes_between, parse_batch_sizes, read_batches
+from matting_load.sending.payloads import make_jpeg, photo_payloads, tensor_bytes
 from PIL import Image
 
 PAGE = """# TYPE matting_batch_size histogram

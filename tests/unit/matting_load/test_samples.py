@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A few different messages of each outcome are kept, however many there were and however long they are."""
 
-from matting_load.samples import LONGEST_CHARACTERS, MOST_OF_AN_OUTCOME, ErrorSamples, join_samples
+from matting_load.sending.samples import LONGEST_CHARACTERS, MOST_OF_AN_OUTCOME, ErrorSamples, join_samples
 
 
 def test_different_messages_are_kept_up_to_a_few() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_load.analysis import analyse
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Plan
-from matting_load.records import Recorder
-from matting_load.report import Report
+from matting_load.reports.analysis import analyse
+from matting_load.reports.report import Report
 from matting_load.search import Search, Slo, search
+from matting_load.sending.records import Recorder
 
 PLAN = Plan(GatewayTarget(), ClosedLoop(1), deadlines=(DeadlineClass(0.3),))
 

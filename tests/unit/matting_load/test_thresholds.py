@@ -6,14 +6,14 @@ import io
 from collections.abc import Sequence
 
 import pytest
-from matting_load.analysis import analyse, row_names
 from matting_load.arrivals import steps
-from matting_load.figures import OF_EACH_ROW, OF_THE_TEST, rows
 from matting_load.plan import DeadlineClass, GatewayTarget, OpenLoop, Plan
-from matting_load.records import Recorder
-from matting_load.report import Report
-from matting_load.table import render_csv
-from matting_load.thresholds import figures_there, read_threshold
+from matting_load.reports.analysis import analyse, row_names
+from matting_load.reports.figures import OF_EACH_ROW, OF_THE_TEST, rows
+from matting_load.reports.report import Report
+from matting_load.reports.table import render_csv
+from matting_load.reports.thresholds import figures_there, read_threshold
+from matting_load.sending.records import Recorder
 
 PLAN = Plan(
     GatewayTarget(),

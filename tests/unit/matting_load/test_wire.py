@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_load.wire import infer_request, raw_output_bytes, timeout_parameter
+from matting_load.sending.wire import infer_request, raw_output_bytes, timeout_parameter
 from tritonclient.grpc import service_pb2
 
 

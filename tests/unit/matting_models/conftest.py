@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matting_models.add import Added, AddRequest, add
-from matting_models.catalogue import Places
-from matting_models.repository import Repository
+from matting_models.commands.add import Added, AddRequest, add
+from matting_models.repository.repository import Repository
+from matting_models.sources.catalogue import Places
 from testkit.tiny_networks import Net
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from matting_models.add import Added
-from matting_models.config_reader import read_config
-from matting_models.engines import OnnxRuntimeRunner
+from matting_models.commands.add import Added
+from matting_models.commands.options import RecipeOptions, recipe_from, sides_from
 from matting_models.errors import RecipeError
-from matting_models.guess import guess
-from matting_models.options import RecipeOptions, recipe_from, sides_from
-from matting_models.presets import preset_of
-from matting_models.recipe import Activation, Channels, Fit, Normalise, Recipe
-from matting_models.repository import Repository
-from matting_models.variants import Variant
+from matting_models.graph.guess import guess
+from matting_models.recipes.presets import preset_of
+from matting_models.recipes.recipe import Activation, Channels, Fit, Normalise, Recipe
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import Variant
+from matting_models.trials.engines import OnnxRuntimeRunner
 from onnx import TensorProto
 from testkit import tiny_networks as tiny
 

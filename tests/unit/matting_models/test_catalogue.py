@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from matting_models import add as adding
-from matting_models import download as downloading
-from matting_models.add import Added, AddRequest, add
-from matting_models.catalogue import CATALOGUE, CatalogueModel, Places, original_of
 from matting_models.cli import models
-from matting_models.config_reader import read_config
-from matting_models.download import download
+from matting_models.commands import add as adding
+from matting_models.commands.add import Added, AddRequest, add
 from matting_models.errors import DownloadError, HashMismatchError, RecipeError
-from matting_models.origin import read_origin
-from matting_models.presets import PRESETS
-from matting_models.recipe import Normalise
-from matting_models.repository import Repository
+from matting_models.recipes.presets import PRESETS
+from matting_models.recipes.recipe import Normalise
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.origin import read_origin
+from matting_models.repository.repository import Repository
+from matting_models.sources import download as downloading
+from matting_models.sources.catalogue import CATALOGUE, CatalogueModel, Places, original_of
+from matting_models.sources.download import download
 from testkit import tiny_networks as tiny
 from testkit.certificates import Authority
 

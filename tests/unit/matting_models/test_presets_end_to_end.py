@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matting_models.add import AddRequest, add
-from matting_models.catalogue import Places
-from matting_models.config_reader import read_config
-from matting_models.engines import OnnxRuntimeRunner, OpenVinoRunner
-from matting_models.presets import PRESETS
-from matting_models.repository import Repository
+from matting_models.commands.add import AddRequest, add
+from matting_models.recipes.presets import PRESETS
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.repository import Repository
+from matting_models.sources.catalogue import Places
+from matting_models.trials.engines import OnnxRuntimeRunner, OpenVinoRunner
 from testkit.families import FAMILIES, Family, pictures, straightforward
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from matting_models import build
-from matting_models.add import Added, AddRequest, add
-from matting_models.catalogue import Places
-from matting_models.config_reader import read_config
-from matting_models.engines import OnnxRuntimeRunner, Pixels
+from matting_models.commands import build
+from matting_models.commands.add import Added, AddRequest, add
 from matting_models.errors import EngineError, InterfaceError, ModelUnreadableError, RecipeError, VerificationError
-from matting_models.graph import sort_nodes
-from matting_models.presets import preset_of
-from matting_models.recipe import Recipe
-from matting_models.reference import Reference
-from matting_models.repository import Repository
-from matting_models.surgery import with_layout
-from matting_models.variants import Variant
+from matting_models.graph.nodes import sort_nodes
+from matting_models.graph.surgery import with_layout
+from matting_models.recipes.presets import preset_of
+from matting_models.recipes.recipe import Recipe
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import Variant
+from matting_models.sources.catalogue import Places
+from matting_models.trials.engines import OnnxRuntimeRunner, Pixels
+from matting_models.trials.reference import Reference
 from onnx import TensorProto, helper
 from testkit import tiny_networks as tiny
 from testkit.families import pictures

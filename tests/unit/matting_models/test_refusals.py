@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from matting_models.add import Added, AddRequest, add
-from matting_models.catalogue import Places
+from matting_models.commands.add import Added, AddRequest, add
 from matting_models.errors import (
     EntryExistsError,
     HashMismatchError,
@@ -18,8 +17,9 @@ from matting_models.errors import (
     OpsetUnsupportedError,
     RecipeError,
 )
-from matting_models.recipe import Recipe
-from matting_models.repository import Repository
+from matting_models.recipes.recipe import Recipe
+from matting_models.repository.repository import Repository
+from matting_models.sources.catalogue import Places
 from onnx import TensorProto, helper
 from testkit import tiny_networks as tiny
 

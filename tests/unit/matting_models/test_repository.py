@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from matting_models.add import Added
 from matting_models.cli import missing_dependency, models
+from matting_models.commands.add import Added
+from matting_models.commands.listing import list_entries
 from matting_models.errors import EntryNotFoundError
-from matting_models.listing import list_entries
-from matting_models.pictures import synthetic
-from matting_models.recipe import Recipe
-from matting_models.repository import Repository
+from matting_models.recipes.recipe import Recipe
+from matting_models.repository.repository import Repository
+from matting_models.trials.pictures import synthetic
 from PIL import Image
 from testkit import tiny_networks as tiny
 
@@ -143,7 +143,7 @@ def test_a_missing_library_names_the_extra() -> None:
 
 def test_listing_and_removing_need_none_of_the_heavy_libraries() -> None:
     code = (
-        "import sys, matting_models.cli, matting_models.listing, matting_models.repository;"
+        "import sys, matting_models.cli, matting_models.commands.listing, matting_models.repository.repository;"
         "print(sorted({'numpy', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

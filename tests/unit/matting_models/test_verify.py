@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from matting_models import verify_command
-from matting_models.add import Added
-from matting_models.advice import advice_for
 from matting_models.cli import models
-from matting_models.config import SIDE_BY_SIDE
-from matting_models.config_reader import read_config
-from matting_models.engines import OpenVinoRunner, Pixels
+from matting_models.commands import verify_command
+from matting_models.commands.add import Added
+from matting_models.commands.advice import advice_for
+from matting_models.commands.verify_command import VerifyRequest, verify
 from matting_models.errors import EntryNotFoundError, HashMismatchError
-from matting_models.origin import read_origin, write_origin
-from matting_models.pictures import photo_paths, synthetic
-from matting_models.recipe import Recipe
-from matting_models.reference import Reference
-from matting_models.report import write_contact_sheet
-from matting_models.repository import Repository
-from matting_models.verify import REDUCED, verify_entry
-from matting_models.verify_command import VerifyRequest, verify
+from matting_models.recipes.recipe import Recipe
+from matting_models.repository.config import SIDE_BY_SIDE
+from matting_models.repository.config_reader import read_config
+from matting_models.repository.origin import read_origin, write_origin
+from matting_models.repository.repository import Repository
+from matting_models.trials.engines import OpenVinoRunner, Pixels
+from matting_models.trials.pictures import photo_paths, synthetic
+from matting_models.trials.reference import Reference
+from matting_models.trials.report import write_contact_sheet
+from matting_models.trials.verify import REDUCED, verify_entry
 from matting_triton.backends.onnxruntime.even_batches import needs_even_batches
 from PIL import Image
 from testkit import tiny_networks as tiny

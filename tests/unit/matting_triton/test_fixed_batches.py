@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_models.variants import Variant
+from matting_models.repository.variants import Variant
 
 _BACKEND = Path(matting_triton.__file__).parent / "backends" / "onnxruntime"
 

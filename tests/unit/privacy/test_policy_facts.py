@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matting_gateway.checked_settings import build_settings
+from matting_gateway.configuration.checked_settings import build_settings
+from matting_gateway.configuration.settings import OPTIONS
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.statement import DataPolicy, data_policy
-from matting_gateway.settings import OPTIONS
-from matting_gateway.triton.practice import Practice
+from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling
 
 from .test_statement import HARD
 
@@ -52,7 +52,7 @@ SILENT = {
 }
 
 
-def policy(values: dict[str, Any], **practices: Practice) -> DataPolicy:
+def policy(values: dict[str, Any], **practices: BackendDataHandling) -> DataPolicy:
     settings = build_settings(values)
     return data_policy(policy_facts(settings, HARD, practices, own_backend=None))
 
@@ -72,9 +72,12 @@ def test_what_is_allowed_in_the_clear_is_stated_as_not_kept() -> None:
     assert {s.topic for s in stated.statements if not s.kept} >= {"transport.callers"}
 
 
-@pytest.mark.parametrize("practice", [Practice(trace_off=False), Practice(response_cache_off=False), Practice()])
-def test_what_a_remote_triton_does_is_stated(practice: Practice) -> None:
-    discreet = Practice(trace_off=True, response_cache_off=True, tensor_logging_off=True)
+@pytest.mark.parametrize(
+    "practice",
+    [BackendDataHandling(trace_off=False), BackendDataHandling(response_cache_off=False), BackendDataHandling()],
+)
+def test_what_a_remote_triton_does_is_stated(practice: BackendDataHandling) -> None:
+    discreet = BackendDataHandling(trace_off=True, response_cache_off=True, tensor_logging_off=True)
     address = REMOTE["triton"][0]
     told = [policy(REMOTE, **{address: one}) for one in (discreet, dataclasses.replace(practice))]
     (kept, not_kept) = ({s.topic: s.kept for s in one.statements}["use.purpose"] for one in told)

@@ -9,8 +9,8 @@ import pytest
 from matting_gateway.admission.failed_logins import FailedLogins
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
 from matting_gateway.errors import CredentialsInvalidError, CredentialsMissingError, QuotaExceededError
-from matting_gateway.rpc.call import Call
-from matting_gateway.rpc.door_keeper import DoorKeeper
+from matting_gateway.rpc.boundary.call_info import CallInfo
+from matting_gateway.rpc.boundary.door_keeper import DoorKeeper
 from testkit.manual_clock import ManualClock
 from testkit.tenants import table
 
@@ -28,7 +28,7 @@ def keeper(tmp_path: Path) -> DoorKeeper:
 
 def call(token: str | None, method: str = PHOTO) -> Any:
     metadata = {} if token is None else {"authorization": f"Bearer {token}"}
-    return cast("Call", SimpleNamespace(method=method, metadata=metadata, tenant=None))
+    return cast("CallInfo", SimpleNamespace(method=method, metadata=metadata, tenant=None))
 
 
 def peer(network: str | None) -> Any:

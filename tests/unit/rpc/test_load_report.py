@@ -7,7 +7,7 @@ import pytest
 from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.rpc.load_report import LOAD_REPORT_KEY, LoadReport, load_report
+from matting_gateway.rpc.serving.load_report import LOAD_REPORT_KEY, LoadReport, load_report
 from testkit.load_reports import OrcaLoadReport, Report, read_report
 from testkit.manual_clock import ManualClock
 

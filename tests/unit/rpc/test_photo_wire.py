@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.domain import (
+from matting_gateway.domain.photo import (
     Box,
     EncodedPhoto,
     MattingAnswer,
@@ -19,9 +19,9 @@ from matting_gateway.domain import (
     Subject,
 )
 from matting_gateway.errors import GatewayError
-from matting_gateway.message_limits import MessageLimits
-from matting_gateway.rpc.photo_wire import PhotoReader, answer_pieces, item_pieces
-from matting_gateway.rpc.wire import request_from
+from matting_gateway.rpc.photo.conversions import request_from
+from matting_gateway.rpc.photo.photo_wire import PhotoReader, answer_pieces, item_pieces
+from open_inference.message_limits import MessageLimits
 
 READER = PhotoReader(MessageLimits())
 CONTENT = b"the bytes of a file"

@@ -2,9 +2,10 @@
 """What a call holds before its body is read is enough for what it turns out to need: nobody is refused half way."""
 
 import pytest
-from matting_gateway.domain import Fit, ModelInput, OutputSpec
+from matting_gateway.domain.model import Fit, ModelInput
+from matting_gateway.domain.photo import OutputSpec
 from matting_gateway.imaging.memory import working_bytes
-from matting_gateway.rpc.promise import PIXELS_KEY, REQUEST_BYTES_KEY, DoorSettings, promise_of
+from matting_gateway.rpc.boundary.promise import PIXELS_KEY, REQUEST_BYTES_KEY, DoorSettings, promise_of
 
 
 @pytest.mark.parametrize("side_px", [1, 320, 1600, 4000])

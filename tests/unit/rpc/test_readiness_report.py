@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from matting_gateway.domain import Lifecycle
+from matting_gateway.domain.lifecycle import Lifecycle
 from matting_gateway.readiness import BackendView, ServingState, readiness
-from matting_gateway.rpc.readiness_report import ReadinessReport
+from matting_gateway.rpc.serving.readiness_report import ReadinessReport
 from matting_gateway.telemetry.logs import Logs
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import ResidencyExceededError
-from matting_gateway.rpc.reception import Reception
+from matting_gateway.rpc.boundary.message_receiver import MessageReceiver
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 
 
-def reception() -> Reception:
-    return Reception(timeout_s=0.01, clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
+def reception() -> MessageReceiver:
+    return MessageReceiver(timeout_s=0.01, clock=SystemClock(), metrics=Metrics(CollectorRegistry()))
 
 
 class Coming:

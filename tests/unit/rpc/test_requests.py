@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.errors import MAX_MESSAGE_LENGTH, GatewayError, OptionInvalidError, TensorInvalidError
-from matting_gateway.message_limits import MessageLimits
-from matting_gateway.rpc.infer_wire import RequestReader
-from matting_gateway.rpc.requests import RequestParser, parser_of
+from matting_gateway.rpc.boundary.request_parser import RequestParser, parser_of
+from open_inference.message_limits import MessageLimits
+from open_inference.server_messages import RequestReader
 from tritonclient.grpc import service_pb2
 
 RPC = Path(__file__).parents[3] / "server" / "matting_gateway" / "rpc"

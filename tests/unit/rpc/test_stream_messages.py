@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from grpc_h2.bodies.messages import MessageTooLongError
 from matting_gateway.admission.gate import Gate, GateSettings
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import DrainingError, OptionInvalidError, OverloadedError
-from matting_gateway.grpc_server.messages import MessageTooLongError
-from matting_gateway.rpc.stream_messages import StreamMessages
+from matting_gateway.rpc.boundary.stream_messages import StreamMessages
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 

@@ -4,7 +4,7 @@
 import asyncio
 
 import pytest
-from matting_gateway.rpc.timeouts import Timeouts
+from matting_gateway.rpc.boundary.timeouts import Timeouts
 
 
 async def forever() -> None:

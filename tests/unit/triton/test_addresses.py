@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from matting_gateway.triton.addresses import Address, ConfiguredAddress
+from matting_gateway.triton.transport.addresses import Address, ConfiguredAddress
 
 
 @pytest.mark.parametrize("text", ["", "host", "host:", ":1", "host:0", "host:70000", "host:x", "::1:8001", "[]:1"])

@@ -2,8 +2,17 @@
 """What a model configuration means to the gateway."""
 
 import pytest
-from matting_gateway.domain import BatchKey, Fit, ModelContract, ModelInput, ModelInstance, TensorSpec
-from matting_gateway.triton.contract import accepts, fits_shape, instance_count, merge, newest_first, read_contract
+from matting_gateway.domain.job import BatchKey
+from matting_gateway.domain.model import Fit, ModelContract, ModelInput, ModelInstance
+from matting_gateway.triton.discovery.contract import (
+    accepts,
+    fits_shape,
+    instance_count,
+    merge,
+    newest_first,
+    read_contract,
+)
+from open_inference.tensors import TensorSpec
 from testkit.fake_triton import echo_config
 from tritonclient.grpc import model_config_pb2 as mc
 

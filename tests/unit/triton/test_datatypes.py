@@ -6,7 +6,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.triton.datatypes import element_ends, split_rows, tensor_bytes
+from open_inference.datatypes import element_ends, split_rows, tensor_bytes
 
 
 def strings(*values: bytes) -> bytes:

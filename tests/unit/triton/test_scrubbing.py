@@ -4,10 +4,10 @@
 import asyncio
 
 import pytest
-from matting_gateway.domain import ModelContract
+from matting_gateway.domain.model import ModelContract
 from matting_gateway.errors import BackendUnavailableError
-from matting_gateway.triton.contract import read_contract
-from matting_gateway.triton.scrubbing import Scrubber, scrub_request
+from matting_gateway.triton.discovery.contract import read_contract
+from matting_gateway.triton.pool.scrubbing import Scrubber, scrub_request
 from testkit.fake_triton import echo_config
 from tritonclient.grpc import service_pb2
 

@@ -5,9 +5,9 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_gateway.message_limits import MessageLimits
-from matting_gateway.rpc.infer_wire import RequestReader
-from matting_gateway.triton import wire
+from open_inference import wire
+from open_inference.message_limits import MessageLimits
+from open_inference.server_messages import RequestReader
 from testkit.infer_fuzz import disagreement
 from tritonclient.grpc import service_pb2
 

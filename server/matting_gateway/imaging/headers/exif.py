@@ -3,7 +3,7 @@
 
 import struct
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
 
 _ORIENTATION = 0x0112
 _SHORT = 3

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GIF headers (GIF89a specification)."""
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader, Reader
 

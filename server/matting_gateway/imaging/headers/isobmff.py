@@ -4,7 +4,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader, Reader
 

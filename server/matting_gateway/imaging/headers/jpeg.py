@@ -5,7 +5,8 @@ import itertools
 import re
 from dataclasses import dataclass, field
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.errors import ImageFormatUnsupportedError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.exif import read_orientation

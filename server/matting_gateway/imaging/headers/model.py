@@ -4,7 +4,8 @@
 import struct
 from dataclasses import dataclass
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.errors import ImageTooLargeError, ImageUnreadableError
 from matting_gateway.imaging.formats import ImageFormat
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PNG headers (W3C PNG, third edition)."""
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.exif import read_orientation
 from matting_gateway.imaging.headers.model import EXIF_PARTS, MAX_PARTS, FileHeader, Reader

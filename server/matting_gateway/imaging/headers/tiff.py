@@ -3,7 +3,8 @@
 
 import struct
 
-from matting_gateway.domain import Buffer
+from open_inference.tensors import Buffer
+
 from matting_gateway.errors import ImageFormatUnsupportedError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader, Reader

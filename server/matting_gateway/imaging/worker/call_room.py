@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from matting_pixels.arrays import Pixels
+from open_inference.tensors import Buffer
 
-from matting_gateway.domain import Buffer, RawPhoto
+from matting_gateway.domain.photo import RawPhoto
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.photo_job import ABANDONED_OFFSET, Kept, PhotoJob, Picture, RawPlan, Span
 from matting_gateway.imaging.worker.canvas import DType

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import simplejpeg
 from matting_pixels.arrays import Pixels
+from open_inference.tensors import Buffer
 from PIL import Image
 
-from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader

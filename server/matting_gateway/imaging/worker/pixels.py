@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from matting_pixels.arrays import Pixels
 
-from matting_gateway.domain import PixelFormat, RawPhoto
+from matting_gateway.domain.photo import PixelFormat, RawPhoto
 
 _ROTATIONS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _FLIPS = {2: 1, 4: 0}

@@ -8,9 +8,9 @@ import numpy as np
 from matting_pixels.arrays import Pixels
 from matting_pixels.fit import into_grid, shrink
 from matting_pixels.placement import Placement
+from open_inference.tensors import Buffer
 from PIL import Image
 
-from matting_gateway.domain import Buffer
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.worker.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.worker.decode import decode

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 from matting_pixels.arrays import Pixels
+from open_inference.tensors import Buffer
 from PIL import Image, ImageCms
 
-from matting_gateway.domain import Buffer
 from matting_gateway.errors import ImageTooLargeError
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader

@@ -17,7 +17,7 @@ from matting_pixels.refine import refine_guided
 from matting_pixels.subject import Finding, Region, cut, find_subject, scale_region, widen
 from PIL import Image
 
-from matting_gateway.domain import (
+from matting_gateway.domain.photo import (
     BackgroundFit,
     Box,
     ColorBackground,

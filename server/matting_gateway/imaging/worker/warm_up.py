@@ -7,7 +7,7 @@ import numpy as np
 from matting_pixels.matting import refine_matting
 from PIL import Image
 
-from matting_gateway.domain import FileEncoding
+from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.media_types import AVIF, JPEG, MIME_TYPES
 from matting_gateway.imaging.worker.decode import set_up_decoders

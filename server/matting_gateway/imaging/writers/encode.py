@@ -10,7 +10,7 @@ from matting_pixels.arrays import Pixels
 from matting_pixels.compose import cutout, cutout_rows
 from PIL import Image
 
-from matting_gateway.domain import FileEncoding
+from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.errors import InternalError
 from matting_gateway.imaging.media_types import AVIF, JPEG, PNG
 from matting_gateway.imaging.worker.pixels import to_8_bit

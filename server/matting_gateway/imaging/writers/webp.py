@@ -8,8 +8,8 @@ import struct
 from collections.abc import Sequence
 
 from matting_pixels.arrays import Pixels
+from open_inference.tensors import Buffer
 
-from matting_gateway.domain import Buffer
 from matting_gateway.imaging.writers.libwebp import encode_color
 from matting_gateway.imaging.writers.png import FillRows
 from matting_gateway.imaging.writers.vp8l import encode_gray, encode_rgba

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection on the event loop: what its transport brings and takes, and its timers."""
+
+import asyncio
+import functools
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+from grpc_h2.buffers import Buffer
+from grpc_h2.http2.client_connection import ClientConnection
+from grpc_h2.http2.connection import Connection, OpenStream
+from grpc_h2.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge, OnFault
+from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.http2.streams import Streams
+
+SCRATCH_BYTES = 64 << 10
+# Taken in one step of the event loop, or two calls: then others have a turn.
+_FRAMES_A_STEP = 24
+_NOTHING = memoryview(b"")
+# Headers and the beginning of a body, but little of it: what comes here is copied once more.
+_HEAD_BYTES = 2 << 10
+_ZEROS = memoryview(bytes(SCRATCH_BYTES))
+_LAST_WORDS_S = 2.0
+# How long a peer may take to hear that we drain, or have closed our side: several times around the world.
+_HEARD_S = 1.0
+_ALPN = "h2"
+
+
+class Scratch:
+    """Where all connections of a loop receive what cannot be received in place.
+
+    A transport fills a buffer and hands it over before another one's turn, so one is enough.
+    Owned by the server. Invariant: it holds nothing between two arrivals.
+    """
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(SCRATCH_BYTES))
+        self.head = self.view[:_HEAD_BYTES]
+
+    def wipe(self, byte_count: int) -> None:
+        self.view[:byte_count] = _ZEROS[:byte_count]
+
+
+class ConnectionProtocol(asyncio.BufferedProtocol):
+    """Brings a transport and a connection together, whoever began it.
+
+    Owns both, and one timer. Invariants: while frames that have come are left for a later step, nothing is read; the
+    timer ends a peer that does not introduce itself in time, or that answers no ping; `on_closed` is called once for
+    each `on_opened`: a handshake of TLS that fails leads to neither.
+    """
+
+    connection: Streams
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        on_opened: Callable[[Any], None],
+        on_closed: Callable[[Any], None],
+        on_fault: OnFault,
+    ) -> None:
+        self._limits = limits
+        self._on_fault = on_fault
+        self._scratch = scratch
+        self._on_opened = on_opened
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self._in_place = self._deaf = self._has_said_all = False
+        self._heard = False
+        self._has_frames_left = self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what the transport says ------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
+        self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._look_for_greeting)
+        self.connection.greet()
+        self._on_opened(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        receiving = self.connection.receiving
+        room = None if self._paused else receiving.room()
+        self._in_place = room is not None
+        if room is not None:
+            return room
+        return self._scratch.head if receiving.large_bodies and not receiving.body_bytes else self._scratch.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._heard = True
+        try:
+            if self._deaf:
+                return  # what TLS had taken before: nobody is there for it
+            if self._in_place:
+                self.connection.receiving.wrote(nbytes)
+            else:
+                self._take(self._scratch.view[:nbytes])
+        except ConnectionFault as fault:
+            self._fail(fault)
+        finally:
+            if not self._in_place:
+                self._scratch.wipe(nbytes)
+
+    def _take(self, data: memoryview) -> None:
+        """Take what came, a few frames in a step; where many calls begin with it, others have their turn in between."""
+        most_frames = 0 if self._paused else _FRAMES_A_STEP
+        self._has_frames_left = self.connection.receiving.take(data, most_frames)
+        if self._has_frames_left and not self._paused and not self._closing:
+            self._paused = True
+            self._pause_reading()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take some of what is left of what came; once nothing is, read on."""
+        if self._deaf:
+            return
+        if self._has_frames_left:
+            try:
+                self._has_frames_left = self.connection.receiving.take(_NOTHING, _FRAMES_A_STEP)
+            except ConnectionFault as fault:
+                self._has_frames_left = False
+                self._fail(fault)
+        if self._has_frames_left:
+            self._loop.call_soon(self._go_on)
+            return
+        self._paused = False
+        if self.transport is not None and not self._closing:
+            self.transport.resume_reading()
+
+    def _pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self.connection.end("the peer has gone")
+        self._close_soon()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deaf = True
+        self.connection.end("the connection is gone")
+        self._scratch.wipe(SCRATCH_BYTES)  # a transport that failed hands over nothing of what it has read
+        self._on_closed(self)
+
+    def pause_writing(self) -> None:
+        self.connection.pause()
+
+    def resume_writing(self) -> None:
+        self.connection.resume()
+
+    # --- what is done to it -----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Tell the peer, give up all streams, and close once all is written."""
+        if not self._closing and not self._deaf:
+            self.connection.shut()
+            self.connection.end("the connection is closed")
+            self._leave()
+
+    def _leave(self) -> None:
+        """Close a connection on which all is said."""
+        self._close_soon()
+
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        if self.transport is not None and not self._closing and not self._has_said_all:
+            self.transport.writelines(buffers)
+
+    @property
+    def _closing(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
+    def _fail(self, fault: ConnectionFault) -> None:
+        """End a connection that went wrong (RFC 9113, 5.4.1)."""
+        self._on_fault(fault.kind, fault.text)
+        self.connection.fail(fault)
+        if isinstance(fault, HeadersTooLarge) and not self._closing:
+            self._linger(_LAST_WORDS_S)
+        else:
+            self._close_soon()
+
+    def _linger(self, longest_s: float) -> None:
+        """Drop what else comes, until the peer closes its side.
+
+        A connection that is closed with something unread is reset, and with it the peer loses answers on their way.
+        """
+        self._deaf = True
+        self._set_timer(longest_s, self._abort)
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def _close_soon(self) -> None:
+        """Close once all is written, or cut off a peer that does not read it."""
+        if self.transport is not None and not self._closing:
+            self._set_timer(_LAST_WORDS_S, self._abort)
+            self.connection.flush()
+            self._deaf = True
+            self.transport.close()
+
+    # --- timers -----------------------------------------------------------------------------
+
+    def _set_timer(self, after_s: float, act: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(after_s, act)
+
+    def _look_for_greeting(self) -> None:
+        if self.connection.receiving.greeted:
+            self._heard = True
+            self._look_for_life()
+        else:
+            self._abort()
+
+    def _look_for_life(self) -> None:
+        """Ping a peer of whom nothing was heard for a while; without an answer it is gone."""
+        if self._heard:
+            self._heard = False
+            self._timer = self._loop.call_later(self._limits.keepalive_s, self._look_for_life)
+            return
+        self.connection.ping()
+        self._timer = self._loop.call_later(self._limits.keepalive_timeout_s, self._end_the_silent)
+
+    def _end_the_silent(self) -> None:
+        if self._heard:
+            self._look_for_life()
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        self._deaf = True
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Http2Protocol(ConnectionProtocol):
+    """A connection that a client began, on its transport.
+
+    Owns a second timer: of its age, and then of the grace that calls have to end in (gRFC A9).
+
+    Args:
+        max_age_s: It is drained when it is so old: what all have in common, give or take a little by chance.
+    """
+
+    connection: Connection
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        open_stream: Callable[["Http2Protocol"], OpenStream],
+        on_opened: Callable[["Http2Protocol"], None],
+        on_closed: Callable[["Http2Protocol"], None],
+        on_fault: Callable[["Http2Protocol", FaultKind, str], None],
+        max_age_s: float = math.inf,
+    ) -> None:
+        faulted = functools.partial(on_fault, self)
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=faulted)
+        self._told: asyncio.Future[None] | None = None
+        self._max_age_s = max_age_s
+        self._age_timer: asyncio.TimerHandle | None = None
+        self.connection = Connection(
+            limits,
+            write=self._write,
+            open_stream=open_stream(self),
+            soon=self._loop.call_soon,
+            now=self._loop.time,
+            on_fault=faulted,
+            on_drained=self.close,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None or tls.selected_alpn_protocol() == _ALPN:
+            super().connection_made(transport)
+            if self._max_age_s < math.inf:
+                self._age_timer = self._loop.call_later(self._max_age_s, self._grow_old)
+            return
+        self.transport = cast("asyncio.Transport", transport)
+        self._on_fault(FaultKind.NO_ALPN, "TLS without h2 agreed on by ALPN (RFC 9113, 3.2)")
+        self._close_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._age_timer is not None:
+            self._age_timer.cancel()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        """Close once the peer has heard all that was said, or has had the time for it."""
+        self.connection.flush()
+        self._has_said_all = True
+        if self.transport is not None and self.transport.can_write_eof():
+            with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
+                self.transport.write_eof()
+        self._linger(_HEARD_S)
+
+    def _grow_old(self) -> None:
+        """Send the peer elsewhere, so that it finds servers that were not there when it came."""
+        self._age_timer = None
+        self.drain()
+        if self._limits.max_age_grace_s < math.inf:
+            self._age_timer = self._loop.call_later(self._limits.max_age_grace_s, self.close)
+
+    def drain(self) -> asyncio.Future[None]:
+        """Send the peer elsewhere: streams that are open are served, and then the connection is closed.
+
+        Returns:
+            Done once the peer knows, or has had the time for it; until then streams that it opens are served too.
+        """
+        if self._told is None:
+            self._told = self._loop.create_future()
+            timer = self._loop.call_later(_HEARD_S, self.connection.finish_drain)
+            self._told.add_done_callback(lambda _: timer.cancel())
+            self.connection.begin_drain(self._peer_knows)
+        return self._told
+
+    def _peer_knows(self) -> None:
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
+
+
+class ClientProtocol(ConnectionProtocol):
+    """A connection that we begin, on its transport. It can be given up before it has one."""
+
+    connection: ClientConnection
+
+    def __init__(
+        self,
+        limits: Http2Limits,
+        *,
+        scratch: Scratch,
+        on_opened: Callable[["ClientProtocol"], None],
+        on_closed: Callable[["ClientProtocol"], None],
+    ) -> None:
+        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=_told_by_calls)
+        self.connection = ClientConnection(
+            limits,
+            write=self._write,
+            soon=self._loop.call_soon,
+            now=self._loop.time,
+            on_fault=_told_by_calls,
+            on_drained=self.close,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.connection.usable:
+            super().connection_made(transport)
+        else:
+            cast("asyncio.Transport", transport).abort()
+
+    def give_up(self, text: str) -> None:
+        """End it at once; of one being opened a loop may still tell that it was made, or not that it is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.connection.end(text)
+        self._abort()
+
+
+def _told_by_calls(kind: FaultKind, text: str) -> None:
+    """Do nothing: what a server does wrong is told by the calls that fail of it."""

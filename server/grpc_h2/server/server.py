@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server: listeners, connections, and a task for each call."""
+
+import asyncio
+import functools
+import random
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from grpc_h2.bodies.recycled_memory import RecycledMemory
+from grpc_h2.bodies.unadmitted import Unadmitted
+from grpc_h2.bodies.unpacking import Unpacker
+from grpc_h2.bodies.windows import Windows
+from grpc_h2.http2.connection import Connection, OpenStream
+from grpc_h2.http2.errors import FaultKind
+from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.http2.protocol import Http2Protocol, Scratch
+from grpc_h2.http2.stream import Sink, Stream
+from grpc_h2.http2.wire.header_blocks import Fields
+from grpc_h2.server.bare_call import BareCall
+from grpc_h2.server.call import ServerCall
+from grpc_h2.server.dispatch import Dispatch
+from grpc_h2.server.facts import Peer
+from grpc_h2.server.listener import Listener, bind
+from grpc_h2.server.metadata import (
+    BadMetadataError,
+    CallHead,
+    MetadataTooLargeError,
+    NotGrpcError,
+    read_head,
+    trailers_only_block,
+)
+from grpc_h2.server.not_a_call import Nobody, NotACall
+from grpc_h2.server.peer import peer_of
+from grpc_h2.server.reading_time import ReadingTime
+
+_MAX_REMEMBERED_HEADS = 16
+# A call with less time than that has none left once it is here; clients say so of a deadline that has passed.
+_NO_TIME_S = 1e-6
+_EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
+# How far ages of connections differ by chance: those that began together are not all to come back together (gRFC A9).
+_AGE_JITTER = 0.1
+
+
+# Told of what a peer did wrong: the kind, what it was, and the peer in grpc's words.
+OnPeerFault = Callable[[FaultKind, str, str], None]
+
+
+def unheard(_kind: FaultKind, _text: str, _peer: str) -> None:
+    """Stand for whoever would be told."""
+
+
+class GrpcServer:
+    """Serves gRPC on any number of addresses.
+
+    Owns its listeners, connections and calls, and a task for each of these. Takes handlers as grpc.aio's server
+    does, so that what protoc generates can add them. After `stop` nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        *,
+        max_message_bytes: int,
+        limits: Http2Limits,
+        max_small_bytes: int = 64 << 10,
+        reading: ReadingTime | None = None,
+        network_of: Callable[[str], str | None] = lambda _peer: None,
+        refused: Callable[[int], object] = lambda _byte_count: None,
+        much_is_free: Callable[[], object] = lambda: None,
+        on_fault: OnPeerFault = unheard,
+        report: Callable[[], bytes] = bytes,
+        between: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Make a server without methods and addresses.
+
+        Args:
+            interceptors: Asked once for each method, the first outermost.
+            max_message_bytes: The most that a message may have.
+            limits: What a connection may cost.
+            max_small_bytes: The most that one may have whose reader names no limit of its own: it has no permit.
+            reading: How long callers may take to read their answers.
+            network_of: Tells whose calls a peer's count as; None: it stands for many.
+            refused: Told of bytes that came of calls that were refused before anybody read them.
+            much_is_free: Told where much was held of calls without permits, and is free now.
+            on_fault: Told of every fault of the protocol that a peer makes.
+            report: Returns what goes with every status beside the call's own, as a part of a header block.
+            between: Returns a number between two by chance.
+        """
+        self._on_fault = on_fault
+        self._report = report
+        self._between = between
+        self._max_message_bytes = max_message_bytes
+        self._max_small_bytes = max_small_bytes
+        self._reading = reading or ReadingTime()
+        self._network_of = network_of
+        too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
+        self._limits = replace(limits, too_large_answer=too_large)
+        self._dispatch = Dispatch(interceptors)
+        self._methods: dict[str, Callable[[BareCall], None]] = {}
+        self._scratch = Scratch()
+        self._memory = RecycledMemory()
+        self._unpacker = Unpacker()
+        self._windows = Windows(
+            usual_bytes=limits.window_bytes,
+            now=_loop_time,
+            unadmitted=Unadmitted(much_is_free=much_is_free),
+            refused=refused,
+        )
+        self._listeners: list[Listener] = []
+        self._connections: set[Http2Protocol] = set()
+        self._calls: set[BareCall] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+        self._stopping = False
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
+    def __repr__(self) -> str:
+        return f"<GrpcServer of {len(self._connections)} connections, {len(self._calls)} calls>"
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._dispatch.add(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Do nothing: what protoc generates adds the same handlers as generic ones too."""
+
+    def add_method(self, method: str, serve: Callable[[BareCall], None]) -> None:
+        """Serve the calls of a method without tasks and interceptors.
+
+        Args:
+            method: As in `/package.Service/Method`, of one request and one answer.
+            serve: Told of each call; begins with `begin_without_task`, and raises nothing.
+        """
+        self._methods[method] = serve
+
+    def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None, *, reuse_port: bool = False) -> int:
+        """Listen on HOST:PORT or unix:PATH, and return the port (1 for a socket). Serves from `start` on.
+
+        Args:
+            address: Port 0 takes a free one.
+            tls: Asked at each new connection.
+            reuse_port: Share it with other processes that do.
+
+        Raises:
+            OSError: The address cannot be listened on.
+        """
+        sockets, port = bind(address, reuse_port=reuse_port)
+        self._listeners.append(Listener(sockets, self._make_protocol, tls, timeout_s=self._limits.greeting_timeout_s))
+        return port
+
+    async def start(self) -> None:
+        for listener in self._listeners:
+            await listener.start()
+
+    async def drain(self) -> None:
+        """Send callers elsewhere: accept no connection any more, and have those that are open end with their calls.
+
+        Returns once all peers know, or have had a second for it: until then calls that they begin are served,
+        afterwards refused in the way that tells gRPC's clients to take them elsewhere.
+        """
+        self._stopping = True
+        for listener in self._listeners:
+            await listener.close()
+        await asyncio.gather(*(connection.drain() for connection in self._connections))
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Close the listeners; end calls that are not answered after `grace` seconds, and every connection."""
+        self._stopping = True
+        for listener in self._listeners:
+            await listener.close()
+        for connection in tuple(self._connections):
+            connection.connection.shut()
+        if grace:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle.wait()
+        for connection in tuple(self._connections):
+            connection.close()
+        await self._idle.wait()
+        await self._all_closed.wait()
+        self._unpacker.close()
+
+    def _make_protocol(self) -> Http2Protocol:
+        return Http2Protocol(
+            self._limits,
+            scratch=self._scratch,
+            open_stream=self._opener,
+            on_opened=self._opened,
+            on_closed=self._closed,
+            on_fault=self._faulted,
+            max_age_s=self._limits.max_age_s * self._between(1 - _AGE_JITTER, 1 + _AGE_JITTER),
+        )
+
+    def _faulted(self, protocol: Http2Protocol, kind: FaultKind, text: str) -> None:
+        self._on_fault(kind, text, peer_of(protocol.transport).name)
+
+    def _opened(self, protocol: Http2Protocol) -> None:
+        self._connections.add(protocol)
+        self._all_closed.clear()
+        if self._stopping:  # it was accepted just before
+            protocol.close()
+
+    def _closed(self, protocol: Http2Protocol) -> None:
+        self._connections.discard(protocol)
+        self._windows.forget(protocol.connection)
+        if not self._connections:
+            self._all_closed.set()
+
+    def _opener(self, protocol: Http2Protocol) -> OpenStream:
+        """Return what opens the streams of one connection. Callers send the same headers with every call."""
+        heads: dict[Fields, CallHead] = {}
+        peers: list[Peer] = []
+
+        def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
+            if not peers:
+                peer = peer_of(protocol.transport)
+                peers.append(replace(peer, network=self._network_of(peer.name)))
+            head = heads.get(fields)
+            if head is None:
+                try:
+                    head = read_head(fields, max_bytes=self._limits.max_header_bytes)
+                except NotGrpcError as exc:
+                    answer = functools.partial(connection.send, stream, trailers=exc.headers)
+                    return NotACall(answer, most_bytes=self._limits.window_bytes)
+                except BadMetadataError as exc:
+                    connection.send(stream, trailers=_refusal(exc))
+                    return Nobody()
+                if len(heads) < _MAX_REMEMBERED_HEADS:
+                    heads[fields] = head
+            if head.timeout_s is not None and head.timeout_s < _NO_TIME_S:
+                connection.send(stream, trailers=_EXPIRED)
+                return Nobody()
+            serve = self._methods.get(head.method)
+            call = (ServerCall if serve is None else BareCall)(
+                connection,
+                stream,
+                head,
+                peer=peers[0],
+                max_message_bytes=self._max_message_bytes,
+                max_small_bytes=self._max_small_bytes,
+                reading=self._reading,
+                lend=self._memory.lend,
+                windows=self._windows,
+                unpack=self._unpacker.begin,
+                report=self._report,
+            )
+            self._calls.add(call)
+            self._idle.clear()
+            call.add_done_callback(self._answered)
+            if isinstance(call, ServerCall):
+                call.begin(asyncio.get_running_loop().create_task(self._dispatch.serve(call)))
+            elif serve is not None:
+                serve(call)
+            return call.inbox
+
+        return open_stream
+
+    def _answered(self, call: BareCall) -> None:
+        self._calls.discard(call)
+        if not self._calls:
+            self._idle.set()
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _refusal(exc: BadMetadataError) -> bytes:
+    """Return the block that answers a call whose metadata are no good."""
+    too_large = isinstance(exc, MetadataTooLargeError)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
+    return trailers_only_block(code.value[0], str(exc))

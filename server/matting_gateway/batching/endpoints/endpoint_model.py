@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One endpoint as the scheduler sees it: which batches it has, and when its instances will be free. Pure."""
+
+from bisect import insort
+from collections import deque
+
+from matting_gateway.batching.entry import Entry
+from matting_gateway.batching.latency.latency_tables import LatencyTables
+from matting_gateway.domain.job import BatchKey, EndpointState
+
+IDLE = 0.0
+
+
+class InflightBatch:
+    """A batch that was sent and is not yet back."""
+
+    __slots__ = ("entries", "expected_s", "key", "patience_s", "probe", "rows", "sent_s", "server", "started_s")
+
+    def __init__(
+        self, server: "EndpointModel", key: BatchKey, entries: tuple[Entry, ...], sent_s: float, *, probe: bool = False
+    ) -> None:
+        self.server = server
+        # Whether it is sent to find out how long it takes, against what is believed.
+        self.probe = probe
+        self.key = key
+        self.entries = entries
+        self.rows = sum([entry.rows for entry in entries])
+        self.sent_s = sent_s
+        self.started_s = sent_s
+        self.expected_s = 0.0
+        self.patience_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Flight of {self.rows} rows to {self.server.endpoint}>"
+
+
+class EndpointModel:
+    """One endpoint: its slots, its latency tables, and what its instances do.
+
+    Modelled as what Triton is: one queue, first come first served, before `instance_count`
+    instances. `quickest_s` is what its quickest single call is thought to take. Invariants:
+    `running` has at most `instance_count` flights, `queued` is empty while it has fewer; `ends`
+    has one predicted end for each instance, sorted, 0.0 for an idle one. `probed_s` is when the last probe
+    came back, infinity while one is on its way; `seen_s` when others last came back, by key.
+    """
+
+    __slots__ = (
+        "endpoint",
+        "ends",
+        "healthy",
+        "instance_count",
+        "max_rows",
+        "probed_s",
+        "queued",
+        "quickest_s",
+        "running",
+        "seen_s",
+        "slot_count",
+        "tables",
+        "version",
+    )
+
+    def __init__(self, state: EndpointState) -> None:
+        self.endpoint = state.endpoint
+        self.healthy = True
+        self.slot_count = state.slot_count
+        self.instance_count = max(1, state.instance_count)
+        self.max_rows = max(1, state.max_batch_size)
+        self.running: list[InflightBatch] = []
+        self.queued: deque[InflightBatch] = deque()
+        self.ends = [IDLE] * self.instance_count
+        self.version = 0
+        self.tables = LatencyTables()
+        self.quickest_s = 0.0
+        self.probed_s = float("-inf")
+        self.seen_s: dict[BatchKey, float] = {}
+
+    def matches(self, state: EndpointState) -> bool:
+        described = (state.slot_count, max(1, state.instance_count), max(1, state.max_batch_size))
+        return (self.slot_count, self.instance_count, self.max_rows) == described
+
+    @property
+    def inflight_count(self) -> int:
+        return len(self.running) + len(self.queued)
+
+    @property
+    def has_free_slot(self) -> bool:
+        return self.inflight_count < self.slot_count
+
+    def is_better_left(self, rows: int) -> bool:
+        """Whether it should rather end what it has than be sent so few rows more, which may grow to a batch meanwhile.
+
+        To each batch there is a cost of its own, which is the larger the smaller the batch.
+        """
+        return len(self.running) >= self.instance_count and 2 * rows < self.running[-1].rows
+
+    def free_at(self, now_s: float) -> float:
+        """Return when the next batch sent would be started."""
+        soonest_s = self.ends[0]
+        if soonest_s == IDLE:
+            return now_s
+        if soonest_s >= now_s:
+            return soonest_s
+        return min(expected_end(end_s, now_s) for end_s in self.ends)
+
+    def add(self, flight: InflightBatch, now_s: float) -> None:
+        if len(self.running) < self.instance_count:
+            flight.started_s = now_s
+            self.running.append(flight)
+        else:
+            self.queued.append(flight)
+        self._predict()
+
+    def remove(self, flight: InflightBatch, now_s: float) -> bool:
+        """Take a flight out; returns whether it was known to run, and since when."""
+        ran = flight in self.running
+        if ran:
+            self.running.remove(flight)
+        else:
+            self.queued.remove(flight)
+        if self.queued and len(self.running) < self.instance_count:
+            following = self.queued.popleft()
+            following.started_s = now_s
+            self.running.append(following)
+        self._predict()
+        return ran
+
+    def _predict(self) -> None:
+        ends = [flight.started_s + flight.expected_s for flight in self.running]
+        ends += [IDLE] * (self.instance_count - len(ends))
+        ends.sort()
+        for flight in self.queued:
+            insort(ends, ends.pop(0) + flight.expected_s)
+        self.ends = ends
+
+    def __repr__(self) -> str:
+        return f"<Server {self.endpoint}: {self.inflight_count} of {self.slot_count} slots in use>"
+
+
+def expected_end(end_s: float, now_s: float) -> float:
+    """Return when an instance is free: now if idle; an overdue one is expected to take as long again."""
+    if end_s == IDLE:
+        return now_s
+    return end_s if end_s >= now_s else 2.0 * now_s - end_s

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frozen values that cross rooms."""

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The imaging room as the pipeline sees it: photos are inspected here, and decoded and rendered by workers."""
+
+import asyncio
+import contextlib
+import functools
+import importlib.util
+import math
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from open_inference.tensors import Buffer
+
+from matting_gateway.clock import Clock
+from matting_gateway.domain.job import Priority
+from matting_gateway.domain.model import ModelInput
+from matting_gateway.domain.photo import EncodedPhoto, OutputSpec, Photo, PictureBackground
+from matting_gateway.errors import DeadlineUnreachableError, ImageUnreadableError, InternalError, OverloadedError
+from matting_gateway.imaging.answers import Rendered, read_decoded, read_rendered
+from matting_gateway.imaging.dispatch.backlog import Backlog, PhotoWork
+from matting_gateway.imaging.dispatch.call_file import CallFile
+from matting_gateway.imaging.dispatch.step_costs import StepCosts, StepKind, decode_kind, render_kind
+from matting_gateway.imaging.dispatch.worker_pool import WorkerFailedError, WorkerPool
+from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.imaging.header import PhotoHeader
+from matting_gateway.imaging.headers.model import FEW_PARTS, MAX_PARTS, FileHeader, TooManyPartsError
+from matting_gateway.imaging.inspect import read_header
+from matting_gateway.imaging.media_types import check_areas
+from matting_gateway.imaging.options import check_outputs
+from matting_gateway.imaging.photo_job import Kept, PhotoJob, Request, Step
+from matting_gateway.imaging.plan import oriented_size
+from matting_gateway.imaging.plan_job import contents, plan_job, step_memory_bytes, step_timeout_s
+from matting_gateway.imaging.settings import ImagingSettings
+
+# It takes half a millisecond at most.
+_COPIED_AT_ONCE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PreparedPhoto:
+    """A photo ready for the model: `data` is uint8 RGB [height_px, width_px, 3], a view of the call's file.
+
+    Owns the file until it is left as a context.
+    """
+
+    data: Buffer
+    width_px: int
+    height_px: int
+    job: PhotoJob
+    packed_job: bytes
+    working_bytes: int
+    kept: tuple[Kept, ...]
+    file: CallFile
+    work: PhotoWork
+    since_s: float
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingStatistics:
+    """What the room is doing now, and what it did: `in_work` are photos that are let in, the others count steps."""
+
+    worker_count: int
+    in_work: int
+    active: int
+    waiting: int
+    prepared_total: int
+    rendered_total: int
+    killed_total: int
+
+
+class ImagingService:
+    """Decodes and renders photos in a bounded number of worker processes.
+
+    Owns the workers, what is known of the photos in work, and the counts in `statistics()`; all are touched on the
+    event loop only.
+    A cancelled `prepare` or `render` returns when its worker has let go of the photo, so that whoever accounts
+    for memory by awaiting it is right.
+    """
+
+    def __init__(self, settings: ImagingSettings, *, clock: Clock) -> None:
+        self._settings = settings
+        self._worker_count = settings.worker_count or len(os.sched_getaffinity(0))
+        self._clock = clock
+        self._workers = WorkerPool(self._worker_count, clock=clock)
+        self._costs = StepCosts()
+        self._backlog = Backlog(self._worker_count)
+        self._formats = _available_formats(settings)
+        self._active = 0
+        self._prepared_total = 0
+        self._rendered_total = 0
+
+    def __repr__(self) -> str:
+        return f"<Imaging {self._active} active, {self._workers!r}>"
+
+    async def start(self) -> None:
+        """Start the workers.
+
+        Raises:
+            InternalError: One did not start.
+        """
+        await self._workers.start()
+
+    async def close(self) -> None:
+        """Finish what runs, and stop the workers."""
+        await self._workers.close()
+
+    def statistics(self) -> ImagingStatistics:
+        return ImagingStatistics(
+            self._worker_count,
+            len(self._backlog),
+            self._active,
+            self._workers.waiting_count,
+            self._prepared_total,
+            self._rendered_total,
+            self._workers.killed_total,
+        )
+
+    def photo_work_s(self) -> float:
+        """Return how long all workers together are busy with a photo as they come of late; 0.0 while unknown."""
+        return self._workers.step_times.photo_s / self._worker_count
+
+    def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
+        """Check all options before any work.
+
+        Raises:
+            OptionInvalidError: A value outside its range, or options that contradict one another.
+            OptionUnsupportedError: An encoding that is not written here.
+        """
+        check_outputs(outputs, self._settings.max_outputs)
+
+    def inspect(self, photo: Photo, outputs: Sequence[OutputSpec]) -> PhotoHeader:
+        """Read the headers of a photo and of its background pictures, and check every limit. Decodes nothing.
+
+        Raises:
+            ImageUnreadableError: No image, cut off or damaged.
+            ImageFormatUnsupportedError: A format or kind that is not accepted.
+            ImageTooLargeError: Over a limit.
+            OptionInvalidError: Raw pixels of the wrong length, or an AVIF that would take too much memory.
+        """
+        return self._inspect(photo, outputs, MAX_PARTS)
+
+    async def inspect_soon(self, photo: Photo, outputs: Sequence[OutputSpec]) -> PhotoHeader:
+        """Do what `inspect` does, in a thread where it may take long: a file of nothing but parts does.
+
+        Raises:
+            GatewayError: What `inspect` raises.
+        """
+        try:
+            return self._inspect(photo, outputs, FEW_PARTS)
+        except TooManyPartsError:
+            return await asyncio.to_thread(self.inspect, photo, outputs)
+
+    def _inspect(self, photo: Photo, outputs: Sequence[OutputSpec], max_parts: int) -> PhotoHeader:
+        file = read_header(photo, self._settings, self._formats, max_parts)
+        backgrounds: dict[int, FileHeader] = {}
+        for index, output in enumerate(outputs):
+            if isinstance(output.background, PictureBackground):
+                header = read_header(output.background.photo, self._settings, self._formats, max_parts)
+                if header is not None:
+                    backgrounds[index] = header
+        if file is not None:
+            title, size = file.format.title, oriented_size(file)
+        elif isinstance(photo, EncodedPhoto):
+            raise InternalError("A file was taken for raw pixels.")
+        else:
+            title, size = "RAW", (photo.width_px, photo.height_px)
+        check_areas(outputs, *size)
+        return PhotoHeader(title, *size, file, backgrounds, self._settings.exact)
+
+    def admit(
+        self, header: PhotoHeader, outputs: Sequence[OutputSpec], *, deadline_s: float, priority: Priority
+    ) -> PhotoWork:
+        """Let a photo in, and say what it will take; who lets it in says when it is in work no more (`leave`).
+
+        A photo that comes while none is in work is let in however long it may take.
+
+        Raises:
+            OverloadedError: With all that is in work, it or another one would not be done in time.
+            DeadlineUnreachableError: It takes longer than its deadline allows, whoever else is in work.
+        """
+        now_s, backlog = self._clock.now(), self._backlog
+        decode_s = self._costs.expected_s(decode_kind(header, outputs), header.pixel_count, now_s)
+        render_s = self._costs.expected_s(render_kind(outputs), header.pixel_count, now_s)
+        work = PhotoWork(deadline_s, priority, decode_s, backlog.between_s, render_s, hopeful=not len(backlog))
+        late_s = 0.0 if work.hopeful else backlog.late_by_s(work, now_s)
+        if late_s > 0:
+            alone_s = decode_s + work.between_s + render_s
+            if now_s + alone_s > deadline_s:
+                raise DeadlineUnreachableError(
+                    f"A photo like this takes {alone_s:.2g} s, longer than the call's deadline allows; allow more time,"
+                    " or ask for fewer or smaller results."
+                )
+            raise OverloadedError(
+                "More photos are in work than can be done before the call's deadline; try again later or allow more"
+                " time.",
+                retry_after_s=late_s,
+            )
+        backlog.add(work)
+        return work
+
+    def leave(self, work: PhotoWork) -> None:
+        """Note that a photo is in work no more."""
+        self._backlog.remove(work)
+
+    async def prepare(
+        self,
+        photo: Photo,
+        header: PhotoHeader,
+        model_input: ModelInput,
+        outputs: Sequence[OutputSpec],
+        work: PhotoWork | None = None,
+    ) -> PreparedPhoto:
+        """Decode a photo for the model, and keep of it what the results will need, until the answer is left.
+
+        Args:
+            photo: What `header` was read of.
+            header: What `inspect` said of it.
+            model_input: The model's grid.
+            outputs: The results wanted.
+            work: What was `admitted`; who has nothing to be done in time needs none.
+
+        Raises:
+            ImageUnreadableError: Damaged behind its header, or it made its decoder hang or crash.
+            ImageFormatUnsupportedError: Samples of a kind that is not accepted.
+            ImageTooLargeError: A colour profile that unpacks to too much, or more memory needed than is reasonable.
+            DeadlineExpiredError: No worker was free as long as it could still have been answered in time.
+            InternalError: No worker could be started, or no memory be had.
+        """
+        work = work or PhotoWork()
+        job = plan_job(photo, header, model_input, outputs, self._settings)
+        packed, working_bytes = pickle.dumps(job), header.working_bytes(outputs, model_input)
+        file = CallFile(job.total_bytes)
+        try:
+            for offset, content in contents(job, photo, outputs):
+                await _copy(content, file, offset)
+            timeout_s = step_timeout_s(job, Step.DECODE, self._settings.worker_timeout_s)
+            request = Request(
+                Step.DECODE, step_memory_bytes(job, Step.DECODE, working_bytes), math.ceil(timeout_s) + 1, packed
+            )
+            with self._counted_active():
+                kept = await self._workers.run(
+                    request,
+                    file,
+                    lambda answer: read_decoded(answer, job, header.format),
+                    timeout_s=timeout_s,
+                    deadline_s=work.deadline_s,
+                    latest_start_s=work.latest_decode_s,
+                    priority=work.priority,
+                    note=functools.partial(self._took, decode_kind(header, outputs), header.pixel_count),
+                )
+        except WorkerFailedError as error:
+            file.close()
+            raise ImageUnreadableError(
+                f"The {header.format} file could not be decoded within {timeout_s:.1f} s: "
+                "it is damaged, or made to be slow."
+                if error.too_slow
+                else f"The {header.format} file made its decoder fail: it is damaged."
+            ) from error
+        except BaseException:
+            file.close()
+            raise
+        self._prepared_total += 1
+        work.decoded = True
+        grid = job.placement
+        data = file.view(job.model.offset, job.model.byte_count)
+        size = grid.grid_width_px, grid.grid_height_px
+        return PreparedPhoto(data, *size, job, packed, working_bytes, kept, file, work, self._clock.now())
+
+    async def render(self, prepared: PreparedPhoto, matte: Buffer) -> Rendered:
+        """Make the results from a model's answer, uint8 [height_px, width_px] of `prepared`.
+
+        Raises:
+            OptionInvalidError: A result is larger than its format can hold.
+            DeadlineExpiredError: No worker was free as long as it could still have been answered in time.
+            InternalError: The worker failed, or none could be started.
+        """
+        job, file, work = prepared.job, prepared.file, prepared.work
+        self._backlog.note_between(self._clock.now() - prepared.since_s)
+        file.write(job.matte.offset, matte)
+        timeout_s = step_timeout_s(job, Step.RENDER, self._settings.worker_timeout_s)
+        memory_bytes = step_memory_bytes(job, Step.RENDER, prepared.working_bytes)
+        request = Request(Step.RENDER, memory_bytes, math.ceil(timeout_s) + 1, prepared.packed_job, prepared.kept)
+        try:
+            with self._counted_active():
+                rendered = await self._workers.run(
+                    request,
+                    file,
+                    lambda answer: read_rendered(answer, job, file),
+                    timeout_s=timeout_s,
+                    deadline_s=work.deadline_s,
+                    latest_start_s=work.latest_render_s,
+                    priority=work.priority,
+                    note=functools.partial(self._took, render_kind(job.outputs), job.width_px * job.height_px),
+                )
+        except WorkerFailedError as error:
+            raise InternalError("The worker that made the results failed; ask again.") from error
+        file.let_go_before(job.results.offset)  # an answer may be read slowly, and then that is all that is held
+        self._rendered_total += 1
+        return rendered
+
+    def _took(self, kind: StepKind, pixel_count: int, seconds: float) -> None:
+        self._costs.note(kind, pixel_count, seconds, self._clock.now())
+
+    @contextlib.contextmanager
+    def _counted_active(self) -> Iterator[None]:
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+
+
+async def _copy(content: Buffer, file: CallFile, offset: int) -> None:
+    """Copy into the call's file, a piece in each turn of the event loop."""
+    view = memoryview(content).cast("B")
+    for start in range(0, view.nbytes, _COPIED_AT_ONCE_BYTES):
+        if start:
+            await asyncio.sleep(0)
+        file.write(offset + start, view[start : start + _COPIED_AT_ONCE_BYTES])
+
+
+def _available_formats(settings: ImagingSettings) -> frozenset[ImageFormat]:
+    """Return the formats that are allowed and have a decoder installed."""
+    if ImageFormat.HEIC in settings.formats and importlib.util.find_spec("pillow_heif") is None:
+        return settings.formats - {ImageFormat.HEIC}
+    return settings.formats

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates and tenants that change on disk, read again."""
