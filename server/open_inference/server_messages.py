@@ -7,10 +7,9 @@ only the contents are cut out by hand. Tests hold the two to saying the same of 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
-from matting_gateway.rpc.boundary.request_parser import RequestParser
 from tritonclient.grpc import service_pb2
 
 from open_inference import wire
@@ -23,7 +22,6 @@ from open_inference.client_messages import (
     Place,
 )
 from open_inference.header_cache import MAX_HEADER_BYTES, HeaderCache
-from open_inference.message_limits import MessageLimits
 from open_inference.tensors import Buffer, Tensor
 from open_inference.typed_contents import TypedContents, read_contents
 
@@ -93,6 +91,16 @@ class _Repeated(NamedTuple):
     header: InferHeader
 
 
+class MessageCheck(Protocol):
+    """Who says what a message may have, and what its sender is told where it has more."""
+
+    def check(self, data: Buffer) -> bool:
+        """Return where a message may be read; tell whether it has typed contents."""
+
+    def unreadable(self) -> Exception:
+        """Return what to raise where protobuf cannot read it."""
+
+
 class RequestReader:
     """Reads ModelInferRequests.
 
@@ -100,13 +108,13 @@ class RequestReader:
     that begins like one before it and is as long says the same, as all that follows is one content.
 
     Args:
-        limits: What one may have.
+        messages: Looks at each before anything is made of it.
     """
 
     _MAX_COUNT = 256
 
-    def __init__(self, limits: MessageLimits) -> None:
-        self._parser = RequestParser(service_pb2.ModelInferRequest, limits)
+    def __init__(self, messages: MessageCheck) -> None:
+        self._messages = messages
         self._headers = HeaderCache(_parse_header, keep=lambda _header: True)
         self._repeated: dict[int, _Repeated] = {}
 
@@ -114,21 +122,22 @@ class RequestReader:
         """Read one.
 
         Raises:
-            TensorInvalidError: The bytes are no such message, or one that has more than it may.
+            DamagedContentsError: Typed contents end within a number.
+            Exception: What the check says of a message that is none, or has more than it may.
         """
         view = memoryview(message)
         size = len(view)
         known = self._repeated.get(size)
         if known is not None and view[: len(known.prefix)] == known.prefix:
             return InferRequest(known.header, (view[len(known.prefix) :],))
-        has_typed = self._parser.check(message)
+        has_typed = self._messages.check(message)
         cut = wire.cut(message, RAW_INPUT_FIELD, _TYPED if has_typed else None)
         if cut is None:
-            raise self._parser.unreadable()
+            raise self._messages.unreadable()
         try:
             header = self._headers(cut.rest)
         except DecodeError as exc:
-            raise self._parser.unreadable() from exc
+            raise self._messages.unreadable() from exc
         if cut.inner:
             return _with_typed(InferRequest(header, cut.contents), cut.inner)
         request = InferRequest(header, cut.contents)
@@ -163,7 +172,7 @@ def with_raw(request: InferRequest) -> InferRequest:
     """Return a request whose typed contents are numbers in the raw encoding already. For any thread.
 
     Raises:
-        TensorInvalidError: A number is none.
+        DamagedContentsError: A number is none.
     """
     inputs = request.header.inputs
     return request._replace(

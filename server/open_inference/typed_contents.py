@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from matting_gateway.errors import TensorInvalidError
 from tritonclient.grpc import service_pb2
 
 from open_inference import wire
@@ -32,6 +31,10 @@ _NAMES: Mapping[int, str] = {f.number: f.name for f in service_pb2.InferTensorCo
 # So much is made numbers at once.
 _PIECE_BYTES = 64 << 10
 _MAX_VARINT_BYTES = 10
+
+
+class DamagedContentsError(ValueError):
+    """What should be a list of numbers is none; the text is for the caller."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,7 +66,7 @@ def read_contents(messages: Sequence[memoryview]) -> TypedContents:
     """Return what is in messages that protobuf would merge to one. They can be followed: that has been checked.
 
     Raises:
-        TensorInvalidError: A list ends within a number.
+        DamagedContentsError: A list ends within a number.
     """
     values: dict[str, list[memoryview]] = {}
     for message in messages:
@@ -94,7 +97,7 @@ def to_raw(contents: TypedContents, field: str, datatype: str) -> Buffer:
     """Return the raw encoding of the values in `field`; values too large for a small integer wrap, as in Triton.
 
     Raises:
-        TensorInvalidError: A number is none.
+        DamagedContentsError: A number is none.
     """
     if contents.raw is not None:
         return contents.raw
@@ -142,7 +145,7 @@ def _numbers(data: Any, field: str) -> Any:
     return numbers
 
 
-def _damaged(field: str) -> TensorInvalidError:
-    return TensorInvalidError(
+def _damaged(field: str) -> DamagedContentsError:
+    return DamagedContentsError(
         f"`inputs.contents.{field}` of the request ends within a number, or has one that is none."
     )

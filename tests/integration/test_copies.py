@@ -13,6 +13,7 @@ import pytest
 from grpc_h2.bodies.framing import PREFIX_BYTES, body_of
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.domain.photo import EncodedPhoto, MattingAnswer, RenderedOutput, Subject
+from matting_gateway.rpc.boundary.request_parser import RequestParser
 from matting_gateway.rpc.photo.conversions import request_from
 from matting_gateway.rpc.photo.photo_wire import PhotoReader, answer_pieces, item_pieces
 from matting_gateway.triton.discovery.contract import read_contract
@@ -53,7 +54,7 @@ def start() -> int:
 def test_reading_a_request_copies_nothing() -> None:
     message = infer_request("echo", {"x": ("UINT8", (1, WIDTH), bytes(WIDTH))}).SerializeToString()
     base = start()
-    request = RequestReader(MessageLimits()).read(message)
+    request = RequestReader(RequestParser(service_pb2.ModelInferRequest, MessageLimits())).read(message)
     assert request.contents[0].obj is message
     assert copies_since(base, WIDTH) < SLACK
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from matting_gateway.errors import TensorInvalidError
+from matting_gateway.rpc.boundary.request_parser import RequestParser
 from open_inference import wire
 from open_inference.message_limits import MessageLimits
 from open_inference.server_messages import InferRequest, RequestReader
@@ -149,7 +150,7 @@ def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, rea
 def fuzz(count: int, seed: int) -> str | None:
     """Return the first disagreement over `count` messages, half of them damaged."""
     rng = random.Random(seed)
-    reader = RequestReader(MessageLimits())
+    reader = RequestReader(RequestParser(service_pb2.ModelInferRequest, MessageLimits()))
     for _ in range(count // 2):
         message = random_request(rng)
         for candidate in (message, damaged(message, rng)):

@@ -52,7 +52,7 @@ def test_what_protobuf_cannot_read_is_the_callers_fault() -> None:
 @pytest.mark.parametrize("unit", [b"\x2a\x00", b"\x32\x00", b"\x3a\x00", b"\x2a\x02\x1a\x00", b"\xf8\x3f\x01"])
 def test_the_reader_of_tensors_refuses_half_a_million_of_anything(unit: bytes) -> None:
     with pytest.raises(TensorInvalidError, match="that is the most taken"):
-        RequestReader(LIMITS).read(unit * 500_000)
+        RequestReader(RequestParser(service_pb2.ModelInferRequest, LIMITS)).read(unit * 500_000)
 
 
 def test_what_makes_objects_uncounted_cannot_be_registered() -> None:

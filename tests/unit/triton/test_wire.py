@@ -5,6 +5,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matting_gateway.rpc.boundary.request_parser import RequestParser
 from open_inference import wire
 from open_inference.message_limits import MessageLimits
 from open_inference.server_messages import RequestReader
@@ -42,7 +43,7 @@ def test_pieces_join_to_the_message_that_protobuf_would_write(contents: list[lis
 @settings(max_examples=500)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_read_as_protobuf_reads_them(message: bytes) -> None:
-    assert disagreement(message, RequestReader(MessageLimits())) is None
+    assert disagreement(message, RequestReader(RequestParser(service_pb2.ModelInferRequest, MessageLimits()))) is None
 
 
 def test_lengths_of_two_gibibytes_and_cut_off_messages_are_declined() -> None:

@@ -15,6 +15,8 @@ from open_inference.server_messages import (
     with_raw,
 )
 from open_inference.tensors import Buffer
+from open_inference.typed_contents import DamagedContentsError
+from tritonclient.grpc import service_pb2
 
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.clock import Clock
@@ -26,8 +28,10 @@ from matting_gateway.errors import (
     ModelNotFoundError,
     OptionUnsupportedError,
     ResidencyExceededError,
+    TensorInvalidError,
 )
 from matting_gateway.rpc.boundary.call_info import CallInfo
+from matting_gateway.rpc.boundary.request_parser import RequestParser
 from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.tensor import tensor_limits
 from matting_gateway.rpc.tensor.client_memory import ClientMemory
@@ -70,7 +74,7 @@ class InferService:
         self._clock = clock
         self._images = metrics.images
         self.residency = Timeouts(max_residency_s)
-        self._reader = RequestReader(limits)
+        self._reader = RequestReader(RequestParser(service_pb2.ModelInferRequest, limits))
         self._writer = ResponseWriter()
         self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
 
@@ -84,7 +88,10 @@ class InferService:
             BackendUnavailableError: Nobody can serve it now.
         """
         started_s = self._clock.now()
-        request = self._reader.read(message)
+        try:
+            request = self._reader.read(message)
+        except DamagedContentsError as exc:
+            raise TensorInvalidError(str(exc)) from exc
         header = request.header
         call.model = header.model
         self._tenants.check_model(call.tenant, header.model)
@@ -114,7 +121,10 @@ class InferService:
         tensor_plan = self._plan(request.header, arrived.contract)
         for place in tensor_plan.places.values():
             self._memory.check(tenant, place)
-        tensors = gather(tensor_plan, request, lambda place: self._memory.read(tenant, place))
+        try:
+            tensors = gather(tensor_plan, request, lambda place: self._memory.read(tenant, place))
+        except DamagedContentsError as exc:
+            raise TensorInvalidError(str(exc)) from exc
         priority = tensor_limits.priority(request.header)
         job = Job(tensor_plan.key, tensors, tensor_plan.row_count, deadline_s, priority, tenant, trace)
         return Work(arrived, tensor_plan, job, self._clock.now())
@@ -127,7 +137,11 @@ class InferService:
         """
         if arrived.request.takes_long:
             self._plan(arrived.request.header, arrived.contract)  # which says what is wrong before anything is done
-            arrived = arrived._replace(request=await asyncio.to_thread(with_raw, arrived.request))
+            try:
+                request = await asyncio.to_thread(with_raw, arrived.request)
+            except DamagedContentsError as exc:
+                raise TensorInvalidError(str(exc)) from exc
+            arrived = arrived._replace(request=request)
         return self.work(arrived, call, deadline_s, trace)
 
     def respond(self, work: Work, call: CallInfo, result: JobResult) -> list[Buffer]:
