@@ -89,7 +89,7 @@ class Gateway:
             clock=clock,
             metrics=metrics,
             settings=settings.batching,
-            stand_in=self._stand_in,
+            fallback=self._fallback,
             tenant_weight=self.tenants.share_of,
         )
         self.gate = Gate(settings.gate, clock=clock, metrics=metrics, unseen=self.scheduler.offered_unseen)
@@ -97,9 +97,9 @@ class Gateway:
         metrics.memory_available.set_function(lambda: settings.gate.budget_bytes - self.gate.statistics().used_bytes)
         self._show_workers()
         self._traces = self._make_exporter()
-        self.doors = self._make_doors()
+        self.frontend = self._make_doors()
         self._report = ReadinessReport(
-            health=lambda: self.doors.health.update, logs=logs, metrics=metrics, default_model=settings.default_model
+            health=lambda: self.frontend.health.update, logs=logs, metrics=metrics, default_model=settings.default_model
         )
         self.exposition = Exposition(
             metrics.registry,
@@ -109,7 +109,7 @@ class Gateway:
         self._tell()
 
     def statistics(self) -> GatewayStatistics:
-        return GatewayStatistics(self._lifecycle, self.doors.boundary.call_count, self.doors.health.serving)
+        return GatewayStatistics(self._lifecycle, self.frontend.boundary.call_count, self.frontend.health.serving)
 
     def __repr__(self) -> str:
         return f"<Gateway {self._lifecycle.value}>"
@@ -140,7 +140,7 @@ class Gateway:
         self.scheduler.start()
         self._closing.push_async_callback(self.pool.close)
         await self.pool.start()
-        self._closing.push_async_callback(self.doors.close)
+        self._closing.push_async_callback(self.frontend.close)
         tls = None
         if settings.tls is not None:
             door_tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._reloads.report)
@@ -148,7 +148,7 @@ class Gateway:
             tls = door_tls.context
             tls()  # files that cannot be used stop the start, not the first caller
         await self._listen(tls)
-        for address, port in self.doors.ports.items():
+        for address, port in self.frontend.ports.items():
             self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
         if settings.metrics_listen:
             address = _with_port(settings.metrics_listen, self.exposition.port)
@@ -160,7 +160,7 @@ class Gateway:
         """Listen on every address, and name all on which that cannot be."""
         problems: list[str] = []
         try:
-            await self.doors.open(self.settings.listen, tls)
+            await self.frontend.open(self.settings.listen, tls)
         except OSError as exc:
             problems.append(str(exc))
         if self.settings.metrics_listen:
@@ -183,10 +183,10 @@ class Gateway:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_timeout_s):
                 try:
-                    await self.doors.send_away()
+                    await self.frontend.send_away()
                 finally:
                     self._draining.set()
-                await self.doors.boundary.wait_idle()
+                await self.frontend.boundary.wait_idle()
                 await self.scheduler.drain()
 
     async def stop(self) -> None:
@@ -312,7 +312,7 @@ class Gateway:
             return Lifecycle.SERVING
         return self._lifecycle
 
-    def _stand_in(self, key: BatchKey) -> BatchKey | None:
+    def _fallback(self, key: BatchKey) -> BatchKey | None:
         """Return the key of the cheaper model that a model's configuration names, if it serves."""
         try:
             name = self.pool.model(key.model, key.version).parameters.get("matting_stand_in", "")
@@ -323,8 +323,8 @@ class Gateway:
         return None
 
     def _policy(self) -> DataPolicy:
-        practices = self.pool.practices()
-        return data_policy(policy_facts(self.settings, self._hardening, practices, own_backend=self._own_backend))
+        data_handlings = self.pool.data_handlings()
+        return data_policy(policy_facts(self.settings, self._hardening, data_handlings, own_backend=self._own_backend))
 
     def _may_read_metrics(self, authorization: str) -> bool:
         try:

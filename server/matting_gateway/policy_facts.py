@@ -12,14 +12,18 @@ from matting_gateway.triton.discovery.backend_data_handling import BackendDataHa
 
 
 def policy_facts(
-    settings: Settings, hardening: Hardening, practices: Mapping[str, BackendDataHandling], *, own_backend: str | None
+    settings: Settings,
+    hardening: Hardening,
+    data_handlings: Mapping[str, BackendDataHandling],
+    *,
+    own_backend: str | None,
 ) -> PolicyFacts:
     """Return the facts.
 
     Args:
         settings: Those in force.
         hardening: What of it was achieved.
-        practices: What the Tritons do with tensors, by configured address.
+        data_handlings: What the Tritons do with tensors, by configured address.
         own_backend: The address of the Triton that the gateway runs itself, if any.
     """
     tls = settings.tls is not None
@@ -35,7 +39,7 @@ def policy_facts(
     return PolicyFacts(
         retention_ceiling_s=settings.door.max_residency_s,
         listeners=tuple(listeners),
-        backends=tuple(_backends(settings, own_backend, practices)),
+        backends=tuple(_backends(settings, own_backend, data_handlings)),
         hardening=hardening,
         tenants_required=settings.tenants_file is not None,
         metrics_closed=settings.close_metrics,
@@ -60,7 +64,7 @@ def _collector(settings: Settings) -> CollectorFact | None:
 
 
 def _backends(
-    settings: Settings, own_backend: str | None, practices: Mapping[str, BackendDataHandling]
+    settings: Settings, own_backend: str | None, data_handlings: Mapping[str, BackendDataHandling]
 ) -> Iterable[BackendFact]:
     tls = settings.triton_tls
     for address in settings.triton if own_backend is None else (own_backend,):
@@ -70,5 +74,5 @@ def _backends(
             mutual=tls is not None and tls.certificate_file is not None,
             plaintext_allowed=settings.allow_plaintext,
         )
-        practice = practices.get(address, BackendDataHandling())
-        yield BackendFact(address, hop, ours=own_backend is not None, **asdict(practice))
+        data_handling = data_handlings.get(address, BackendDataHandling())
+        yield BackendFact(address, hop, ours=own_backend is not None, **asdict(data_handling))

@@ -110,7 +110,7 @@ async def measure(triton: str, collector: str, kind: str, callers: int, rounds: 
     tracing = TracingSettings(collector)
     before = {*tree(os.getpid())}
     async with running_gateway(triton, default_model="nothing", tracing=tracing) as running:
-        boundary, put = running.gateway.doors.boundary, running.gateway._traces.put
+        boundary, put = running.gateway.frontend.boundary, running.gateway._traces.put
         workers = [pid for pid in tree(os.getpid()) if pid not in before]
         samplers = {
             name: Sampler(replace(tracing, sample_ratio=share), clock=SystemClock(), on_end=put) if share else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-README = TESTS.parent / "server/matting_gateway/http2/README.md"
+README = TESTS.parent / "server/grpc_h2/README.md"
 ROWS_FILE = "test_requirements"
 _TABLE = re.compile(r"^\| [^|]+ \| [^|]+ \| (`[^|]+`) \|$", re.MULTILINE)
 _TEST = re.compile(r"`(?:([a-z0-9_/]*test_\w+): )?([^`]+)`")
@@ -28,7 +28,7 @@ def named_tests() -> list[list[tuple[str, str]]]:
 def names_in(file: str) -> set[str]:
     """Return the functions and the rows of a test file."""
     folder, _, stem = file.rpartition("/")
-    paths = [TESTS / "unit" / (folder or "http2"), TESTS / folder]
+    paths = [TESTS / "unit" / "grpc_h2" / (folder or "http2"), TESTS / folder]
     path = next(path / f"{stem}.py" for path in paths if (path / f"{stem}.py").is_file())
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -90,7 +90,7 @@ async def test_many_at_once_travel_in_batches_and_each_equals_its_answer_alone(
         assert COUNT / batch_count > 2
         for n, alpha in enumerate(together):
             assert np.array_equal(alpha, alone[n % len(photos)]), PHOTOS[n % len(photos)]
-        await running.gateway.doors.boundary.wait_idle()
+        await running.gateway.frontend.boundary.wait_idle()
         assert running.metric("matting_resident_bytes") == 0
 
 

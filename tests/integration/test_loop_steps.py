@@ -270,7 +270,7 @@ async def test_thousands_of_messages_that_come_at_once_are_many_steps_and_leave_
                 while (await caller.next_of(frames.HEADERS))[1] & frames.END_STREAM == 0:
                     pass
         async with asyncio.timeout(20):
-            await gateway.gateway.doors.boundary.wait_idle()
+            await gateway.gateway.frontend.boundary.wait_idle()
         assert gateway.gateway.gate.statistics().permit_count == 0
         found.append((watch.longest_s / slowness(), watch.step))
         if found[-1][0] <= MOST_S:

@@ -81,7 +81,7 @@ async def test_callers_who_leave_and_files_that_break_halfway_take_no_time_from_
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
             await ended
-            await running.gateway.doors.boundary.wait_idle()
+            await running.gateway.frontend.boundary.wait_idle()
             assert running.gateway.imaging.statistics().in_work == 0
             assert (await outcome(running, honest, deadline_s))[0] == "OK"
             together = await asyncio.gather(*(outcome(running, honest, 3 * deadline_s) for _ in range(3)))

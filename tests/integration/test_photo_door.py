@@ -47,7 +47,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 async def idle(running: RunningGateway) -> None:
     async with asyncio.timeout(20):
-        await running.gateway.doors.boundary.wait_idle()
+        await running.gateway.frontend.boundary.wait_idle()
 
 
 @pytest.fixture

@@ -101,6 +101,6 @@ async def test_tensors_are_served_beside_bodies_that_stall_or_never_begin_which_
 async def nothing_is_left(running: RunningGateway) -> None:
     """Wait until no call is open any more; nothing is held then, and nobody waits."""
     async with asyncio.timeout(20):
-        await running.gateway.doors.boundary.wait_idle()
+        await running.gateway.frontend.boundary.wait_idle()
     statistics = running.gateway.gate.statistics()
     assert (statistics.permit_count, statistics.used_bytes, statistics.waiting_count) == (0, 0, 0)

@@ -121,7 +121,7 @@ async def test_a_stream_that_is_cancelled_leaves_nothing_of_its_items(served: Se
         await served.begun.wait()
         await served.answered.wait()
         stream.cancel()
-        await served.gateway.gateway.doors.boundary.wait_idle()
+        await served.gateway.gateway.frontend.boundary.wait_idle()
         assert served.gateway.gateway.gate.statistics().permit_count == 0
         served.go_on.set()
         while served.gateway.gateway.scheduler.statistics().inflight_job_count:  # noqa: ASYNC110 - gives way until it ends

@@ -46,7 +46,7 @@ class RunningGateway:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.gateway.doors.ports[LOOPBACK]}"
+        return f"127.0.0.1:{self.gateway.frontend.ports[LOOPBACK]}"
 
     @property
     def stub(self) -> pb_grpc.MattingServiceStub:
@@ -77,7 +77,7 @@ async def running_gateway(*triton: str, serving: bool = True, **changes: object)
     await gateway.start()
     try:
         options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-        address = f"127.0.0.1:{gateway.doors.ports[LOOPBACK]}"
+        address = f"127.0.0.1:{gateway.frontend.ports[LOOPBACK]}"
         async with grpc.aio.insecure_channel(address, options=options) as channel:
             if serving:
                 await wait_serving(channel)

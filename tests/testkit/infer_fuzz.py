@@ -11,7 +11,7 @@ from matting_gateway.rpc.boundary.request_parser import RequestParser
 from open_inference import wire
 from open_inference.message_limits import MessageLimits
 from open_inference.server_messages import InferRequest, RequestReader
-from open_inference.typed_contents import TypedContents, field_datatype, to_raw
+from open_inference.typed_contents import DamagedContentsError, TypedContents, field_datatype, to_raw
 from tritonclient.grpc import service_pb2
 
 _FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
@@ -129,7 +129,7 @@ def _misread(message: bytes, expected: service_pb2.ModelInferRequest | None, rea
     try:
         request = reader.read(message)
         raws = [_raw_of(request, index) for index in range(len(request.header.inputs))]
-    except TensorInvalidError:
+    except (TensorInvalidError, DamagedContentsError):
         return None if expected is None else f"refused wrongly: {message!r}"
     if expected is None:
         return f"accepted wrongly: {message!r}"

@@ -35,7 +35,7 @@ class SchedulerPlay:
             settings = BatchingSettings(max_waiting_count=30, prefetch_lead_s=100.0, prefetch_lead_share=100.0)
         self.now_s = 100.0
         self.healthy = {"x", "y"}
-        self.core = SchedulerCore(self._endpoints, settings, stand_in=lambda key: KEYS[3] if key.model == "a" else None)
+        self.core = SchedulerCore(self._endpoints, settings, fallback=lambda key: KEYS[3] if key.model == "a" else None)
         self.flying: list[InflightBatch] = []
         self.accepted: list[Entry] = []
         self.answers: Counter[Entry] = Counter()
@@ -71,20 +71,20 @@ class SchedulerPlay:
         if self.core.cancel(entry):
             self.answers[entry] += 1
 
-    def complete(self, flight: InflightBatch, after_s: float) -> list[InflightBatch]:
+    def complete(self, inflight_batch: InflightBatch, after_s: float) -> list[InflightBatch]:
         self.now_s += after_s
-        self.flying.remove(flight)
-        self.core.complete(flight, self.now_s)
-        self.answers.update(flight.entries)
+        self.flying.remove(inflight_batch)
+        self.core.complete(inflight_batch, self.now_s)
+        self.answers.update(inflight_batch.entries)
         return self.pump()
 
-    def fail(self, flight: InflightBatch, *, retry: bool) -> list[InflightBatch]:
-        self.flying.remove(flight)
-        self._failed_at.update(dict.fromkeys(flight.entries, flight.server.endpoint))
-        failures = self.core.fail(flight, self.now_s, retry=retry)
+    def fail(self, inflight_batch: InflightBatch, *, retry: bool) -> list[InflightBatch]:
+        self.flying.remove(inflight_batch)
+        self._failed_at.update(dict.fromkeys(inflight_batch.entries, inflight_batch.server.endpoint))
+        failures = self.core.fail(inflight_batch, self.now_s, retry=retry)
         self.answers.update(failure.entry for failure in failures)
         if not retry:
-            assert len(failures) == len(flight.entries)
+            assert len(failures) == len(inflight_batch.entries)
         return self.pump()
 
     def expire(self, after_s: float) -> list[InflightBatch]:
@@ -92,8 +92,8 @@ class SchedulerPlay:
         sent = self.pump()
         for entry in self.core.waiting_entries():
             assert entry.due_s >= self.now_s
-            group = self.core._groups[(entry.key.model, entry.key.version)]
-            assert group.fleet.can_serve(entry) or (group.lost_s is not None and group.lost_s > self.now_s)
+            queue = self.core._queues[(entry.key.model, entry.key.version)]
+            assert queue.endpoint_set.can_serve(entry) or (queue.lost_s is not None and queue.lost_s > self.now_s)
         return sent
 
     def flap(self, endpoint: str) -> list[InflightBatch]:
@@ -106,8 +106,8 @@ class SchedulerPlay:
         newest = self.core._seq
         for action in self.core.pump(self.now_s):
             if isinstance(action, Send):
-                self._check_batch(action.flight, newest)
-                sent.append(action.flight)
+                self._check_batch(action.inflight_batch, newest)
+                sent.append(action.inflight_batch)
             else:
                 assert isinstance(action, Drop | Fail)
                 self.answers[action.entry] += 1
@@ -120,43 +120,46 @@ class SchedulerPlay:
         """Return what decisions are made from, by model, as values that can be compared."""
         return {
             name: (
-                [(lane.key, lane.rows) for lane in group.lanes.values()],
-                [(server.endpoint, server.probed_s, list(server.ends)) for server in group.fleet.servers.values()],
-                [(flow.key, flow.rows, flow._tokens, flow.guaranteed_rate) for flow in group.shares.flows.values()],
-                group.shares._refreshed_s,
+                [(key_queue.key, key_queue.rows) for key_queue in queue.key_queues.values()],
+                [
+                    (server.endpoint, server.probed_s, list(server.ends))
+                    for server in queue.endpoint_set.servers.values()
+                ],
+                [(flow.key, flow.rows, flow._tokens, flow.guaranteed_rate) for flow in queue.shares.flows.values()],
+                queue.shares._refreshed_s,
             )
-            for name, group in self.core._groups.items()
+            for name, queue in self.core._queues.items()
         }
 
-    def _check_batch(self, flight: InflightBatch, newest: int) -> None:
-        entries = flight.entries
-        assert flight.server.endpoint in self.healthy
-        assert 0 < sum(entry.rows for entry in entries) <= flight.server.max_rows
-        assert all(entry.key == flight.key and not entry.waiting for entry in entries)
-        assert all(self._failed_at.get(entry) != flight.server.endpoint for entry in entries)
+    def _check_batch(self, inflight_batch: InflightBatch, newest: int) -> None:
+        entries = inflight_batch.entries
+        assert inflight_batch.server.endpoint in self.healthy
+        assert 0 < sum(entry.rows for entry in entries) <= inflight_batch.server.max_rows
+        assert all(entry.key == inflight_batch.key and not entry.waiting for entry in entries)
+        assert all(self._failed_at.get(entry) != inflight_batch.server.endpoint for entry in entries)
         order = [(entry.priority, entry.due_s) for entry in entries]
         assert order == sorted(order)
-        group = self.core._groups[(flight.key.model, flight.key.version)]
-        if group.fleet.straggles(flight.server, flight.key):
+        queue = self.core._queues[(inflight_batch.key.model, inflight_batch.key.version)]
+        if queue.endpoint_set.straggles(inflight_batch.server, inflight_batch.key):
             return  # those before may be in time elsewhere only
         # Who waits on in the same lane, and could have gone there, comes later; one given up elsewhere
         # may have come to this lane, as to its stand-in, after the batch was formed.
-        lane = group.lanes[flight.key]
-        if flight.probe:  # which goes before others, to a server that would have stood idle
+        key_queue = queue.key_queues[inflight_batch.key]
+        if inflight_batch.probe:  # which goes before others, to a server that would have stood idle
             assert len(entries) == 1
-            assert flight.patience_s > 0
+            assert inflight_batch.patience_s > 0
             return
-        first = next((e for e in lane if e.avoid is None and e.rows == 1 and e.seq <= newest), None)
+        first = next((e for e in key_queue if e.avoid is None and e.rows == 1 and e.seq <= newest), None)
         assert first is None or (first.priority, first.due_s) >= order[0]
-        assert flight.patience_s > 0
+        assert inflight_batch.patience_s > 0
 
     def check(self) -> None:
         """Every job that was taken is in exactly one place: it waits, flies, is about to hear, or was answered once."""
         waiting = self.core.waiting_entries()
         assert len(waiting) == self.core.waiting_count
-        assert len(self.flying) == len(self.core.flights)
-        assert self.core.flights.issuperset(self.flying)
-        open_entries = [*waiting, *(entry for flight in self.flying for entry in flight.entries)]
+        assert len(self.flying) == len(self.core.inflight_batches)
+        assert self.core.inflight_batches.issuperset(self.flying)
+        open_entries = [*waiting, *(entry for inflight_batch in self.flying for entry in inflight_batch.entries)]
         # Who had to give way to a newcomer hears of it with the next pump.
         open_entries += [action.entry for action in self.core._displaced if isinstance(action, Drop)]
         assert len(set(open_entries)) == len(open_entries)
@@ -174,11 +177,11 @@ class SchedulerPlay:
         self.check()
         assert self.core.waiting_count == 0
         assert len(self.answers) == len(self.accepted)
-        for name, group in self.core._groups.items():
-            assert all(profile.total_rows == 0 for profile in group._profiles), name
-            assert all(flow.rows == 0 for flow in group.shares.flows.values())
-            assert all(not server.inflight_count for server in group.fleet.servers.values())
-            assert group.fleet._free == [0.0] * group.fleet.instance_count
+        for name, queue in self.core._queues.items():
+            assert all(profile.total_rows == 0 for profile in queue._profiles), name
+            assert all(flow.rows == 0 for flow in queue.shares.flows.values())
+            assert all(not server.inflight_count for server in queue.endpoint_set.servers.values())
+            assert queue.endpoint_set._free == [0.0] * queue.endpoint_set.instance_count
 
     def recover(self) -> None:
         """However slow everything was: once it is quick, a caller in a hurry is let in for good after 20 calls."""
@@ -202,7 +205,10 @@ class SchedulerPlay:
         """Whether a job in a hurry is taken, and would be sent at once, because it is believed to be in time."""
         if self.core.check(key, 1, self.now_s + HURRY_S, Priority.NORMAL, "", self.now_s) is not None:
             return False
-        fleet = self.core._groups[(key.model, key.version)].fleet
-        tables = [fleet.common_table(key), *(fleet.table(server, key) for server in fleet.servers.values())]
+        endpoint_set = self.core._queues[(key.model, key.version)].endpoint_set
+        tables = [
+            endpoint_set.common_table(key),
+            *(endpoint_set.table(server, key) for server in endpoint_set.servers.values()),
+        ]
         common, *own = (table.predict_high(1) if table.warm else 0.0 for table in tables)
         return common < HURRY_S and min(own) < HURRY_S

@@ -6,11 +6,11 @@ from typing import Protocol, cast
 
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.control_frames import DEPENDS_ON_ITSELF
-from grpc_h2.http2.errors import ConnectionFault, MalformedMessage, OnFault
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.stream import Body, Sink, Stream
 from grpc_h2.http2.streams import Streams
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault, MalformedMessage, OnFault
 from grpc_h2.http2.wire.field_rules import check_response, check_trailers
 from grpc_h2.http2.wire.header_blocks import Fields
 

@@ -3,7 +3,7 @@
 
 from collections import deque
 
-from grpc_h2.http2.errors import ConnectionFault
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import FLOW_CONTROL_ERROR
 
 _MAX_SKIPPED = 16

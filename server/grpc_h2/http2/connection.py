@@ -7,11 +7,11 @@ from grpc_h2.buffers import Buffer
 from grpc_h2.http2.closed_streams import ClosedStreams
 from grpc_h2.http2.control_frames import DEPENDS_ON_ITSELF
 from grpc_h2.http2.draining import Draining
-from grpc_h2.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge, MalformedMessage, OnFault
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.stream import Body, Message, Sink, Stream
 from grpc_h2.http2.streams import Streams
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge, MalformedMessage, OnFault
 from grpc_h2.http2.wire.field_rules import check_request, check_trailers
 from grpc_h2.http2.wire.header_blocks import Fields
 
@@ -168,13 +168,13 @@ class Connection(Streams):
             self._over_early.skip(last_id, stream_id)
         self._control.last_stream_id = stream_id
         if self._closing or len(self._streams) >= self._limits.max_streams:
-            self._patience.spend()
+            self._limiter.spend()
             self._send_reset(stream_id, frames.REFUSED_STREAM)
             return
         try:
             announced_bytes = self._announced_bytes(fields, ended=ended, depends_on_itself=depends_on_itself)
         except MalformedMessage as exc:
-            self._patience.spend()
+            self._limiter.spend()
             self._on_fault(FaultKind.MALFORMED_MESSAGE, exc.text)
             self._send_reset(stream_id, frames.PROTOCOL_ERROR)
             return
@@ -233,11 +233,11 @@ class Connection(Streams):
             if self._over_early.was_skipped(stream_id):
                 raise ConnectionFault(frames.PROTOCOL_ERROR, "a stream with a lower number than the last")
             raise ConnectionFault(frames.STREAM_CLOSED, "headers on a stream that is over")
-        self._patience.spend()
+        self._limiter.spend()
 
     def _late_data(self, stream_id: int, byte_count: int) -> None:
         if not self._over_early.data_came(stream_id, byte_count):
-            self._patience.spend()
+            self._limiter.spend()
             self._on_fault(FaultKind.STREAM_CLOSED, "DATA on a stream that is over")
             self._sending.control(frames.rst_stream(stream_id, frames.STREAM_CLOSED))
 

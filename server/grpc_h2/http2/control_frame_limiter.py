@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from grpc_h2.http2.errors import ConnectionFault
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import ENHANCE_YOUR_CALM
 
 

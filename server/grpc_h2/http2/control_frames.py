@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from grpc_h2.http2.control_frame_limiter import ControlFrameLimiter
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.sending import Sending
 from grpc_h2.http2.stream import Stream
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 
 DEPENDS_ON_ITSELF: Final = "a stream that depends on itself"
 
@@ -39,7 +39,7 @@ class ControlFrames:
 
     Args:
         sending: The connection's way out.
-        patience: Spent by each frame but those that let us send.
+        limiter: Spent by each frame but those that let us send.
         streams: Those that are open, by number.
         events: Told of what concerns more than this frame.
         max_enable_push: 1 of a client, who may want pushes; 0 of a server, who may not.
@@ -48,7 +48,7 @@ class ControlFrames:
     def __init__(
         self,
         sending: Sending,
-        patience: ControlFrameLimiter,
+        limiter: ControlFrameLimiter,
         *,
         streams: Mapping[int, Stream],
         events: ControlEvents,
@@ -57,7 +57,7 @@ class ControlFrames:
         self._max_enable_push = max_enable_push
         self._table_told = False
         self._sending = sending
-        self._patience = patience
+        self._limiter = limiter
         self._streams = streams
         self._events = events
         self.last_stream_id = 0
@@ -78,7 +78,7 @@ class ControlFrames:
         Raises:
             ConnectionFault: It is not what HTTP/2 allows, or there are too many.
         """
-        self._patience.spend()
+        self._limiter.spend()
         act = self._kinds.get(kind)
         if act is not None:
             act(flags, stream_id, payload)

@@ -11,9 +11,9 @@ from typing import Any, cast
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.client_connection import ClientConnection
 from grpc_h2.http2.connection import Connection, OpenStream
-from grpc_h2.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge, OnFault
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.streams import Streams
+from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge, OnFault
 
 SCRATCH_BYTES = 64 << 10
 # Taken in one step of the event loop, or two calls: then others have a turn.

@@ -4,9 +4,9 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.stream import Stream
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 
 # As much of a body is let come at once, and more of it as soon as half of that is used up: some clients count all that
 # a window lets out as memory of the connection, and give up (Node's have 10 MB).

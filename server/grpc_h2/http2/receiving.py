@@ -3,9 +3,9 @@
 
 from typing import Protocol
 
-from grpc_h2.http2.errors import ConnectionFault, FaultKind, HeadersTooLarge
 from grpc_h2.http2.stream import Stream
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge
 from grpc_h2.http2.wire.foreign import what_it_speaks
 
 # A larger frame than that carries a body or headers, or is none of ours.

@@ -4,9 +4,9 @@
 from collections.abc import Callable, Sequence
 
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.stream import Message, Stream
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 
 # What one stream may send before the next has its turn, where several wait.
 _TURN_BYTES = 64 << 10

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.control_frame_limiter import ControlFrameLimiter
 from grpc_h2.http2.control_frames import ControlFrames
-from grpc_h2.http2.errors import ConnectionFault, FaultKind, OnFault, kind_of
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.receive_windows import ReceiveWindows
 from grpc_h2.http2.receiving import Receiving
 from grpc_h2.http2.sending import Sending
 from grpc_h2.http2.stream import Stream
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, OnFault, kind_of
 from grpc_h2.http2.wire.header_blocks import HeaderBlockReader
 
 # Given up in one step of the event loop: for each of them a call is ended.
@@ -52,7 +52,7 @@ class Streams(ABC):
         self._soon = soon
         self._streams: dict[int, Stream] = {}
         self._closing = False
-        self._patience = ControlFrameLimiter(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=now)
+        self._limiter = ControlFrameLimiter(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=now)
         block_bytes = 2 * limits.max_header_bytes
         self._headers = HeaderBlockReader(block_bytes)
         self._sending = Sending(write=write, soon=soon, on_all_sent=self._all_sent)
@@ -66,7 +66,7 @@ class Streams(ABC):
             self, max_frame_bytes=limits.max_frame_bytes, max_block_bytes=block_bytes, preface=preface
         )
         self._control = ControlFrames(
-            self._sending, self._patience, streams=self._streams, events=self, max_enable_push=int(bool(preface))
+            self._sending, self._limiter, streams=self._streams, events=self, max_enable_push=int(bool(preface))
         )
 
     @property
@@ -162,7 +162,7 @@ class Streams(ABC):
             self._sending.check_read()
         self._windows.count(length_bytes)
         if length_bytes == padding_bytes and not ended:
-            self._patience.spend()
+            self._limiter.spend()
         stream = self._streams.get(stream_id)
         if stream is None:
             self._control.check_known(stream_id, "DATA")
@@ -232,7 +232,7 @@ class Streams(ABC):
 
     def stream_error(self, stream: Stream, code: int, text: str, kind: FaultKind | None = None) -> None:
         """End a stream on which the peer did what it may not (RFC 9113, 5.4.2)."""
-        self._patience.spend()  # to have streams reset is as quick as to reset them
+        self._limiter.spend()  # to have streams reset is as quick as to reset them
         self._on_fault(kind or kind_of(code), text)
         self._send_reset(stream.id, code, stream)
         self._break(stream, code, text)

@@ -17,10 +17,10 @@ from grpc_h2.bodies.unadmitted import Unadmitted
 from grpc_h2.bodies.unpacking import Unpacker
 from grpc_h2.bodies.windows import Windows
 from grpc_h2.http2.connection import Connection, OpenStream
-from grpc_h2.http2.errors import FaultKind
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.protocol import Http2Protocol, Scratch
 from grpc_h2.http2.stream import Sink, Stream
+from grpc_h2.http2.wire.errors import FaultKind
 from grpc_h2.http2.wire.header_blocks import Fields
 from grpc_h2.server.bare_call import BareCall
 from grpc_h2.server.call import ServerCall

@@ -77,7 +77,7 @@ class Gate:
         self._waiting = {
             promised: Line(settings.max_waiting_count, small_first=not promised) for promised in (True, False)
         }
-        self._silence = SlowSenderEviction(clock=clock, need=self._need)
+        self._slow_senders = SlowSenderEviction(clock=clock, need=self._need)
         self._work_times = WorkTimes()
         metrics.resident_images.set_function(lambda: self._permit_count)
         metrics.resident_bytes.set_function(lambda: self._used_bytes)
@@ -132,7 +132,7 @@ class Gate:
         if not line.join(waiter, priority):
             self._metrics.dropped.labels("memory").inc()
             raise line.too_many()
-        self._silence.press()
+        self._slow_senders.press()
         # From then on it could not be answered in time, and hears so as long as it can still ask another gateway.
         work_s = self._work_times.expected_s(waiter.judged_bytes)
         latest_s = waiter.deadline_s - work_s
@@ -200,13 +200,13 @@ class Gate:
     def awaiting(self, permit: Permit, message_bytes: int, give_way: Callable[[], None]) -> Awaiting:
         sender = permit.sender
         if sender is None:
-            return self._silence.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
+            return self._slow_senders.begin(permit, functools.partial(good_time_s, message_bytes), give_way)
         before = sender.arrived_bytes
-        return self._silence.begin(permit, lambda: sending_time_s(before, sender.arrived_bytes), give_way)
+        return self._slow_senders.begin(permit, lambda: sending_time_s(before, sender.arrived_bytes), give_way)
 
     def unread(self, permit: Permit, taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> Awaiting:
         before = taken_bytes()
-        return self._silence.begin(permit, lambda: pace_s(taken_bytes() - before), give_way)
+        return self._slow_senders.begin(permit, lambda: pace_s(taken_bytes() - before), give_way)
 
     async def settle(self, permit: Permit, byte_count: int, deadline_s: float, priority: Priority) -> None:
         if not permit.promised:
@@ -265,7 +265,7 @@ class Gate:
         return _takes_too_long(work_s)
 
     def _wake(self) -> None:
-        if not self._waiting[True] and not self._waiting[False] and not self._silence.pressing:
+        if not self._waiting[True] and not self._waiting[False] and not self._slow_senders.pressing:
             return
         for promised, line in self._waiting.items():
             while (waiter := line.first()) is not None:
@@ -287,7 +287,7 @@ class Gate:
                 else:
                     self._grow(permit, waiter.byte_count, waiter.judged_bytes)
                 waiter.future.set_result(permit)
-        self._silence.press()
+        self._slow_senders.press()
 
     def _need(self) -> Need | None:
         """Return of which permits, by whether a size was promised, room would help the first who waits, if any does."""

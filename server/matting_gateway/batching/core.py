@@ -25,9 +25,9 @@ Weight: TypeAlias = Callable[[str], float]
 
 
 class SchedulerCore:
-    """Owns every waiting job and every flight.
+    """Owns every waiting job and every batch in flight.
 
-    Invariants: a job that was taken is either waiting or in one flight, until the one action, or
+    Invariants: a job that was taken is either waiting or in one batch in flight, until the one action, or
     the one `complete`, that ends it. Events must come in order of time; after each, `pump` says
     what to do and `wake_at` when to ask again.
     """
@@ -36,21 +36,21 @@ class SchedulerCore:
         self,
         endpoints: Endpoints,
         settings: BatchingSettings,
-        stand_in: FallbackModel | None = None,
+        fallback: FallbackModel | None = None,
         tenant_weight: Weight | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._settings = settings
-        self._stand_in = stand_in or (lambda _: None)
+        self._fallback = fallback or (lambda _: None)
         self._weight = tenant_weight or (lambda _: 1.0)
-        self._groups: dict[tuple[str, str], ModelQueue] = {}
+        self._queues: dict[tuple[str, str], ModelQueue] = {}
         self._seq = 0
         self._displaced: list[Action] = []
         self.load = OfferedLoad()
         # Jobs that are to be tried, and where, from their arrival to the next pump.
         self._probes: list[tuple[Entry, EndpointModel]] = []
         self.waiting_count = 0
-        self.flights: set[InflightBatch] = set()
+        self.inflight_batches: set[InflightBatch] = set()
 
     # --- arrival --------------------------------------------------------------------------
 
@@ -62,9 +62,9 @@ class SchedulerCore:
         What is written down on the way (the pool's view of a model that nobody asked for before, tables that have
         seen nothing) holds nothing of who asks, and is the same whoever asks first.
         """
-        wish = AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
-        verdict = self._judge(wish, now_s)
-        if isinstance(verdict, Admission) or self._stand_in_for(wish, now_s) is not None:
+        request = AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
+        verdict = self._judge(request, now_s)
+        if isinstance(verdict, Admission) or self._fallback_for(request, now_s) is not None:
             return None
         return verdict
 
@@ -78,20 +78,20 @@ class SchedulerCore:
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
-        wish = AdmissionRequest(
+        request = AdmissionRequest(
             job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant
         )
-        flow = self._note_demand(wish, now_s)
-        verdict = self._judge(wish, now_s)
+        flow = self._note_demand(request, now_s)
+        verdict = self._judge(request, now_s)
         key = job.key
         if isinstance(verdict, Refusal):
-            other = self._stand_in_for(wish, now_s)
+            other = self._fallback_for(request, now_s)
             if other is None:
                 return verdict
             key, verdict, flow = other, Admission(), None
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
-        entry = Entry(job, key, wish.due_s, now_s, token)
+        entry = Entry(job, key, request.due_s, now_s, token)
         entry.entitled = verdict.entitled
         self._wait(entry, now_s, flow)
         if verdict.probe is not None:
@@ -99,50 +99,50 @@ class SchedulerCore:
             self._probes.append((entry, verdict.probe))
         return entry
 
-    def _judge(self, wish: AdmissionRequest, now_s: float, *, may_displace: bool = True) -> Verdict:
-        group = self._group(wish.key, now_s)
-        if group is None:
+    def _judge(self, request: AdmissionRequest, now_s: float, *, may_displace: bool = True) -> Verdict:
+        queue = self._queue(request.key, now_s)
+        if queue is None:
             return Refusal(Reason.UNAVAILABLE, retry_after_s=1.0)
-        verdict = group.judge(wish, now_s, may_displace=may_displace)
+        verdict = queue.judge(request, now_s, may_displace=may_displace)
         if isinstance(verdict, Admission) and self.waiting_count >= self._settings.max_waiting_count:
-            return Refusal(Reason.OVERLOADED, retry_after_s=max(wish.due_s - now_s, 0.001))
+            return Refusal(Reason.OVERLOADED, retry_after_s=max(request.due_s - now_s, 0.001))
         return verdict
 
-    def _stand_in_for(self, wish: AdmissionRequest, now_s: float) -> BatchKey | None:
+    def _fallback_for(self, request: AdmissionRequest, now_s: float) -> BatchKey | None:
         """Return the key that would serve instead without being late or displacing anybody."""
-        other = self._stand_in(wish.key)
+        other = self._fallback(request.key)
         if other is None:
             return None
-        verdict = self._judge(wish._replace(key=other), now_s, may_displace=False)
+        verdict = self._judge(request._replace(key=other), now_s, may_displace=False)
         return other if isinstance(verdict, Admission) and verdict.probe is None else None
 
-    def _note_demand(self, wish: AdmissionRequest, now_s: float) -> Flow | None:
+    def _note_demand(self, request: AdmissionRequest, now_s: float) -> Flow | None:
         """Count what is asked for, granted or not; return the flow that the newcomer is of, if its model is known."""
-        group = self._groups.get((wish.key.model, wish.key.version))
-        if group is None:
+        queue = self._queues.get((request.key.model, request.key.version))
+        if queue is None:
             return None
-        self.load.note(wish.rows, group.fleet.rate(wish.key), now_s)
-        return group.note_demand(wish, now_s)
+        self.load.note(request.rows, queue.endpoint_set.rate(request.key), now_s)
+        return queue.note_demand(request, now_s)
 
-    def _group(self, key: BatchKey, now_s: float) -> ModelQueue | None:
+    def _queue(self, key: BatchKey, now_s: float) -> ModelQueue | None:
         name = (key.model, key.version)
-        group = self._groups.get(name)
-        if group is None or not group.fleet.instance_count:
+        queue = self._queues.get(name)
+        if queue is None or not queue.endpoint_set.instance_count:
             states = self._endpoints(key)
-            if group is None:
+            if queue is None:
                 if not any(state.healthy for state in states):
                     return None
-                group = self._groups[name] = ModelQueue(key, self._settings, self._weight)
-            group.fleet.set_endpoints(states, now_s)
-        return group
+                queue = self._queues[name] = ModelQueue(key, self._settings, self._weight)
+            queue.endpoint_set.set_endpoints(states, now_s)
+        return queue
 
     def _wait(self, entry: Entry, now_s: float, flow: Flow | None = None) -> None:
-        group = self._groups[(entry.key.model, entry.key.version)]
+        queue = self._queues[(entry.key.model, entry.key.version)]
         if flow is None:
-            flow = group.shares.flow(entry.priority, entry.job.tenant, entry.due_s - entry.arrived_s)
+            flow = queue.shares.flow(entry.priority, entry.job.tenant, entry.due_s - entry.arrived_s)
         self._seq += 1
         entry.seq = self._seq
-        group.join(entry, flow, now_s)
+        queue.join(entry, flow, now_s)
         self.waiting_count += 1
 
     # --- other events ---------------------------------------------------------------------
@@ -152,43 +152,45 @@ class SchedulerCore:
         if not entry.waiting:
             entry.abandoned = True
             return False
-        group = self._groups[(entry.key.model, entry.key.version)]
-        group.leave(group.lanes[entry.key], (entry,))
+        queue = self._queues[(entry.key.model, entry.key.version)]
+        queue.leave(queue.key_queues[entry.key], (entry,))
         self.waiting_count -= 1
         return True
 
-    def complete(self, flight: InflightBatch, now_s: float) -> None:
+    def complete(self, inflight_batch: InflightBatch, now_s: float) -> None:
         """Note that a batch came back with its answer, which the shell hands to the callers."""
-        self._finish(flight, now_s, succeeded=True)
+        self._finish(inflight_batch, now_s, succeeded=True)
 
-    def fail(self, flight: InflightBatch, now_s: float, *, retry: bool) -> list[Fail]:
+    def fail(self, inflight_batch: InflightBatch, now_s: float, *, retry: bool) -> list[Fail]:
         """Note that a batch failed: its jobs wait once more for another endpoint, or fail."""
-        group = self._finish(flight, now_s, succeeded=False)
+        queue = self._finish(inflight_batch, now_s, succeeded=False)
         failures: list[Fail] = []
-        endpoint = flight.server.endpoint
-        for entry in flight.entries:
-            again = retry and entry.avoid is None and not entry.abandoned and group.hopeless_at(entry) > now_s
+        endpoint = inflight_batch.server.endpoint
+        for entry in inflight_batch.entries:
+            again = retry and entry.avoid is None and not entry.abandoned and queue.hopeless_at(entry) > now_s
             entry.avoid = endpoint
-            if again and group.fleet.can_serve(entry):
+            if again and queue.endpoint_set.can_serve(entry):
                 self._wait(entry, now_s)
             else:
                 failures.append(Fail(entry))
         return failures
 
-    def _finish(self, flight: InflightBatch, now_s: float, *, succeeded: bool) -> ModelQueue:
-        self.flights.remove(flight)
-        group = self._groups[(flight.key.model, flight.key.version)]
-        group.fleet.finish(flight, now_s, succeeded=succeeded)
-        return group
+    def _finish(self, inflight_batch: InflightBatch, now_s: float, *, succeeded: bool) -> ModelQueue:
+        self.inflight_batches.remove(inflight_batch)
+        queue = self._queues[(inflight_batch.key.model, inflight_batch.key.version)]
+        queue.endpoint_set.finish(inflight_batch, now_s, succeeded=succeeded)
+        return queue
 
     def endpoints_changed(self, now_s: float) -> None:
         """Take over the pool's view of every model."""
-        for group in self._groups.values():
-            group.set_endpoints(self._endpoints(group.example), now_s)
+        for queue in self._queues.values():
+            queue.set_endpoints(self._endpoints(queue.example), now_s)
 
     def waiting_entries(self) -> list[Entry]:
         """Return every job that waits: for closing, and for tests."""
-        return [entry for group in self._groups.values() for lane in group.lanes.values() for entry in lane]
+        return [
+            entry for queue in self._queues.values() for key_queue in queue.key_queues.values() for entry in key_queue
+        ]
 
     # --- what to do now -------------------------------------------------------------------
 
@@ -197,54 +199,54 @@ class SchedulerCore:
         actions, self._displaced = self._displaced, []
         if self._probes:
             self._send_probes(now_s, actions)
-        # A job given up may move to its stand-in's group, which may be new.
-        for group in list(self._groups.values()):
-            group.fleet.bring_back(now_s)
-            if group.lost_s is not None:
-                for entry in group.take_stranded(now_s):
+        # A job given up may move to the queue of its fallback model, which may be new.
+        for queue in list(self._queues.values()):
+            queue.endpoint_set.bring_back(now_s)
+            if queue.lost_s is not None:
+                for entry in queue.take_stranded(now_s):
                     self._give_up(entry, Reason.UNAVAILABLE, now_s, actions)
-            self._expire(group, now_s, actions)
-        for group in list(self._groups.values()):
-            group.stuck = False
-            while group.fleet.may_be_ready(now_s) and not group.stuck:
-                lane = group.first_lane()
-                server = None if lane is None else group.fleet.take_ready(now_s)
-                if lane is None or server is None:
+            self._expire(queue, now_s, actions)
+        for queue in list(self._queues.values()):
+            queue.stuck = False
+            while queue.endpoint_set.may_be_ready(now_s) and not queue.stuck:
+                key_queue = queue.first_key_queue()
+                server = None if key_queue is None else queue.endpoint_set.take_ready(now_s)
+                if key_queue is None or server is None:
                     break
-                if server.is_better_left(lane.rows):
-                    group.fleet.put_back(server, now_s)
-                    group.stuck = True
+                if server.is_better_left(key_queue.rows):
+                    queue.endpoint_set.put_back(server, now_s)
+                    queue.stuck = True
                 else:
-                    self._serve(group, lane, server, now_s, actions)
+                    self._serve(queue, key_queue, server, now_s, actions)
         return actions
 
     def _serve(
-        self, group: ModelQueue, lane: BatchKeyQueue, server: EndpointModel, now_s: float, actions: list[Action]
+        self, queue: ModelQueue, key_queue: BatchKeyQueue, server: EndpointModel, now_s: float, actions: list[Action]
     ) -> None:
-        """Send a server the best batch of a lane, and give up who is too late for it."""
+        """Send a server the best batch of a key's queue, and give up who is too late for it."""
         plan = policy.form_batch(
-            lane,
-            group.fleet.table(server, lane.key),
+            key_queue,
+            queue.endpoint_set.table(server, key_queue.key),
             server.endpoint,
             server.free_at(now_s),
             server.max_rows,
-            straggles=group.fleet.straggles(server, lane.key),
+            straggles=queue.endpoint_set.straggles(server, key_queue.key),
         )
         self.waiting_count -= len(plan.batch) + len(plan.hopeless)
-        group.leave(lane, plan.hopeless)
-        group.leave(lane, plan.batch)
+        queue.leave(key_queue, plan.hopeless)
+        queue.leave(key_queue, plan.batch)
         if plan.batch:
-            self._send(group, server, plan.batch, now_s, actions)
+            self._send(queue, server, plan.batch, now_s, actions)
         elif plan.hopeless:
-            group.fleet.put_back(server, now_s)
+            queue.endpoint_set.put_back(server, now_s)
         else:
-            group.fleet.set_aside(server)
+            queue.endpoint_set.set_aside(server)
         for entry in plan.hopeless:
             self._settle(entry, Reason.EXPIRED, now_s, actions)
 
     def _send(
         self,
-        group: ModelQueue,
+        queue: ModelQueue,
         server: EndpointModel,
         entries: tuple[Entry, ...],
         now_s: float,
@@ -252,9 +254,9 @@ class SchedulerCore:
         *,
         probe: bool = False,
     ) -> None:
-        flight = group.fleet.send(server, entries[0].key, entries, now_s, probe=probe)
-        self.flights.add(flight)
-        actions.append(Send(flight))
+        inflight_batch = queue.endpoint_set.send(server, entries[0].key, entries, now_s, probe=probe)
+        self.inflight_batches.add(inflight_batch)
+        actions.append(Send(inflight_batch))
 
     def _send_probes(self, now_s: float, actions: list[Action]) -> None:
         """Send each job that is to be tried; one whose server has no room any more is given up like any other."""
@@ -263,11 +265,11 @@ class SchedulerCore:
             server.probed_s = float("-inf")  # nothing is spent by a job that is not sent
             if entry.waiting and entry.due_s > now_s and server.healthy and server.has_free_slot:
                 self.cancel(entry)
-                group = self._groups[(entry.key.model, entry.key.version)]
-                self._send(group, server, (entry,), now_s, actions, probe=True)
+                queue = self._queues[(entry.key.model, entry.key.version)]
+                self._send(queue, server, (entry,), now_s, actions, probe=True)
 
-    def _expire(self, group: ModelQueue, now_s: float, actions: list[Action]) -> None:
-        while (entry := group.first_due()) is not None and group.hopeless_at(entry) <= now_s:
+    def _expire(self, queue: ModelQueue, now_s: float, actions: list[Action]) -> None:
+        while (entry := queue.first_due()) is not None and queue.hopeless_at(entry) <= now_s:
             self._give_up(entry, Reason.EXPIRED, now_s, actions)
 
     def _give_up(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
@@ -275,17 +277,17 @@ class SchedulerCore:
             self._settle(entry, reason, now_s, actions)
 
     def _settle(self, entry: Entry, reason: Reason, now_s: float, actions: list[Action]) -> None:
-        """Let an idle server try a job that was given up, or the stand-in have it, or tell its caller."""
+        """Let an idle server try a job that was given up, or the fallback model have it, or tell its caller."""
         if reason is Reason.EXPIRED and entry.due_s > now_s:
-            group = self._groups[(entry.key.model, entry.key.version)]
-            server = group.fleet.idle_server_to_probe(entry.key, entry.rows, now_s)
+            queue = self._queues[(entry.key.model, entry.key.version)]
+            server = queue.endpoint_set.idle_server_to_probe(entry.key, entry.rows, now_s)
             if server is not None and server.endpoint != entry.avoid:
-                self._send(group, server, (entry,), now_s, actions, probe=True)
+                self._send(queue, server, (entry,), now_s, actions, probe=True)
                 return
         if entry.key == entry.job.key:
-            wish = AdmissionRequest(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
-            other = self._stand_in_for(wish, now_s)
-            if other is not None and self._groups[(other.model, other.version)].fleet.can_serve(entry):
+            request = AdmissionRequest(entry.key, entry.rows, entry.due_s, entry.priority, entry.job.tenant)
+            other = self._fallback_for(request, now_s)
+            if other is not None and self._queues[(other.model, other.version)].endpoint_set.can_serve(entry):
                 entry.key = other
                 self._wait(entry, now_s)
                 return
@@ -293,27 +295,30 @@ class SchedulerCore:
 
     def has_full_batch(self) -> bool:
         """Return whether as many rows wait for some model as its batches should have."""
-        for group in self._groups.values():
-            lane = group.first_lane()
-            if lane is not None and lane.rows >= group.fleet.common_table(lane.key).preferred_rows:
+        for queue in self._queues.values():
+            key_queue = queue.first_key_queue()
+            if (
+                key_queue is not None
+                and key_queue.rows >= queue.endpoint_set.common_table(key_queue.key).preferred_rows
+            ):
                 return True
         return False
 
     def wake_at(self) -> float | None:
         """Return when `pump` is to be called next if no event comes before."""
         soonest_s: float | None = None
-        for group in self._groups.values():
-            entry = group.first_due()
+        for queue in self._queues.values():
+            entry = queue.first_due()
             if entry is not None:
-                wake_s = group.hopeless_at(entry)
-                ready_s = None if group.stuck else group.fleet.next_ready_s()
+                wake_s = queue.hopeless_at(entry)
+                ready_s = None if queue.stuck else queue.endpoint_set.next_ready_s()
                 if ready_s is not None and ready_s < wake_s:
                     wake_s = ready_s
-                if group.lost_s is not None and group.lost_s < wake_s:
-                    wake_s = group.lost_s
+                if queue.lost_s is not None and queue.lost_s < wake_s:
+                    wake_s = queue.lost_s
                 if soonest_s is None or wake_s < soonest_s:
                     soonest_s = wake_s
         return soonest_s
 
     def __repr__(self) -> str:
-        return f"<SchedulerCore: {self.waiting_count} jobs wait, {len(self.flights)} batches in flight>"
+        return f"<SchedulerCore: {self.waiting_count} jobs wait, {len(self.inflight_batches)} batches in flight>"

@@ -46,7 +46,7 @@ class Admission:
 class Send:
     """Send this batch."""
 
-    flight: InflightBatch
+    inflight_batch: InflightBatch
 
 
 @dataclass(frozen=True, slots=True)

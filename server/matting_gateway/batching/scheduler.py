@@ -26,7 +26,7 @@ from matting_gateway.traces import error_type_of
 class Scheduler:
     """Holds jobs until a backend has room, sends them in batches, and answers each exactly once.
 
-    Owns the waiting jobs, the latency tables, the flights and every future it gave out. All of
+    Owns the waiting jobs, the latency tables, the batches in flight and every future it gave out. All of
     it is touched on the event loop only. A future is resolved by `_answer` or `_refuse`, which
     tolerate that its caller cancelled it.
 
@@ -35,7 +35,7 @@ class Scheduler:
             seconds; raises GatewayError.
         endpoints: The pool's view of who can serve a key. Asked again after `endpoints_changed`.
         clock: Must be the loop's own monotonic clock, or one that the tests move together with it.
-        stand_in: Names the key that may serve instead before anyone is refused.
+        fallback: Names the key that may serve instead before anyone is refused.
         tenant_weight: A tenant's share under overload, in proportion to the others' weights; 1.0 for all
             if absent.
     """
@@ -48,13 +48,13 @@ class Scheduler:
         clock: Clock,
         metrics: Metrics,
         settings: BatchingSettings,
-        stand_in: FallbackModel | None = None,
+        fallback: FallbackModel | None = None,
         tenant_weight: Weight | None = None,
     ) -> None:
         self._run_batch = run_batch
         self._clock = clock
         self._metrics = metrics
-        self._core = SchedulerCore(endpoints, settings, stand_in, tenant_weight)
+        self._core = SchedulerCore(endpoints, settings, fallback, tenant_weight)
         # Whoever receives a body that will be a job at once does so within this context.
         self.coming = BatchHoldoff(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
         metrics.queue_depth.set_function(lambda: self._core.waiting_count)
@@ -89,7 +89,7 @@ class Scheduler:
         future.add_done_callback(functools.partial(self._answered, entry))
         return future
 
-    def enqueue(self, job: Job, taker: ResultReceiver) -> Entry:
+    def enqueue(self, job: Job, receiver: ResultReceiver) -> Entry:
         """Take a job in, as `submit` does, for a taker that is told at once what became of it.
 
         Who enqueued it withdraws it in the end, answered or not.
@@ -98,7 +98,7 @@ class Scheduler:
             GatewayError: As `submit`.
         """
         self._running_loop()
-        entry = self._core.arrive(job, taker, self._clock.now())
+        entry = self._core.arrive(job, receiver, self._clock.now())
         if isinstance(entry, Refusal):
             self._count_refusal(entry)
             raise refusal_error(entry)
@@ -188,7 +188,7 @@ class Scheduler:
         self._after_change()
 
     def _after_change(self) -> None:
-        if not self._core.waiting_count and not self._core.flights:
+        if not self._core.waiting_count and not self._core.inflight_batches:
             self._idle.set()
         wake_s = self._core.wake_at()
         if self._timer is not None:
@@ -201,8 +201,8 @@ class Scheduler:
         for action in actions:
             if isinstance(action, Send):
                 # Taken now: a caller who leaves before the task begins takes its own out of the entry.
-                jobs = tuple(entry.job for entry in action.flight.entries)
-                task = asyncio.create_task(self._fly(action.flight, jobs))
+                jobs = tuple(entry.job for entry in action.inflight_batch.entries)
+                task = asyncio.create_task(self._fly(action.inflight_batch, jobs))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(action, Drop):
@@ -210,84 +210,88 @@ class Scheduler:
                 self._note_waited(action.entry)
                 self._refuse(action.entry, drop_error(action.reason))
 
-    async def _fly(self, flight: InflightBatch, jobs: tuple[Job, ...]) -> None:
-        endpoint = flight.server.endpoint
+    async def _fly(self, inflight_batch: InflightBatch, jobs: tuple[Job, ...]) -> None:
+        endpoint = inflight_batch.server.endpoint
         inflight = self._metrics.backend_inflight.labels(endpoint)
         inflight.inc()
-        self._metrics.batch_size.labels(flight.key.model).observe(flight.rows)
-        waited = self._metrics.queue_wait_seconds.labels(flight.key.model)
-        for entry in flight.entries:
-            waited.observe(flight.sent_s - entry.arrived_s, entry.job.trace)
+        self._metrics.batch_size.labels(inflight_batch.key.model).observe(inflight_batch.rows)
+        waited = self._metrics.queue_wait_seconds.labels(inflight_batch.key.model)
+        for entry in inflight_batch.entries:
+            waited.observe(inflight_batch.sent_s - entry.arrived_s, entry.job.trace)
         try:
-            result = await self._send(flight, jobs)
+            result = await self._send(inflight_batch, jobs)
         except GatewayError as error:
-            self._failed(flight, error)
+            self._failed(inflight_batch, error)
         except asyncio.CancelledError:
-            self._failed(flight, draining_error())
+            self._failed(inflight_batch, draining_error())
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the callers are told and the service goes on
             fault = InternalError("The batch could not be run.")
             fault.__cause__ = exc
-            self._failed(flight, fault)
+            self._failed(inflight_batch, fault)
         else:
-            if len(result.outputs) == len(flight.entries):
-                self._succeeded(flight, result)
+            if len(result.outputs) == len(inflight_batch.entries):
+                self._succeeded(inflight_batch, result)
             else:
-                self._failed(flight, InternalError("The batch came back with another number of answers than jobs."))
+                self._failed(
+                    inflight_batch, InternalError("The batch came back with another number of answers than jobs.")
+                )
         finally:
             inflight.dec()
-            self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - flight.sent_s)
+            self._metrics.backend_seconds.labels(endpoint).observe(self._clock.now() - inflight_batch.sent_s)
 
-    async def _send(self, flight: InflightBatch, jobs: tuple[Job, ...]) -> BatchResult:
+    async def _send(self, inflight_batch: InflightBatch, jobs: tuple[Job, ...]) -> BatchResult:
         """Have a batch run, and its traced jobs told of it: one of them carries it to the backend."""
-        endpoint, batch = flight.server.endpoint, Batch(flight.key, jobs, flight.rows)
-        traced = TracedBatch.of(jobs, endpoint, flight.rows)
+        endpoint, batch = inflight_batch.server.endpoint, Batch(inflight_batch.key, jobs, inflight_batch.rows)
+        traced = TracedBatch.of(jobs, endpoint, inflight_batch.rows)
         if traced is None:
-            return await self._run_batch(endpoint, batch, flight.patience_s)
-        arrivals, error_type = [entry.arrived_s for entry in flight.entries], ""
+            return await self._run_batch(endpoint, batch, inflight_batch.patience_s)
+        arrivals, error_type = [entry.arrived_s for entry in inflight_batch.entries], ""
         try:
-            return await self._run_batch(endpoint, replace(batch, traceparent=traced.traceparent), flight.patience_s)
+            return await self._run_batch(
+                endpoint, replace(batch, traceparent=traced.traceparent), inflight_batch.patience_s
+            )
         except BaseException as exc:
             error_type = error_type_of(exc)
             raise
         finally:
-            traced.ended(arrivals, flight.sent_s, self._clock.now(), error_type)
+            traced.ended(arrivals, inflight_batch.sent_s, self._clock.now(), error_type)
 
     def _note_waited(self, entry: Entry) -> None:
         """Tell the trace of a job that is given up that it waited until now."""
         if entry.job.trace is not None:
             entry.job.trace.queued(entry.arrived_s, self._clock.now())
 
-    def _succeeded(self, flight: InflightBatch, result: BatchResult) -> None:
+    def _succeeded(self, inflight_batch: InflightBatch, result: BatchResult) -> None:
         now_s = self._clock.now()
         try:
-            for index, (entry, outputs) in enumerate(zip(flight.entries, result.outputs, strict=True)):
+            for index, (entry, outputs) in enumerate(zip(inflight_batch.entries, result.outputs, strict=True)):
                 error = result.errors.get(index)
                 if error is not None:
                     self._refuse(entry, copy_of(error))
                 elif not entry.token.done():
-                    entry.token.set_result(self._result(flight, entry, outputs, result.version, now_s))
+                    entry.token.set_result(self._result(inflight_batch, entry, outputs, result.version, now_s))
         finally:  # after the answers, which need not wait for what is learned from their batch
-            self._core.complete(flight, now_s)
+            self._core.complete(inflight_batch, now_s)
         self._wake()
 
     @staticmethod
     def _result(
-        flight: InflightBatch, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float
+        inflight_batch: InflightBatch, entry: Entry, outputs: tuple[Tensor, ...], version: str, now_s: float
     ) -> JobResult:
         return JobResult(
             outputs=outputs,
-            model=flight.key.model,
-            version=version or flight.key.version,
-            backend=flight.server.endpoint,
-            batch_size=flight.rows,
-            queue_s=flight.sent_s - entry.arrived_s,
-            inference_s=now_s - flight.sent_s,
+            model=inflight_batch.key.model,
+            version=version or inflight_batch.key.version,
+            backend=inflight_batch.server.endpoint,
+            batch_size=inflight_batch.rows,
+            queue_s=inflight_batch.sent_s - entry.arrived_s,
+            inference_s=now_s - inflight_batch.sent_s,
         )
 
-    def _failed(self, flight: InflightBatch, error: GatewayError) -> None:
+    def _failed(self, inflight_batch: InflightBatch, error: GatewayError) -> None:
         retry = error.retry_elsewhere and not self._closed
-        for action in self._core.fail(flight, self._clock.now(), retry=retry):
+        for action in self._core.fail(inflight_batch, self._clock.now(), retry=retry):
             self._metrics.dropped.labels("backend").inc()
             self._refuse(action.entry, copy_of(error))
         self._pump()
@@ -319,11 +323,11 @@ class Scheduler:
     def statistics(self) -> SchedulerStatistics:
         return SchedulerStatistics(
             waiting_count=self._core.waiting_count,
-            inflight_batch_count=len(self._core.flights),
-            inflight_job_count=sum(len(flight.entries) for flight in self._core.flights),
+            inflight_batch_count=len(self._core.inflight_batches),
+            inflight_job_count=sum(len(inflight_batch.entries) for inflight_batch in self._core.inflight_batches),
             draining=self._draining,
         )
 
     def __repr__(self) -> str:
         state = "draining" if self._draining else "serving"
-        return f"<Scheduler {state}: {self._core.waiting_count} jobs wait, {len(self._core.flights)} batches in flight>"
+        return f"<Scheduler {state}: {self._core!r}>"

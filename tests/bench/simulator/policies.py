@@ -36,7 +36,7 @@ class Gateway:
         self._wake_s = float("inf")
 
     def arrive(self, world: World, arrival: Arrival) -> None:
-        tenant = arrival.group if arrival.group.startswith("tenant") else ""
+        tenant = arrival.queue if arrival.queue.startswith("tenant") else ""
         asked = (KEY, 1, arrival.deadline_s, Priority.NORMAL, tenant, world.now_s)
         if self.core.check(*asked) is not None:
             self.core.turned_away(*asked)
@@ -53,7 +53,7 @@ class Gateway:
             if isinstance(action, Drop | Fail):
                 world.tally.dropped += 1
             else:
-                self._send(world, action.flight)
+                self._send(world, action.inflight_batch)
         wake_s = self.core.wake_at()
         if wake_s is not None and wake_s < self._wake_s:
             self._wake_s = wake_s
@@ -64,21 +64,23 @@ class Gateway:
             self._wake_s = float("inf")
             self._pump(world)
 
-    def _send(self, world: World, flight: InflightBatch) -> None:
-        if flight.server.endpoint == "0" and world.now_s >= self._hangs_at_s:
-            world.at(world.now_s + flight.patience_s, lambda: self._lost(world, flight))
+    def _send(self, world: World, inflight_batch: InflightBatch) -> None:
+        if inflight_batch.server.endpoint == "0" and world.now_s >= self._hangs_at_s:
+            world.at(world.now_s + inflight_batch.patience_s, lambda: self._lost(world, inflight_batch))
         else:
-            world.run(int(flight.server.endpoint), flight.rows, lambda: self._done(world, flight))
+            world.run(
+                int(inflight_batch.server.endpoint), inflight_batch.rows, lambda: self._done(world, inflight_batch)
+            )
 
-    def _lost(self, world: World, flight: InflightBatch) -> None:
-        self._states = tuple(state for state in self._states if state.endpoint != flight.server.endpoint)
-        world.tally.dropped += len(self.core.fail(flight, world.now_s, retry=True))
+    def _lost(self, world: World, inflight_batch: InflightBatch) -> None:
+        self._states = tuple(state for state in self._states if state.endpoint != inflight_batch.server.endpoint)
+        world.tally.dropped += len(self.core.fail(inflight_batch, world.now_s, retry=True))
         self.core.endpoints_changed(world.now_s)
         self._pump(world)
 
-    def _done(self, world: World, flight: InflightBatch) -> None:
-        self.core.complete(flight, world.now_s)
-        for entry in flight.entries:
+    def _done(self, world: World, inflight_batch: InflightBatch) -> None:
+        self.core.complete(inflight_batch, world.now_s)
+        for entry in inflight_batch.entries:
             world.answered(entry.token)
         self._pump(world)
 

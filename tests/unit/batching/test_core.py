@@ -17,13 +17,13 @@ SMALL = BatchKey("small", "1", ())
 class Bench:
     """A core, a clock moved by hand, and endpoints of a known latency."""
 
-    def __init__(self, *endpoints: str, instance_count: int = 1, max_rows: int = 8, stand_in: bool = False) -> None:
+    def __init__(self, *endpoints: str, instance_count: int = 1, max_rows: int = 8, fallback: bool = False) -> None:
         self.now_s = 10.0
         self.endpoints = list(endpoints or ("a",))
         self.instance_count = instance_count
         self.max_rows = max_rows
         self.core = SchedulerCore(
-            self._states, BatchingSettings(), (lambda key: SMALL if key == BIG else None) if stand_in else None
+            self._states, BatchingSettings(), (lambda key: SMALL if key == BIG else None) if fallback else None
         )
 
     def _states(self, key: BatchKey) -> tuple[EndpointState, ...]:
@@ -38,22 +38,22 @@ class Bench:
         return self.core.arrive(Job(key, (), rows, self.now_s + allowed_s, priority), None, self.now_s)
 
     def pump(self) -> list[InflightBatch]:
-        return [action.flight for action in self.core.pump(self.now_s) if isinstance(action, Send)]
+        return [action.inflight_batch for action in self.core.pump(self.now_s) if isinstance(action, Send)]
 
     def teach(self, key: BatchKey = BIG, seconds: float = 0.1, batch_count: int = 4) -> None:
         """Let batches of one row be answered after so many seconds."""
         for _ in range(batch_count * len(self.endpoints)):
             self.arrive(60.0, key)
-            (flight,) = self.pump()
+            (inflight_batch,) = self.pump()
             self.now_s += seconds
-            self.core.complete(flight, self.now_s)
+            self.core.complete(inflight_batch, self.now_s)
         self.now_s += 1.0
 
 
 def test_an_idle_endpoint_gets_a_job_at_once() -> None:
     bench = Bench()
     bench.arrive()
-    assert [flight.rows for flight in bench.pump()] == [1]
+    assert [inflight_batch.rows for inflight_batch in bench.pump()] == [1]
 
 
 def test_the_second_slot_is_filled_just_before_the_instance_is_free() -> None:
@@ -82,7 +82,7 @@ def test_a_server_that_has_a_large_batch_is_not_sent_a_small_one_beside_it() -> 
     bench.now_s = first.sent_s + first.expected_s
     assert bench.pump() == []
     bench.arrive()
-    assert [flight.rows for flight in bench.pump()] == [3]
+    assert [inflight_batch.rows for inflight_batch in bench.pump()] == [3]
 
 
 def test_priority_goes_before_deadline() -> None:
@@ -91,12 +91,12 @@ def test_priority_goes_before_deadline() -> None:
     (first,) = bench.pump()
     low, urgent, high = bench.arrive(2.0), bench.arrive(1.0), bench.arrive(9.0, priority=Priority.HIGH)
     order: list[Entry] = []
-    flight = first
+    inflight_batch = first
     for _ in range(3):
         bench.now_s += 0.01
-        bench.core.complete(flight, bench.now_s)
-        (flight,) = bench.pump()
-        order += flight.entries
+        bench.core.complete(inflight_batch, bench.now_s)
+        (inflight_batch,) = bench.pump()
+        order += inflight_batch.entries
     assert order == [high, urgent, low]
 
 
@@ -105,26 +105,26 @@ def test_of_two_idle_endpoints_the_quicker_is_chosen() -> None:
     for _ in range(8):
         bench.arrive()
         bench.arrive()
-        while flights := bench.pump():
-            for flight in flights:
-                bench.now_s += 0.2 if flight.server.endpoint == "a" else 0.01
-                bench.core.complete(flight, bench.now_s)
+        while inflight_batches := bench.pump():
+            for inflight_batch in inflight_batches:
+                bench.now_s += 0.2 if inflight_batch.server.endpoint == "a" else 0.01
+                bench.core.complete(inflight_batch, bench.now_s)
     bench.now_s += 1.0
     bench.arrive()
-    assert [flight.server.endpoint for flight in bench.pump()] == ["b"]
+    assert [inflight_batch.server.endpoint for inflight_batch in bench.pump()] == ["b"]
 
 
 def test_patience_is_generous_at_first_and_follows_the_latency_then() -> None:
     bench = Bench()
     bench.arrive()
-    (flight,) = bench.pump()
-    assert flight.patience_s == BatchingSettings().cold_patience_s
-    bench.core.complete(flight, bench.now_s + 0.1)
+    (inflight_batch,) = bench.pump()
+    assert inflight_batch.patience_s == BatchingSettings().cold_patience_s
+    bench.core.complete(inflight_batch, bench.now_s + 0.1)
     bench.now_s += 0.1
     bench.teach(seconds=0.1)
     bench.arrive()
-    (flight,) = bench.pump()
-    assert 1.0 <= flight.patience_s < 2.0
+    (inflight_batch,) = bench.pump()
+    assert 1.0 <= inflight_batch.patience_s < 2.0
 
 
 def test_a_deadline_too_near_is_unreachable_and_still_tried_now_and_then() -> None:
@@ -134,8 +134,8 @@ def test_a_deadline_too_near_is_unreachable_and_still_tried_now_and_then() -> No
     refusal = bench.arrive(0.2)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.UNREACHABLE
-    (flight,) = bench.pump()
-    assert len(flight.entries) == 1
+    (inflight_batch,) = bench.pump()
+    assert len(inflight_batch.entries) == 1
 
 
 def test_asking_whether_a_job_would_be_let_in_spends_nothing() -> None:
@@ -162,13 +162,13 @@ def test_a_try_that_is_late_or_fails_is_followed_by_another_after_a_while(fails:
     bench = Bench()
     bench.teach(seconds=0.5)
     bench.arrive(0.2)
-    (flight,) = bench.pump()
+    (inflight_batch,) = bench.pump()
     bench.now_s += 0.5
     assert isinstance(bench.arrive(0.2), Refusal)  # one at a time
     if fails:
-        assert len(bench.core.fail(flight, bench.now_s, retry=True)) == 1
+        assert len(bench.core.fail(inflight_batch, bench.now_s, retry=True)) == 1
     else:
-        bench.core.complete(flight, bench.now_s)
+        bench.core.complete(inflight_batch, bench.now_s)
     assert isinstance(bench.arrive(0.2), Refusal)
     bench.now_s += BatchingSettings().probe_interval_s
     assert isinstance(bench.arrive(0.2), Entry)
@@ -179,10 +179,10 @@ def test_tries_that_are_in_time_follow_one_another_until_it_is_believed() -> Non
     bench.teach(seconds=0.5)
     for _ in range(3):
         bench.arrive(0.2)
-        (flight,) = bench.pump()
+        (inflight_batch,) = bench.pump()
         assert isinstance(bench.arrive(0.2), Refusal)
         bench.now_s += 0.1
-        bench.core.complete(flight, bench.now_s)
+        bench.core.complete(inflight_batch, bench.now_s)
     assert [isinstance(bench.arrive(0.5), Entry) for _ in range(4)] == [True] * 4
 
 
@@ -193,9 +193,9 @@ def test_a_machine_that_is_quick_again_is_so_for_every_key() -> None:
         bench.teach(key, seconds=0.5)
     for key in keys[:3]:
         bench.arrive(0.2, key)
-        (flight,) = bench.pump()
+        (inflight_batch,) = bench.pump()
         bench.now_s += 0.1
-        bench.core.complete(flight, bench.now_s)
+        bench.core.complete(inflight_batch, bench.now_s)
     for key in keys:
         assert bench.core.check(key, 4, bench.now_s + 0.3, Priority.NORMAL, "", bench.now_s) is None
 
@@ -205,22 +205,24 @@ def test_a_straggler_gives_nobody_up_who_is_in_time_elsewhere() -> None:
     for _ in range(12):  # both get their share of the work, and one takes ten times as long
         bench.arrive()
         bench.arrive()
-        flights = bench.pump()
+        inflight_batches = bench.pump()
         sent_s = bench.now_s
-        for flight in sorted(flights, key=lambda flight: flight.server.endpoint, reverse=True):
-            bench.now_s = sent_s + (0.5 if flight.server.endpoint == "a" else 0.05)
-            bench.core.complete(flight, bench.now_s)
-        while flights := bench.pump():
+        for inflight_batch in sorted(
+            inflight_batches, key=lambda inflight_batch: inflight_batch.server.endpoint, reverse=True
+        ):
+            bench.now_s = sent_s + (0.5 if inflight_batch.server.endpoint == "a" else 0.05)
+            bench.core.complete(inflight_batch, bench.now_s)
+        while inflight_batches := bench.pump():
             bench.now_s += 0.05
-            for flight in flights:
-                bench.core.complete(flight, bench.now_s)
+            for inflight_batch in inflight_batches:
+                bench.core.complete(inflight_batch, bench.now_s)
     bench.now_s += 1.0
     first, second = bench.arrive(0.2), bench.arrive(0.2)
     bench.now_s += 0.001
-    flights = bench.pump()
-    assert [flight.server.endpoint for flight in flights] == ["b"]
+    inflight_batches = bench.pump()
+    assert [inflight_batch.server.endpoint for inflight_batch in inflight_batches] == ["b"]
     waiting = bench.core.waiting_entries()
-    assert len(waiting) + flights[0].rows == 2
+    assert len(waiting) + inflight_batches[0].rows == 2
     third = bench.arrive(0.2)
     assert bench.pump() == []  # the straggler is idle, and is not sent what it cannot do
     assert third in bench.core.waiting_entries()
@@ -241,25 +243,25 @@ def test_a_queue_too_long_is_overload_with_the_time_to_come_back() -> None:
 
 
 def test_the_stand_in_serves_before_anyone_is_refused() -> None:
-    bench = Bench(max_rows=1, stand_in=True)
+    bench = Bench(max_rows=1, fallback=True)
     bench.teach(BIG, 0.1)
     bench.teach(SMALL, 0.02)
     outcomes = [bench.arrive(0.4) for _ in range(8)]
     assert {outcome.key for outcome in outcomes if isinstance(outcome, Entry)} == {BIG, SMALL}
     assert all(isinstance(outcome, Entry) for outcome in outcomes)
-    assert {flight.key for flight in bench.pump()} == {BIG, SMALL}
+    assert {inflight_batch.key for inflight_batch in bench.pump()} == {BIG, SMALL}
 
 
 def test_a_job_given_up_moves_to_its_stand_in() -> None:
-    bench = Bench(stand_in=True)
+    bench = Bench(fallback=True)
     bench.teach(SMALL, 0.01)
     bench.teach(BIG, 0.1)
     bench.arrive()
     (first,) = bench.pump()
     waiting = bench.arrive(0.3)
     bench.now_s += 0.25
-    (flight,) = [flight for flight in bench.pump() if flight is not first]
-    assert (flight.key, flight.entries) == (SMALL, (waiting,))
+    (inflight_batch,) = [inflight_batch for inflight_batch in bench.pump() if inflight_batch is not first]
+    assert (inflight_batch.key, inflight_batch.entries) == (SMALL, (waiting,))
 
 
 def test_keys_of_one_model_share_its_slots_by_deadline() -> None:
@@ -273,7 +275,7 @@ def test_keys_of_one_model_share_its_slots_by_deadline() -> None:
     assert second.entries == (early,)
     bench.now_s += 0.01
     bench.core.complete(second, bench.now_s)
-    assert [flight.entries for flight in bench.pump()] == [(late,)]
+    assert [inflight_batch.entries for inflight_batch in bench.pump()] == [(late,)]
 
 
 def test_models_do_not_wait_for_one_another() -> None:
@@ -281,14 +283,14 @@ def test_models_do_not_wait_for_one_another() -> None:
     for _ in range(20):
         bench.arrive(key=BIG)
     bench.arrive(key=SMALL)
-    assert {flight.key for flight in bench.pump()} == {BIG, SMALL}
+    assert {inflight_batch.key for inflight_batch in bench.pump()} == {BIG, SMALL}
 
 
 def test_a_model_without_batches_is_served_by_single_calls_at_once() -> None:
     bench = Bench(instance_count=3, max_rows=0)
     for _ in range(5):
         bench.arrive()
-    assert [flight.rows for flight in bench.pump()] == [1, 1, 1]
+    assert [inflight_batch.rows for inflight_batch in bench.pump()] == [1, 1, 1]
 
 
 def test_rows_of_a_job_travel_together() -> None:
@@ -299,8 +301,8 @@ def test_rows_of_a_job_travel_together() -> None:
         bench.arrive(rows=rows)
     bench.now_s += 0.01
     bench.core.complete(first, bench.now_s)
-    (flight,) = bench.pump()
-    assert [entry.rows for entry in flight.entries] == [3, 4]
+    (inflight_batch,) = bench.pump()
+    assert [entry.rows for entry in inflight_batch.entries] == [3, 4]
 
 
 def test_an_overdue_instance_is_not_counted_on() -> None:
@@ -317,10 +319,10 @@ def test_an_overdue_instance_is_not_counted_on() -> None:
 def test_endpoints_that_go_and_come_are_followed() -> None:
     bench = Bench("a", "b")
     bench.arrive()
-    (flight,) = bench.pump()
-    bench.endpoints.remove(flight.server.endpoint)
+    (inflight_batch,) = bench.pump()
+    bench.endpoints.remove(inflight_batch.server.endpoint)
     bench.core.endpoints_changed(bench.now_s)
-    assert bench.core.fail(flight, bench.now_s, retry=True) == []
+    assert bench.core.fail(inflight_batch, bench.now_s, retry=True) == []
     (again,) = bench.pump()
     assert again.server.endpoint == bench.endpoints[0]
     bench.endpoints.clear()
@@ -337,12 +339,12 @@ def drops(bench: Bench) -> list[tuple[Entry, Reason]]:
 def test_whoever_waits_hears_within_a_tenth_of_a_second_that_no_endpoint_is_left() -> None:
     bench = Bench(max_rows=1)
     bench.arrive()
-    (flight,) = bench.pump()
+    (inflight_batch,) = bench.pump()
     waiting = [bench.arrive() for _ in range(15)]
     bench.endpoints.clear()
     bench.core.endpoints_changed(bench.now_s)
     lost_s = bench.now_s
-    assert len(bench.core.fail(flight, bench.now_s, retry=True)) == 1
+    assert len(bench.core.fail(inflight_batch, bench.now_s, retry=True)) == 1
     assert drops(bench) == []
     wake_s = bench.core.wake_at()
     assert wake_s is not None
@@ -362,10 +364,10 @@ def test_whoever_waits_is_served_by_an_endpoint_that_comes_in_the_same_moment() 
     bench.endpoints.append("b")
     bench.core.endpoints_changed(bench.now_s)
     bench.now_s += 0.02
-    (flight,) = bench.pump()
-    assert (flight.server.endpoint, flight.entries) == ("b", (waiting,))
+    (inflight_batch,) = bench.pump()
+    assert (inflight_batch.server.endpoint, inflight_batch.entries) == ("b", (waiting,))
     bench.now_s += 1.0
-    bench.core.complete(flight, bench.now_s)
+    bench.core.complete(inflight_batch, bench.now_s)
     assert drops(bench) == []
 
 
@@ -373,8 +375,8 @@ def test_a_job_that_one_endpoint_lost_hears_that_the_other_is_gone_as_well() -> 
     bench = Bench("a", "b", max_rows=1)
     for _ in range(2):
         bench.arrive()
-    flights = bench.pump()
-    lost = next(flight for flight in flights if flight.server.endpoint == "a")
+    inflight_batches = bench.pump()
+    lost = next(inflight_batch for inflight_batch in inflight_batches if inflight_batch.server.endpoint == "a")
     assert bench.core.fail(lost, bench.now_s, retry=True) == []  # to be tried at b, which is busy
     bench.endpoints.remove("b")
     bench.core.endpoints_changed(bench.now_s)
@@ -387,16 +389,16 @@ def test_low_priority_is_told_by_its_deadline_though_others_always_go_first() ->
     bench.teach(seconds=0.1)
     low = bench.arrive(1.0, priority=Priority.LOW)
     drops: list[Drop] = []
-    flights: list[InflightBatch] = []
+    inflight_batches: list[InflightBatch] = []
     while not drops and bench.now_s < 100.0:
         bench.arrive(5.0, priority=Priority.HIGH)
         bench.now_s += 0.05
-        for flight in flights[:1]:
-            bench.core.complete(flight, bench.now_s)
-            flights.remove(flight)
+        for inflight_batch in inflight_batches[:1]:
+            bench.core.complete(inflight_batch, bench.now_s)
+            inflight_batches.remove(inflight_batch)
         for action in bench.core.pump(bench.now_s):
             if isinstance(action, Send):
-                flights.append(action.flight)
+                inflight_batches.append(action.inflight_batch)
             elif isinstance(action, Drop):
                 drops.append(action)
     assert isinstance(low, Entry)

@@ -28,7 +28,7 @@ PRIORITIES = tuple(Priority)
 class Machine(RuleBasedStateMachine):
     """Few interleavings, drawn with care for what is possible, and made small when one fails."""
 
-    flights = Bundle("flights")
+    inflight_batches = Bundle("inflight_batches")
     entries = Bundle("entries")
     play: SchedulerPlay
 
@@ -52,7 +52,7 @@ class Machine(RuleBasedStateMachine):
     def crowd(self, allowed_s: float) -> None:
         self.play.crowd(allowed_s)
 
-    @rule(target=flights)
+    @rule(target=inflight_batches)
     def pump(self) -> object:
         return multiple(*self.play.pump())
 
@@ -60,19 +60,19 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, entry: Entry) -> None:
         self.play.cancel(entry)
 
-    @rule(target=flights, flight=consumes(flights), after_s=st.sampled_from(COMPUTED_S))
-    def complete(self, flight: InflightBatch, after_s: float) -> object:
-        return multiple(*self.play.complete(flight, after_s))
+    @rule(target=inflight_batches, inflight_batch=consumes(inflight_batches), after_s=st.sampled_from(COMPUTED_S))
+    def complete(self, inflight_batch: InflightBatch, after_s: float) -> object:
+        return multiple(*self.play.complete(inflight_batch, after_s))
 
-    @rule(target=flights, flight=consumes(flights), retry=st.booleans())
-    def fail(self, flight: InflightBatch, retry: bool) -> object:
-        return multiple(*self.play.fail(flight, retry=retry))
+    @rule(target=inflight_batches, inflight_batch=consumes(inflight_batches), retry=st.booleans())
+    def fail(self, inflight_batch: InflightBatch, retry: bool) -> object:
+        return multiple(*self.play.fail(inflight_batch, retry=retry))
 
-    @rule(target=flights, after_s=st.sampled_from(WAITED_S))
+    @rule(target=inflight_batches, after_s=st.sampled_from(WAITED_S))
     def expire(self, after_s: float) -> object:
         return multiple(*self.play.expire(after_s))
 
-    @rule(target=flights, endpoint=st.sampled_from(("x", "y")))
+    @rule(target=inflight_batches, endpoint=st.sampled_from(("x", "y")))
     def flap(self, endpoint: str) -> object:
         return multiple(*self.play.flap(endpoint))
 

@@ -7,12 +7,12 @@ from matting_gateway.batching.queue.batch_holdoff import BatchHoldoff
 GAP_S, MOST_S = 0.002, 0.01
 
 
-def gathering() -> BatchHoldoff:
+def holdoff() -> BatchHoldoff:
     return BatchHoldoff(gap_s=GAP_S, most_s=MOST_S)
 
 
 def test_nothing_is_held_while_nobody_is_on_the_way() -> None:
-    gathers = gathering()
+    gathers = holdoff()
     gathers.arrived(1.0)
     assert gathers.hold_s(0, 1.0) == 0.0
     with gathers:
@@ -21,7 +21,7 @@ def test_nothing_is_held_while_nobody_is_on_the_way() -> None:
 
 
 def test_what_waits_is_held_for_a_gap_after_the_last_job_that_came() -> None:
-    gathers = gathering()
+    gathers = holdoff()
     with gathers:
         gathers.arrived(1.0)
         assert gathers.hold_s(0, 1.0) == pytest.approx(GAP_S)
@@ -31,14 +31,14 @@ def test_what_waits_is_held_for_a_gap_after_the_last_job_that_came() -> None:
 
 
 def test_a_caller_who_sends_nothing_holds_nobody_up() -> None:
-    gathers = gathering()
+    gathers = holdoff()
     with gathers:
         assert gathers.hold_s(0, 1.0) == 0.0
 
 
 @given(st.lists(st.floats(0.0, 0.0019), min_size=1, max_size=50))
 def test_jobs_that_keep_coming_are_held_for_the_most_time_at_the_most(steps: list[float]) -> None:
-    gathers = gathering()
+    gathers = holdoff()
     now_s = since_s = 1.0
     with gathers:
         for step in steps:
@@ -52,7 +52,7 @@ def test_jobs_that_keep_coming_are_held_for_the_most_time_at_the_most(steps: lis
 
 
 def test_jobs_go_once_as_many_wait_as_are_still_coming() -> None:
-    gathers = gathering()
+    gathers = holdoff()
     with gathers, gathers:
         gathers.arrived(1.0)
         assert gathers.hold_s(1, 1.0) > 0.0

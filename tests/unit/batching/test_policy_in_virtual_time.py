@@ -54,8 +54,8 @@ def test_goodput_is_near_what_foresight_could_do(endpoint_count: int) -> None:
 def test_no_class_of_deadlines_starves(load: float) -> None:
     tally = simulate(offers(load, 60.0, MIXED))
     assert tally.goodput() >= 0.97 * CURVE.capacity
-    for group in ("tight", "loose"):
-        assert tally.in_time_by[group] / tally.offered_by[group] >= 0.8 / load
+    for queue in ("tight", "loose"):
+        assert tally.in_time_by[queue] / tally.offered_by[queue] >= 0.8 / load
 
 
 def test_bursts_are_served_nearly_as_well_as_with_foresight() -> None:

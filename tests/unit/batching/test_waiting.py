@@ -28,21 +28,21 @@ def entry(due_s: float, number: int, priority: Priority = Priority.NORMAL, rows:
 def test_a_lane_gives_by_priority_then_deadline_then_arrival(
     jobs: list[tuple[float, Priority, int]], draw: random.Random
 ) -> None:
-    lane = BatchKeyQueue(KEY)
+    key_queue = BatchKeyQueue(KEY)
     entries = [entry(due_s, number, priority, rows) for number, (due_s, priority, rows) in enumerate(jobs, 1)]
     for one in entries:
-        lane.push(one)
+        key_queue.push(one)
     gone = {one for one in entries if draw.random() < 0.6}
     for one in gone:
-        lane.take((one,))
+        key_queue.take((one,))
     expected = sorted((e for e in entries if e not in gone), key=lambda e: (e.priority, e.due_s, e.seq))
-    assert list(lane) == expected
-    assert (lane.count, lane.rows) == (len(expected), sum(e.rows for e in expected))
+    assert list(key_queue) == expected
+    assert (key_queue.count, key_queue.rows) == (len(expected), sum(e.rows for e in expected))
     for one in expected:
-        assert lane.head() is one
-        assert lane.head_of(one.priority) is one
-        lane.take((one,))
-    assert lane.head() is None
+        assert key_queue.head() is one
+        assert key_queue.head_of(one.priority) is one
+        key_queue.take((one,))
+    assert key_queue.head() is None
 
 
 @given(

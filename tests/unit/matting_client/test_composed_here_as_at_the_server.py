@@ -12,7 +12,7 @@ from matting_client.compose import compose
 from matting_client.photos import OutputSpec as ClientSpec
 from matting_client.photos import Refinement as RefinementName
 from matting_gateway.domain import photo as domain
-from matting_gateway.imaging.worker.pixels import Decoded
+from matting_gateway.imaging.color.pixels import Decoded
 from matting_gateway.imaging.worker.prepare import prepare_pixels
 from matting_gateway.imaging.worker.render import Renderer
 from matting_pixels.fit import out_of_grid

@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["engines", "saving"])
+@pytest.mark.parametrize("module", ["trials.engines", "graph.saving"])
 def test_whoever_uses_onnxruntime_has_told_it_to_be_quiet_first(module: str) -> None:
     program = f"import os, sys, matting_models.{module}; print('onnxruntime' in sys.modules, dict(os.environ))"
     answer = subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from matting_gateway.admission.failed_logins import FailedLogins
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
 from matting_gateway.errors import CredentialsInvalidError, CredentialsMissingError, QuotaExceededError
 from matting_gateway.rpc.boundary.call_info import CallInfo
-from matting_gateway.rpc.boundary.door_keeper import DoorKeeper
+from matting_gateway.rpc.serving.door_keeper import DoorKeeper
 from testkit.manual_clock import ManualClock
 from testkit.tenants import table
 

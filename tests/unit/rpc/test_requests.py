@@ -12,7 +12,8 @@ from open_inference.message_limits import MessageLimits
 from open_inference.server_messages import RequestReader
 from tritonclient.grpc import service_pb2
 
-RPC = Path(__file__).parents[3] / "server" / "matting_gateway" / "rpc"
+SERVER = Path(__file__).parents[3] / "server"
+RPC, OPEN_INFERENCE = SERVER / "matting_gateway" / "rpc", SERVER / "open_inference"
 LIMITS = MessageLimits()
 
 
@@ -63,14 +64,14 @@ def test_what_makes_objects_uncounted_cannot_be_registered() -> None:
 def test_nothing_else_in_the_doors_parses_a_request() -> None:
     found = {
         (path.name, ast.unparse(node))
-        for path in RPC.glob("*.py")
+        for path in (*RPC.rglob("*.py"), *OPEN_INFERENCE.glob("server_*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in {"FromString", "ParseFromString", "MergeFromString"}
     }
     registered = {name for name in found if name[1].startswith("pb.") or name[1] == "request.FromString"}
     assert found - registered == {
-        ("requests.py", "self._kind.FromString"),
-        ("infer_wire.py", "service_pb2.ModelInferRequest.FromString"),  # of a header that has been counted
+        ("request_parser.py", "self._kind.FromString"),
+        ("server_messages.py", "service_pb2.ModelInferRequest.FromString"),  # of a header that has been counted
     }
     assert {name for _, name in registered if "Request" in name} == {
         "pb.ListModelsRequest.FromString",

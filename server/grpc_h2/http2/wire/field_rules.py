@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterable
 
-from grpc_h2.http2.errors import MalformedMessage
+from grpc_h2.http2.wire.errors import MalformedMessage
 from grpc_h2.http2.wire.header_blocks import Fields
 
 _NAME = re.compile(rb"[!-9;-@[-~]+")  # visible, no colon, nothing upper-case (8.2.1)

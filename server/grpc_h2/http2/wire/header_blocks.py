@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import hpack
 
-from grpc_h2.http2.errors import ConnectionFault, HeadersTooLarge
+from grpc_h2.http2.wire.errors import ConnectionFault, HeadersTooLarge
 from grpc_h2.http2.wire.frames import COMPRESSION_ERROR
 
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]

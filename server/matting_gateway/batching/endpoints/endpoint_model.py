@@ -31,7 +31,7 @@ class InflightBatch:
         self.patience_s = 0.0
 
     def __repr__(self) -> str:
-        return f"<Flight of {self.rows} rows to {self.server.endpoint}>"
+        return f"<InflightBatch of {self.rows} rows to {self.server.endpoint}>"
 
 
 class EndpointModel:
@@ -39,7 +39,7 @@ class EndpointModel:
 
     Modelled as what Triton is: one queue, first come first served, before `instance_count`
     instances. `quickest_s` is what its quickest single call is thought to take. Invariants:
-    `running` has at most `instance_count` flights, `queued` is empty while it has fewer; `ends`
+    `running` has at most `instance_count` batches, `queued` is empty while it has fewer; `ends`
     has one predicted end for each instance, sorted, 0.0 for an idle one. `probed_s` is when the last probe
     came back, infinity while one is on its way; `seen_s` when others last came back, by key.
     """
@@ -103,21 +103,21 @@ class EndpointModel:
             return soonest_s
         return min(expected_end(end_s, now_s) for end_s in self.ends)
 
-    def add(self, flight: InflightBatch, now_s: float) -> None:
+    def add(self, inflight_batch: InflightBatch, now_s: float) -> None:
         if len(self.running) < self.instance_count:
-            flight.started_s = now_s
-            self.running.append(flight)
+            inflight_batch.started_s = now_s
+            self.running.append(inflight_batch)
         else:
-            self.queued.append(flight)
+            self.queued.append(inflight_batch)
         self._predict()
 
-    def remove(self, flight: InflightBatch, now_s: float) -> bool:
-        """Take a flight out; returns whether it was known to run, and since when."""
-        ran = flight in self.running
+    def remove(self, inflight_batch: InflightBatch, now_s: float) -> bool:
+        """Take a batch out; returns whether it was known to run, and since when."""
+        ran = inflight_batch in self.running
         if ran:
-            self.running.remove(flight)
+            self.running.remove(inflight_batch)
         else:
-            self.queued.remove(flight)
+            self.queued.remove(inflight_batch)
         if self.queued and len(self.running) < self.instance_count:
             following = self.queued.popleft()
             following.started_s = now_s
@@ -126,11 +126,11 @@ class EndpointModel:
         return ran
 
     def _predict(self) -> None:
-        ends = [flight.started_s + flight.expected_s for flight in self.running]
+        ends = [inflight_batch.started_s + inflight_batch.expected_s for inflight_batch in self.running]
         ends += [IDLE] * (self.instance_count - len(ends))
         ends.sort()
-        for flight in self.queued:
-            insort(ends, ends.pop(0) + flight.expected_s)
+        for inflight_batch in self.queued:
+            insort(ends, ends.pop(0) + inflight_batch.expected_s)
         self.ends = ends
 
     def __repr__(self) -> str:

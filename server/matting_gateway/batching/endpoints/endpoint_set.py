@@ -43,7 +43,7 @@ class EndpointSet:
         self.instance_count = 0  # of the healthy servers
 
     def set_endpoints(self, states: Iterable[EndpointState], now_s: float) -> bool:
-        """Take over the pool's view. Flights on endpoints that went away still come back.
+        """Take over the pool's view. Batches on endpoints that went away still come back.
 
         Returns whether any went away.
         """
@@ -177,7 +177,7 @@ class EndpointSet:
         share_s = self._settings.prefetch_lead_share * last.expected_s
         return server.free_at(now_s) - min(self._settings.prefetch_lead_s, share_s)
 
-    # --- flights --------------------------------------------------------------------------
+    # --- batches in flight --------------------------------------------------------------------------
 
     def server_to_probe(self, key: BatchKey, rows: int, now_s: float) -> EndpointModel | None:
         """Return where a job is to be tried that would be refused by what is believed, if anywhere."""
@@ -195,55 +195,55 @@ class EndpointSet:
     ) -> InflightBatch:
         """Put a batch on a server that was taken, or a probe on one with a free slot."""
         table = self.table(server, key)
-        flight = InflightBatch(server, key, entries, now_s, probe=probe)
+        inflight_batch = InflightBatch(server, key, entries, now_s, probe=probe)
         if probe:
             server.probed_s = float("inf")
-        flight.expected_s = table.predict(flight.rows) or _COLD_GUESS_S
+        inflight_batch.expected_s = table.predict(inflight_batch.rows) or _COLD_GUESS_S
         wait_s = server.free_at(now_s) - now_s
         settings = self._settings
-        flight.patience_s = wait_s + (
-            max(settings.min_patience_s, settings.patience_factor * table.predict_high(flight.rows))
+        inflight_batch.patience_s = wait_s + (
+            max(settings.min_patience_s, settings.patience_factor * table.predict_high(inflight_batch.rows))
             if table.warm
             else settings.cold_patience_s
         )
         before = server.ends
-        server.add(flight, now_s)
+        server.add(inflight_batch, now_s)
         self._update(server, before)
         self._offer(server, now_s)
-        return flight
+        return inflight_batch
 
-    def finish(self, flight: InflightBatch, now_s: float, *, succeeded: bool) -> None:
+    def finish(self, inflight_batch: InflightBatch, now_s: float, *, succeeded: bool) -> None:
         """Take a batch back, and learn from it if it succeeded."""
-        server = flight.server
+        server = inflight_batch.server
         before = server.ends
-        if not flight.probe:
-            server.seen_s[flight.key] = now_s
-        elif succeeded and any(entry.due_s >= now_s for entry in flight.entries):
+        if not inflight_batch.probe:
+            server.seen_s[inflight_batch.key] = now_s
+        elif succeeded and any(entry.due_s >= now_s for entry in inflight_batch.entries):
             server.probed_s = float("-inf")  # refusing it would have been wrong: the next may follow at once
         else:
             server.probed_s = now_s
         # One that overtook those before it says nothing of how long it was computed.
-        if server.remove(flight, now_s) and succeeded:
-            self._learn(flight, now_s - flight.started_s)
+        if server.remove(inflight_batch, now_s) and succeeded:
+            self._learn(inflight_batch, now_s - inflight_batch.started_s)
         self._update(server, before)
         self._offer(server, now_s)
 
-    def _learn(self, flight: InflightBatch, seconds: float) -> None:
+    def _learn(self, inflight_batch: InflightBatch, seconds: float) -> None:
         """Learn what a batch took, for its server and for all.
 
         What all are believed to take is what the quick ones take: a straggler teaches only itself, and
         one that is surely far quicker than was thought of all shows what they can do.
         """
-        server, key = flight.server, flight.key
+        server, key = inflight_batch.server, inflight_batch.key
         own, common = self.table(server, key), self.common_table(key)
-        sure = server.tables.observe(key, flight.rows, seconds, probe=flight.probe)
+        sure = server.tables.observe(key, inflight_batch.rows, seconds, probe=inflight_batch.probe)
         server.quickest_s = min(table.predict(1) for table in server.tables.tables())
         if len(self.servers) > 1:
             if sure and common.warm and _STRAGGLING * own.predict(1) < common.predict(1):
                 common.rescale(own.predict(1) / common.predict(1))
             if self.straggles(server, key) and not all(self.straggles(s, key) for s in self.servers.values()):
                 return
-        self._common.observe(key, flight.rows, seconds, probe=flight.probe)
+        self._common.observe(key, inflight_batch.rows, seconds, probe=inflight_batch.probe)
 
     def _update(self, server: EndpointModel, before: list[float]) -> None:
         if server.healthy:
@@ -267,4 +267,4 @@ class EndpointSet:
 
     def __repr__(self) -> str:
         busy = sum(server.inflight_count for server in self.servers.values())
-        return f"<Fleet of {len(self.servers)} endpoints, {self.instance_count} instances, {busy} batches in flight>"
+        return f"<EndpointSet of {len(self.servers)} endpoints, {busy} batches in flight>"

@@ -58,7 +58,7 @@ class BatchKeyQueue:
             self.rows -= entry.rows
 
     def __repr__(self) -> str:
-        return f"<Lane {self.key.model}: {self.count} jobs, {self.rows} rows>"
+        return f"<BatchKeyQueue {self.key.model}: {self.count} jobs, {self.rows} rows>"
 
 
 class DeadlineProfile:

@@ -8,10 +8,10 @@ from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.latency.latency_model import LatencyTable
 from matting_gateway.batching.queue.batch_key_queue import BatchKeyQueue
 
-_STRAGGLERS_SCAN = 8  # batches of a lane, from its head on, among which a straggler looks for what it can do
+_STRAGGLERS_SCAN = 8  # batches of a queue, from its head on, among which a straggler looks for what it can do
 
 
-def predicted_end(fleet: EndpointSet, table: LatencyTable, rows_ahead: int, rows: int, now_s: float) -> float:
+def predicted_end(endpoint_set: EndpointSet, table: LatencyTable, rows_ahead: int, rows: int, now_s: float) -> float:
     """Predict, with the margin, when a newcomer's batch ends, from its place in the queue.
 
     With `c` rows to a batch, the newcomer's last row travels in batch `k = (rows_ahead + rows - 1) // c`;
@@ -20,39 +20,45 @@ def predicted_end(fleet: EndpointSet, table: LatencyTable, rows_ahead: int, rows
     """
     capacity = max(table.preferred_rows, rows)
     if rows_ahead + rows <= capacity:
-        return fleet.start_of(0, now_s) + table.predict_high(rows_ahead + rows)
+        return endpoint_set.start_of(0, now_s) + table.predict_high(rows_ahead + rows)
     position = (rows_ahead + rows - 1) // capacity
-    rounds, place = divmod(position, fleet.instance_count)
-    return fleet.start_of(place, now_s) + rounds * table.predict(capacity) + table.predict_high(capacity)
+    rounds, place = divmod(position, endpoint_set.instance_count)
+    return endpoint_set.start_of(place, now_s) + rounds * table.predict(capacity) + table.predict_high(capacity)
 
 
 class Plan(NamedTuple):
-    """What to do with the head of a lane: send `batch`, give `hopeless` up."""
+    """What to do with the head of a queue: send `batch`, give `hopeless` up."""
 
     batch: tuple[Entry, ...]
     hopeless: tuple[Entry, ...]
 
 
 def form_batch(
-    lane: BatchKeyQueue, table: LatencyTable, endpoint: str, start_s: float, max_rows: int, *, straggles: bool = False
+    key_queue: BatchKeyQueue,
+    table: LatencyTable,
+    endpoint: str,
+    start_s: float,
+    max_rows: int,
+    *,
+    straggles: bool = False,
 ) -> Plan:
-    """Choose the next batch of a lane, in its order; the lane stays as it is.
+    """Choose the next batch of a queue, in its order; the queue stays as it is.
 
     Nexus's sliding window: with a backlog, heads that a full batch would make late are given
     up, since a small batch to save one head costs many behind it their time. Without one, the
     batch is made smaller to save its head. An endpoint that `straggles` takes what it can do in time
     and gives nobody up: the others may still be in time.
     """
-    head = lane.head()
+    head = key_queue.head()
     capacity = min(max(table.preferred_rows, head.rows if head else 1), max_rows)
-    backlog = lane.rows >= 2 * capacity and not straggles
+    backlog = key_queue.rows >= 2 * capacity and not straggles
     most_kept = (_STRAGGLERS_SCAN if straggles else 2) * capacity
     full_end_s = start_s + table.predict_high(capacity) if table.warm else 0.0
     batch: list[Entry] = []
     hopeless: list[Entry] = []
     rows = kept_count = 0
-    rows_behind = lane.rows
-    for entry in lane:
+    rows_behind = key_queue.rows
+    for entry in key_queue:
         if (rows and rows + entry.rows > capacity) or kept_count >= most_kept:
             break
         rows_behind -= entry.rows

@@ -11,9 +11,9 @@ from open_inference.tensors import Buffer
 
 from matting_gateway.domain.photo import RawPhoto
 from matting_gateway.errors import InternalError
+from matting_gateway.imaging.color.pixels import Decoded, from_raw
 from matting_gateway.imaging.photo_job import ABANDONED_OFFSET, Kept, PhotoJob, Picture, RawPlan, Span
 from matting_gateway.imaging.worker.canvas import DType
-from matting_gateway.imaging.worker.pixels import Decoded, from_raw
 
 
 class AbandonedError(Exception):

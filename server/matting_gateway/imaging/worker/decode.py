@@ -17,13 +17,13 @@ from open_inference.tensors import Buffer
 from PIL import Image
 
 from matting_gateway.errors import ImageFormatUnsupportedError, ImageUnreadableError
+from matting_gateway.imaging.color.deep_profile import deep_profile_to_srgb
+from matting_gateway.imaging.color.pixels import Decoded, to_8_bit, to_16_bit
+from matting_gateway.imaging.color.profile import extract_profile, is_convertible, profile_to_srgb
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.headers.model import FileHeader
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.worker.canvas import Canvas, PrivateCanvas
-from matting_gateway.imaging.worker.deep_profile import deep_profile_to_srgb
-from matting_gateway.imaging.worker.pixels import Decoded, to_8_bit, to_16_bit
-from matting_gateway.imaging.worker.profile import extract_profile, is_convertible, profile_to_srgb
 
 _JPEG_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,

@@ -11,10 +11,10 @@ from matting_pixels.placement import Placement
 from open_inference.tensors import Buffer
 from PIL import Image
 
+from matting_gateway.imaging.color.pixels import Decoded, orient, to_8_bit
 from matting_gateway.imaging.plan import DecodePlan
 from matting_gateway.imaging.worker.canvas import Canvas, PrivateCanvas
 from matting_gateway.imaging.worker.decode import decode
-from matting_gateway.imaging.worker.pixels import Decoded, orient, to_8_bit
 
 _PRIVATE = PrivateCanvas()
 

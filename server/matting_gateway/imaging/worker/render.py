@@ -32,8 +32,8 @@ from matting_gateway.domain.photo import (
     RenderedOutput,
     Subject,
 )
+from matting_gateway.imaging.color.pixels import byte_view, to_8_bit, to_16_bit
 from matting_gateway.imaging.media_types import can_be_deep, check_side, natural_format
-from matting_gateway.imaging.worker.pixels import byte_view, to_8_bit, to_16_bit
 from matting_gateway.imaging.worker.prepare import Prepared
 from matting_gateway.imaging.writers.encode import encode_cutout, encode_file
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from matting_gateway.domain.photo import FileEncoding
 from matting_gateway.errors import InternalError
+from matting_gateway.imaging.color.pixels import to_8_bit
+from matting_gateway.imaging.color.profile import srgb_profile
 from matting_gateway.imaging.media_types import AVIF, JPEG, PNG
-from matting_gateway.imaging.worker.pixels import to_8_bit
-from matting_gateway.imaging.worker.profile import srgb_profile
 from matting_gateway.imaging.writers.png import encode_png, encode_png_rows
 from matting_gateway.imaging.writers.webp import encode_webp_rows
 

@@ -141,9 +141,9 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _coroutine(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
         async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with self.visit(method, context) as visit:
-                enter_call(visit.call)
-                visit.admit()
+            async with self.scope(method, context) as scope:
+                enter_call(scope.call)
+                scope.admit()
                 result = behaviour(await receive(requests, context), context)
                 return await result if inspect.isawaitable(result) else result
 
@@ -151,9 +151,9 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
     def _generator(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
         async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with self.visit(method, context) as visit:
-                enter_call(visit.call)
-                visit.admit()
+            async with self.scope(method, context) as scope:
+                enter_call(scope.call)
+                scope.admit()
                 async for response in behaviour(await receive(requests, context), context):
                     yield response
 
@@ -181,7 +181,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         _, service, name = method.split("/", 2)
         return MethodSeries(self._metrics, _GRPC_TYPES[kind], service, name, counts=not self._always_open(method))
 
-    def visit(self, method: str, context: Context) -> CallScope:
+    def scope(self, method: str, context: Context) -> CallScope:
         """Return what leads one call through the boundary. Methods that have no handler here take it themselves."""
         series = self._series.get(method)
         if series is None:

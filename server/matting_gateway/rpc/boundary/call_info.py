@@ -64,7 +64,7 @@ class CallInfo:
         """What a backend is told of the call's trace; "" where it is not traced."""
         return self.trace.traceparent if self.trace is not None else ""
 
-    def holding(self, permit: Permit) -> "ResidencyHold":
+    def byte_hold(self, permit: Permit) -> "ResidencyHold":
         """Hold an image under a permit from now on, until the hold is ended or its block is left."""
         self._holding_count += 1
         return ResidencyHold(self, permit, self._clock.now())

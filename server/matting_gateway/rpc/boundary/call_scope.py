@@ -42,7 +42,7 @@ class CallEnd(NamedTuple):
 
 
 class Boundary(Protocol):
-    """What a visit needs of the boundary: it owns what all calls share."""
+    """What a call needs of the boundary: it owns what all calls share."""
 
     def enter(self, context: Context) -> None: ...
 

@@ -156,7 +156,7 @@ class ItemStream:
         trace = self._call.trace.item() if self._call.trace is not None else None
         since_s, error_type = self._clock.now(), ""
         # Held until the answer is written: until then its result is in memory.
-        with self._call.holding(permit):
+        with self._call.byte_hold(permit):
             try:
                 response = await self._serve(self._call, request, request_bytes, deadline_s, permit, trace)
                 answer = item_pieces(item_id, response)

@@ -73,7 +73,7 @@ class MattingService:
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
-        self._reception = MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
+        self._receiver = MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
         self._residency = Timeouts(settings.max_residency_s)
         self._reader = PhotoReader(settings.message_limits)
         self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
@@ -106,10 +106,10 @@ class MattingService:
         context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
         promise = promise_of(call.metadata, self._settings)
         self._tenants.charge_request(call.tenant)
-        await self._reception.begun(context)
+        await self._receiver.begun(context)
         permit = await self._acquire(promise, call.deadline_s, CallSender(context, call))
-        with call.holding(permit):
-            data = await self._reception.read(
+        with call.byte_hold(permit):
+            data = await self._receiver.read(
                 context,
                 permit,
                 most_bytes=promise.request_bytes,

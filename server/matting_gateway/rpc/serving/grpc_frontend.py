@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from grpc_h2.http2.errors import FaultKind
+from grpc_h2.http2.wire.errors import FaultKind
 from grpc_h2.server.reading_time import ReadingTime
 
 from matting_gateway.admission.failed_logins import FailedLogins
@@ -22,11 +22,11 @@ from matting_gateway.privacy.sweeper import Sweeper
 from matting_gateway.rpc.boundary.call_boundary import CallBoundary
 from matting_gateway.rpc.boundary.call_log import log_bug, log_end
 from matting_gateway.rpc.boundary.call_scope import CallEnd
-from matting_gateway.rpc.boundary.door_keeper import DoorKeeper
 from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.boundary.small_messages import SmallMessages
 from matting_gateway.rpc.photo.matting_service import SERVICE, MattingService
 from matting_gateway.rpc.photo.policy import policy_to
+from matting_gateway.rpc.serving.door_keeper import DoorKeeper
 from matting_gateway.rpc.serving.health import Health
 from matting_gateway.rpc.serving.load_report import LoadReport
 from matting_gateway.rpc.serving.server import add_reflection, make_server
@@ -58,7 +58,7 @@ class GrpcFrontend:
 
     def __init__(
         self,
-        rooms: Dependencies,
+        dependencies: Dependencies,
         *,
         settings: DoorSettings,
         default_model: str,
@@ -74,16 +74,16 @@ class GrpcFrontend:
         policy: Callable[[], DataPolicy],
         sampler: Sampler | None,
     ) -> None:
-        self._log_end = log_end(rooms.logs, health_checks=log_health_checks)
-        self._sweeper = Sweeper(now=rooms.clock.now)
+        self._log_end = log_end(dependencies.logs, health_checks=log_health_checks)
+        self._sweeper = Sweeper(now=dependencies.clock.now)
         networks = PeerNetworks(trusted_proxies)
-        failed_logins = FailedLogins(clock=rooms.clock)
-        keeper = DoorKeeper(rooms.tenants, failed_logins, close_reflection=close_reflection)
+        failed_logins = FailedLogins(clock=dependencies.clock)
+        keeper = DoorKeeper(dependencies.tenants, failed_logins, close_reflection=close_reflection)
         self.ports: dict[str, int] = {}
         self._reuse_port = reuse_port
         self.boundary = CallBoundary(
-            clock=rooms.clock,
-            metrics=rooms.metrics,
+            clock=dependencies.clock,
+            metrics=dependencies.metrics,
             default_deadline_s=settings.default_deadline_s,
             small_messages=SmallMessages(
                 timeout_s=settings.receive_timeout_s, idle_timeout_s=settings.stream_idle_timeout_s
@@ -91,28 +91,31 @@ class GrpcFrontend:
             lifecycle=lifecycle,
             admit=keeper.admit,
             on_end=self._call_ended,
-            on_bug=log_bug(rooms.logs),
+            on_bug=log_bug(dependencies.logs),
             always_open=keeper.always_open,
             limits=settings.message_limits,
             sampler=sampler,
         )
         service = MattingService(
-            pipeline=rooms.pipeline,
-            gate=rooms.gate,
-            models=rooms.pool.models,
+            pipeline=dependencies.pipeline,
+            gate=dependencies.gate,
+            models=dependencies.pool.models,
             default_model=default_model,
             policy=lambda: policy_to(policy()),
-            tenants=rooms.tenants,
+            tenants=dependencies.tenants,
             draining=draining,
-            on_bug=log_bug(rooms.logs),
-            clock=rooms.clock,
-            metrics=rooms.metrics,
+            on_bug=log_bug(dependencies.logs),
+            clock=dependencies.clock,
+            metrics=dependencies.metrics,
             settings=settings,
         )
         faults = ProtocolFaults(
-            (kind.value for kind in FaultKind), metrics=rooms.metrics, logs=rooms.logs, clock=rooms.clock
+            (kind.value for kind in FaultKind),
+            metrics=dependencies.metrics,
+            logs=dependencies.logs,
+            clock=dependencies.clock,
         )
-        report = LoadReport(rooms.scheduler.utilization, self.boundary.came_and_failed, clock=rooms.clock)
+        report = LoadReport(dependencies.scheduler.utilization, self.boundary.came_and_failed, clock=dependencies.clock)
         self.server = make_server(
             (self.boundary,),
             max_message_bytes=settings.max_message_bytes,
@@ -122,28 +125,28 @@ class GrpcFrontend:
                 longest_s=settings.max_residency_s,
             ),
             network_of=networks.group_of,
-            refused=rooms.metrics.refused_bytes.inc,
+            refused=dependencies.metrics.refused_bytes.inc,
             much_is_free=self._sweeper.much_is_free,
             on_fault=lambda kind, text, peer: faults.note(kind.value, text, peer),
             report=report.block if settings.load_reports else bytes,
             max_connection_age_s=settings.max_connection_age_s,
             max_connection_age_grace_s=settings.max_connection_age_grace_s,
         )
-        rooms.metrics.connections.set_function(lambda: self.server.connection_count)
+        dependencies.metrics.connections.set_function(lambda: self.server.connection_count)
         self.server.add_generic_rpc_handlers((service.handlers(),))
         self.services = [SERVICE]
         self._tensors: OpenInference | None = None
         if tensor_door:
             self._tensors = OpenInference(
-                pool=rooms.pool,
-                queue=rooms.scheduler,
-                gate=rooms.gate,
-                tenants=rooms.tenants,
+                pool=dependencies.pool,
+                queue=dependencies.scheduler,
+                gate=dependencies.gate,
+                tenants=dependencies.tenants,
                 draining=draining,
-                visit=self.boundary.visit,
-                on_bug=log_bug(rooms.logs),
-                clock=rooms.clock,
-                metrics=rooms.metrics,
+                scope=self.boundary.scope,
+                on_bug=log_bug(dependencies.logs),
+                clock=dependencies.clock,
+                metrics=dependencies.metrics,
                 settings=settings,
                 client_shared_memory=client_shared_memory,
             )

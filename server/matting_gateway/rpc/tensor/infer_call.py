@@ -16,7 +16,7 @@ from matting_gateway.rpc.boundary.call_sender import CallSender
 from matting_gateway.rpc.boundary.message_receiver import gave_way
 from matting_gateway.rpc.boundary.promise import COPIES_HELD, Promise, broken_promise, promise_of
 from matting_gateway.rpc.boundary.unread import hold_until_read
-from matting_gateway.rpc.tensor.inference import Inference, InferRooms
+from matting_gateway.rpc.tensor.inference import InferDependencies, Inference
 
 
 class InferCall(Inference):
@@ -26,12 +26,12 @@ class InferCall(Inference):
     after that nothing is held and nobody will be told anything more; the body is received before it is served.
     """
 
-    __slots__ = ("_awaiting", "_context", "_hold", "_visit")
+    __slots__ = ("_awaiting", "_context", "_hold", "_scope")
 
-    def __init__(self, rooms: InferRooms, context: BareCall, visit: CallScope) -> None:
-        super().__init__(rooms, visit.call, visit.call.deadline_s)
+    def __init__(self, dependencies: InferDependencies, context: BareCall, scope: CallScope) -> None:
+        super().__init__(dependencies, scope.call, scope.call.deadline_s)
         self._context = context
-        self._visit = visit
+        self._scope = scope
         self._hold: ResidencyHold | None = None
         self._awaiting: Awaiting | None = None  # exactly while the body is being received
 
@@ -42,18 +42,18 @@ class InferCall(Inference):
 
     def begin(self) -> None:
         """Let the call in, or answer why not."""
-        rooms, visit, call = self._rooms, self._visit, self._call
+        dependencies, scope, call = self._dependencies, self._scope, self._call
         self._context.begin_without_task(self._stop)
-        visit.enter()
+        scope.enter()
         try:
-            visit.admit()
-            rooms.tenants.charge_request(call.tenant)
-            promise = promise_of(call.metadata, rooms.settings)
+            scope.admit()
+            dependencies.tenants.charge_request(call.tenant)
+            promise = promise_of(call.metadata, dependencies.settings)
             sender = CallSender(self._context, call)
             byte_count = promise.message_bytes(promise.request_bytes)
-            permit = rooms.gate.try_acquire(byte_count, promised=promise.kept, sender=sender)
+            permit = dependencies.gate.try_acquire(byte_count, promised=promise.kept, sender=sender)
             if permit is None:
-                rooms.reception.timeouts.begin(self, self._came_too_slowly)
+                dependencies.receiver.timeouts.begin(self, self._came_too_slowly)
                 self._context.when_begun(functools.partial(self._begun, promise, sender))
             else:
                 self._receive(promise, permit)
@@ -62,11 +62,11 @@ class InferCall(Inference):
 
     def _begun(self, promise: Promise, sender: CallSender) -> None:
         """Ask for memory, now that the message has begun to come and its length is known."""
-        rooms = self._rooms
-        rooms.reception.timeouts.end(self)
+        dependencies = self._dependencies
+        dependencies.receiver.timeouts.end(self)
         if self._context.done():  # told so as its call has ended
             return
-        gate, byte_count, kept = rooms.gate, promise.message_bytes(sender.announced_bytes), promise.kept
+        gate, byte_count, kept = dependencies.gate, promise.message_bytes(sender.announced_bytes), promise.kept
         receive = functools.partial(self._receive, promise)
         try:
             permit = gate.try_acquire(byte_count, promised=kept, sender=sender)
@@ -81,14 +81,14 @@ class InferCall(Inference):
 
     def _receive(self, promise: Promise, permit: Permit) -> None:
         """Let the body come, in bounded time."""
-        rooms = self._rooms
+        dependencies = self._dependencies
         if self._ended:  # granted in the very instant in which the caller left
             permit.release()
             return
-        self._hold = self._call.holding(permit)
-        rooms.queue.coming.begin()
+        self._hold = self._call.byte_hold(permit)
+        dependencies.queue.coming.begin()
         self._awaiting = permit.awaiting(promise.request_bytes, self._give_way)
-        rooms.reception.timeouts.begin(self, self._came_too_slowly)
+        dependencies.receiver.timeouts.begin(self, self._came_too_slowly)
         self._context.expect(promise.request_bytes, self._came)
 
     def _came(self) -> None:
@@ -97,7 +97,7 @@ class InferCall(Inference):
             return
         self._end_receiving()
         try:
-            self._serve(self._rooms.service.arrive(self._message(), self._call))
+            self._serve(self._dependencies.service.arrive(self._message(), self._call))
         except MessageFault:  # the caller has been told
             self._stop()
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
@@ -118,7 +118,7 @@ class InferCall(Inference):
         if message is None:
             raise TensorInvalidError("The call ended without a request message.")
         if self._hold is not None:
-            self._rooms.reception.took(self._hold.since_s, self._rooms.clock.now(), self._call.trace)
+            self._dependencies.receiver.took(self._hold.since_s, self._dependencies.clock.now(), self._call.trace)
             self._hold.permit.shrink(COPIES_HELD * len(message))
         return message
 
@@ -128,13 +128,13 @@ class InferCall(Inference):
         arrived, hold = self._arrived, self._hold
         permit = None if hold is None else hold.end_keeping()
         self._let_go()
-        self._visit.seal()
+        self._scope.seal()
         self._context.answer(pieces)
         if permit is not None:
             hold_until_read(self._context, permit)
         if arrived is not None:
-            self._rooms.service.answered(arrived, self._call, self._deadline_s)
-        self._visit.succeeded()
+            self._dependencies.service.answered(arrived, self._call, self._deadline_s)
+        self._scope.succeeded()
         self._context.let_go()
 
     # --- what else can happen ---------------------------------------------------------------
@@ -144,11 +144,11 @@ class InferCall(Inference):
         if not self._ended:
             self._note_failure(asyncio.CancelledError())
             self._let_go()
-            self._visit.cancelled()
+            self._scope.cancelled()
             self._context.let_go()
 
     def _came_too_slowly(self) -> None:
-        self._fail(self._rooms.reception.too_slow())
+        self._fail(self._dependencies.receiver.too_slow())
 
     def _give_way(self) -> None:
         self._fail(gave_way())
@@ -159,7 +159,7 @@ class InferCall(Inference):
             return
         self._note_failure(exc)
         self._let_go()
-        code, text, trailers = self._visit.failed(exc)
+        code, text, trailers = self._scope.failed(exc)
         self._context.set_trailing_metadata(trailers)
         self._context.refuse(code, text)
         self._context.let_go()
@@ -167,11 +167,11 @@ class InferCall(Inference):
     # --- the end ----------------------------------------------------------------------------
 
     def _end_receiving(self) -> None:
-        self._rooms.reception.timeouts.end(self)
+        self._dependencies.receiver.timeouts.end(self)
         if self._awaiting is not None:
             self._awaiting.end()
             self._awaiting = None
-            self._rooms.queue.coming.end()
+            self._dependencies.queue.coming.end()
 
     def _let_go(self) -> None:
         """Let go of all that the call holds but its answer."""

@@ -15,7 +15,7 @@ from matting_gateway.errors import GatewayError
 from matting_gateway.rpc.boundary.call_info import CallInfo
 from matting_gateway.rpc.boundary.status import unexpected
 from matting_gateway.rpc.tensor.infer_work import Arrived
-from matting_gateway.rpc.tensor.inference import Inference, InferRooms
+from matting_gateway.rpc.tensor.inference import InferDependencies, Inference
 from matting_gateway.traces import Trace
 
 _RESPONSE_FIELD = service_pb2.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
@@ -37,7 +37,7 @@ class InferItem(Inference):
 
     def __init__(
         self,
-        rooms: InferRooms,
+        dependencies: InferDependencies,
         call: CallInfo,
         deadline_s: float,
         permit: Permit,
@@ -46,14 +46,14 @@ class InferItem(Inference):
         send_behind: Callable[[Arrived], Coroutine[Any, Any, None]],
         on_bug: Callable[[CallInfo, Exception], None],
     ) -> None:
-        super().__init__(rooms, call, deadline_s)
-        self._hold = call.holding(permit)
+        super().__init__(dependencies, call, deadline_s)
+        self._hold = call.byte_hold(permit)
         self._on_answer = on_answer
         self._send_behind = send_behind
         self._on_bug = on_bug
         self._request_id = ""
         self._item_trace = call.trace.item() if call.trace is not None else None
-        self._began_s = rooms.clock.now()
+        self._began_s = dependencies.clock.now()
         self.answer: list[Buffer] | None = None  # empty where a stream behind answers
 
     @property
@@ -67,8 +67,8 @@ class InferItem(Inference):
     def begin(self, message: Buffer) -> None:
         """Serve the message, or have an answer that says why not."""
         try:
-            self._rooms.tenants.charge_request(self._call.tenant)
-            arrived = self._rooms.service.arrive(message, self._call)
+            self._dependencies.tenants.charge_request(self._call.tenant)
+            arrived = self._dependencies.service.arrive(message, self._call)
             self._request_id = arrived.header.id
             if arrived.contract.decoupled or arrived.only_the_model_understands:
                 self._wait_for(self._send_behind(arrived), lambda _: self._answer_is([]))
@@ -103,7 +103,7 @@ class InferItem(Inference):
         if self._ended:
             return
         if self._arrived is not None:
-            self._rooms.service.answered(self._arrived, self._call, self._deadline_s)
+            self._dependencies.service.answered(self._arrived, self._call, self._deadline_s)
         self._answer_is([wire.head(_RESPONSE_FIELD, sum(map(len, pieces))), *pieces])
 
     def _fail(self, exc: Exception) -> None:
@@ -117,7 +117,7 @@ class InferItem(Inference):
 
     def _end_trace(self, error_type: str) -> None:
         if self._item_trace is not None:
-            self._item_trace.end(self._began_s, self._rooms.clock.now(), error_type=error_type)
+            self._item_trace.end(self._began_s, self._dependencies.clock.now(), error_type=error_type)
 
     def _answer_is(self, pieces: list[Buffer], error_type: str = "") -> None:
         self._let_go()

@@ -37,7 +37,7 @@ from matting_gateway.rpc.tensor import tensor_limits
 from matting_gateway.rpc.tensor.client_memory import ClientMemory
 from matting_gateway.rpc.tensor.infer_work import Arrived, Work
 from matting_gateway.rpc.tensor.model_statistics import ModelStatistics, RequestTimes
-from matting_gateway.rpc.tensor.passed_on import affinity_of, own_words
+from matting_gateway.rpc.tensor.passed_on import affinity_of, backend_error
 from matting_gateway.rpc.tensor.tensor_plan import TensorPlan, gather, plan, unknown_model
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.outcomes import outcome_of
@@ -191,7 +191,7 @@ class InferService:
             )
         try:
             with passed_on(trace, self._clock.now) as traceparent:
-                answer = await self._pool.passage.forward(
+                answer = await self._pool.passthrough.forward(
                     "ModelInfer",
                     bytes(arrived.message),
                     model=header.model,
@@ -200,7 +200,7 @@ class InferService:
                     traceparent=traceparent,
                 )
         except ModelFailedError as exc:
-            raise own_words(exc) from exc
+            raise backend_error(exc) from exc
         taken_s = self._clock.now() - arrived.started_s
         version = header.version or arrived.contract.versions[0]
         self._statistics.succeeded(header.model, version, RequestTimes(0.0, 0.0, taken_s, 0.0))

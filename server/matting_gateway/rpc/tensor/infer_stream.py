@@ -20,7 +20,7 @@ from matting_gateway.rpc.boundary.promise import COPIES_HELD
 from matting_gateway.rpc.boundary.stream_messages import StreamMessages
 from matting_gateway.rpc.tensor.infer_item import InferItem, error_answer
 from matting_gateway.rpc.tensor.infer_work import Arrived
-from matting_gateway.rpc.tensor.inference import InferRooms
+from matting_gateway.rpc.tensor.inference import InferDependencies
 from matting_gateway.rpc.tensor.passed_on import affinity_of
 from matting_gateway.triton.pool.passthrough import Passthrough
 
@@ -35,30 +35,30 @@ class InferStream:
 
     def __init__(
         self,
-        rooms: InferRooms,
+        dependencies: InferDependencies,
         context: ServerCall,
         call: CallInfo,
         *,
-        passage: Passthrough,
+        passthrough: Passthrough,
         acquire: Callable[[float], Awaitable[Permit]],
         most_bytes: int,
         draining: asyncio.Event,
         on_bug: Callable[[CallInfo, Exception], None],
     ) -> None:
-        self._rooms = rooms
+        self._dependencies = dependencies
         self._context = context
         self._call = call
-        self._passage = passage
+        self._passage = passthrough
         self._acquire = acquire
         self._most_bytes = most_bytes
         self._messages = StreamMessages(
             context,
             draining=draining,
-            idle_timeout_s=rooms.settings.stream_idle_timeout_s,
+            idle_timeout_s=dependencies.settings.stream_idle_timeout_s,
             busy=lambda: bool(self._items or self._written or self._behind),
         )
         self._on_bug = on_bug
-        self._room = asyncio.Semaphore(rooms.settings.max_stream_item_count)
+        self._room = asyncio.Semaphore(dependencies.settings.max_stream_item_count)
         self._items: deque[InferItem] = deque()
         self._written: InferItem | None = None  # whose answer is on its way
         self._unread: Awaiting | None = None  # exactly while it did not leave at once
@@ -109,7 +109,7 @@ class InferStream:
                 return False
             permit.shrink(COPIES_HELD * len(message))
             item = InferItem(
-                self._rooms,
+                self._dependencies,
                 self._call,
                 self._deadline_s(),
                 permit,
@@ -127,7 +127,7 @@ class InferStream:
                 self._room.release()
 
     def _deadline_s(self) -> float:
-        own_s = self._rooms.clock.now() + self._rooms.settings.default_deadline_s
+        own_s = self._dependencies.clock.now() + self._dependencies.settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
 
     async def _next_begun(self) -> bool:

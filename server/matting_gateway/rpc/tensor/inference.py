@@ -20,19 +20,19 @@ from matting_gateway.rpc.boundary.message_receiver import MessageReceiver
 from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.tensor.infer_service import InferService
 from matting_gateway.rpc.tensor.infer_work import Arrived, Queue, Work
-from matting_gateway.rpc.tensor.passed_on import own_words
+from matting_gateway.rpc.tensor.passed_on import backend_error
 from matting_gateway.traces import Trace
 from matting_gateway.triton.transport.failures import ModelFailedError
 
 
 @dataclass(frozen=True, slots=True)
-class InferRooms:
+class InferDependencies:
     """What all requests share."""
 
     gate: Gate
     tenants: Tenants
     queue: Queue
-    reception: MessageReceiver
+    receiver: MessageReceiver
     service: InferService
     clock: Clock
     settings: DoorSettings
@@ -46,13 +46,23 @@ class Inference(ABC):
     is there at a time.
     """
 
-    __slots__ = ("_arrived", "_call", "_deadline_s", "_ended", "_holding", "_queued", "_rooms", "_task", "_work")
+    __slots__ = (
+        "_arrived",
+        "_byte_hold",
+        "_call",
+        "_deadline_s",
+        "_dependencies",
+        "_ended",
+        "_queued",
+        "_task",
+        "_work",
+    )
 
-    def __init__(self, rooms: InferRooms, call: CallInfo, deadline_s: float) -> None:
-        self._rooms = rooms
+    def __init__(self, dependencies: InferDependencies, call: CallInfo, deadline_s: float) -> None:
+        self._dependencies = dependencies
         self._call = call
         self._deadline_s = deadline_s
-        self._holding: TenantByteHold | None = None
+        self._byte_hold: TenantByteHold | None = None
         self._task: asyncio.Task[Any] | None = None
         self._arrived: Arrived | None = None
         self._work: Work | None = None
@@ -80,10 +90,10 @@ class Inference(ABC):
         Raises:
             GatewayError: It is not what the model takes, or the tenant holds too much.
         """
-        rooms, call = self._rooms, self._call
-        service = rooms.service
+        dependencies, call = self._dependencies, self._call
+        service = dependencies.service
         self._arrived = arrived
-        self._holding = rooms.tenants.hold_bytes(call.tenant, len(arrived.message))
+        self._byte_hold = dependencies.tenants.hold_bytes(call.tenant, len(arrived.message))
         self._deadline_s = service.deadline_s(arrived, call, self._deadline_s)
         service.residency.begin(self, self._held_too_long)
         if arrived.only_the_model_understands:
@@ -99,7 +109,7 @@ class Inference(ABC):
         """Have the job wait for its batch."""
         if not self._ended:
             self._work = work
-            self._queued = self._rooms.queue.enqueue(work.job, self)
+            self._queued = self._dependencies.queue.enqueue(work.job, self)
 
     # --- who takes the job's result ---------------------------------------------------------
 
@@ -111,33 +121,33 @@ class Inference(ABC):
         if work is None or self._ended:
             return
         try:
-            self._answer(self._rooms.service.respond(work, self._call, result))
+            self._answer(self._dependencies.service.respond(work, self._call, result))
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is becomes a status
             self._fail(exc)
 
     def set_exception(self, error: GatewayError) -> None:
-        self._fail(own_words(error) if isinstance(error, ModelFailedError) else error)
+        self._fail(backend_error(error) if isinstance(error, ModelFailedError) else error)
 
     # --- the end ----------------------------------------------------------------------------
 
     def _held_too_long(self) -> None:
-        self._fail(self._rooms.service.held_too_long())
+        self._fail(self._dependencies.service.held_too_long())
 
     def _note_failure(self, exc: BaseException) -> None:
         if self._arrived is not None:
-            self._rooms.service.failed(self._arrived, self._call, exc)
+            self._dependencies.service.failed(self._arrived, self._call, exc)
 
     def _let_go(self) -> None:
         """Let go of all that the request holds beside its permit."""
         self._ended = True
-        self._rooms.service.residency.end(self)
+        self._dependencies.service.residency.end(self)
         if self._task is not None:
             self._task.cancel()
         queued, self._queued = self._queued, None
         if queued is not None:
-            self._rooms.queue.withdraw(queued)
-        if self._holding is not None:
-            self._holding.release()
+            self._dependencies.queue.withdraw(queued)
+        if self._byte_hold is not None:
+            self._byte_hold.release()
         self._arrived = self._work = self._task = None
 
     def _wait_for(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:

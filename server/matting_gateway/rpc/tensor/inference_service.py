@@ -25,7 +25,7 @@ from matting_gateway.rpc.tensor.infer_call import InferCall
 from matting_gateway.rpc.tensor.infer_service import InferService
 from matting_gateway.rpc.tensor.infer_stream import InferStream
 from matting_gateway.rpc.tensor.infer_work import Queue
-from matting_gateway.rpc.tensor.inference import InferRooms
+from matting_gateway.rpc.tensor.inference import InferDependencies
 from matting_gateway.rpc.tensor.memory_rpcs import memory_handlers
 from matting_gateway.rpc.tensor.model_rpcs import ModelRpcs
 from matting_gateway.rpc.tensor.model_statistics import ModelStatistics
@@ -55,14 +55,14 @@ class OpenInference:
         gate: Gate,
         tenants: Tenants,
         draining: asyncio.Event,
-        visit: Callable[[str, BareCall], CallScope],
+        scope: Callable[[str, BareCall], CallScope],
         on_bug: Callable[[CallInfo, Exception], None],
         clock: Clock,
         metrics: Metrics,
         settings: DoorSettings,
         client_shared_memory: bool = False,
     ) -> None:
-        self._visit = visit
+        self._scope = scope
         self._gate = gate
         self._draining = draining
         self._on_bug = on_bug
@@ -82,11 +82,11 @@ class OpenInference:
             max_residency_s=settings.max_residency_s,
             limits=settings.message_limits,
         )
-        self._rooms = InferRooms(
+        self._dependencies = InferDependencies(
             gate=gate,
             tenants=tenants,
             queue=queue,
-            reception=MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
+            receiver=MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
             service=service,
             clock=clock,
             settings=settings,
@@ -107,7 +107,7 @@ class OpenInference:
 
     def serve(self, context: BareCall) -> None:
         """Serve one call of `INFER_METHOD`, without a task. Its body is read only once the call is admitted."""
-        InferCall(self._rooms, context, self._visit(INFER_METHOD, context)).begin()
+        InferCall(self._dependencies, context, self._scope(INFER_METHOD, context)).begin()
 
     def close(self) -> None:
         """Let go of callers' shared memory."""
@@ -117,10 +117,10 @@ class OpenInference:
         call = current_call()
         promise = promise_of(call.metadata, self._settings)
         await InferStream(
-            self._rooms,
+            self._dependencies,
             context,
             call,
-            passage=self._pool.passage,
+            passthrough=self._pool.passthrough,
             acquire=functools.partial(self._acquire, promise, CallSender(context, call)),
             most_bytes=promise.request_bytes,
             draining=self._draining,

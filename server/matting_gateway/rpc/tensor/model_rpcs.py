@@ -11,7 +11,7 @@ from matting_gateway.admission.tenants import Tenants
 from matting_gateway.errors import GatewayError, ModelNotFoundError, TensorInvalidError
 from matting_gateway.rpc.boundary.call_info import current_call
 from matting_gateway.rpc.tensor.model_statistics import ModelStatistics
-from matting_gateway.rpc.tensor.passed_on import own_words
+from matting_gateway.rpc.tensor.passed_on import backend_error
 from matting_gateway.rpc.tensor.tensor_plan import unknown_model
 from matting_gateway.triton.pool.pool import Pool
 from matting_gateway.triton.transport.failures import ModelFailedError
@@ -106,7 +106,7 @@ class ModelRpcs:
     ) -> pb.RepositoryIndexResponse:
         """Answer with every model of every backend; one that is ready anywhere is ready."""
         call = current_call()
-        answers = await self._pool.passage.forward_to_all(
+        answers = await self._pool.passthrough.forward_to_all(
             "RepositoryIndex",
             request.SerializeToString(),
             timeout_s=self._timeout_s,
@@ -125,7 +125,7 @@ class ModelRpcs:
         call = current_call()
         self._tenants.check_model(call.tenant, request.name)
         try:
-            return await self._pool.passage.forward(
+            return await self._pool.passthrough.forward(
                 method,
                 request.SerializeToString(),
                 model=request.name,
@@ -133,7 +133,7 @@ class ModelRpcs:
                 traceparent=call.traceparent,
             )
         except ModelFailedError as exc:
-            raise own_words(exc) from exc
+            raise backend_error(exc) from exc
         except ModelNotFoundError as exc:
             raise unknown_model(exc, request.name, request.version, known=False) from exc
 

@@ -22,7 +22,7 @@ _BY_CODE: dict[str, type[GatewayError]] = {
 }
 
 
-def own_words(error: ModelFailedError) -> GatewayError:
+def backend_error(error: ModelFailedError) -> GatewayError:
     """Return the model's server's own code and text: whoever sends tensors speaks to the model itself."""
     told: BaseException | None = error
     while isinstance(told, ModelFailedError) and not told.backend_code:

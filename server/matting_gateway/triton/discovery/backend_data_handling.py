@@ -34,15 +34,15 @@ class BackendDataHandling:
     tensor_logging_off: bool | None = None
 
 
-def together(practices: Iterable[BackendDataHandling]) -> BackendDataHandling:
+def together(data_handlings: Iterable[BackendDataHandling]) -> BackendDataHandling:
     """Return what holds of several Tritons at once; of none nothing is known."""
-    told = tuple(practices)
+    told = tuple(data_handlings)
     if not told:
         return BackendDataHandling()
     return BackendDataHandling(
-        trace_off=_all_known(practice.trace_off for practice in told),
-        response_cache_off=_all_known(practice.response_cache_off for practice in told),
-        tensor_logging_off=_all_known(practice.tensor_logging_off for practice in told),
+        trace_off=_all_known(data_handling.trace_off for data_handling in told),
+        response_cache_off=_all_known(data_handling.response_cache_off for data_handling in told),
+        tensor_logging_off=_all_known(data_handling.tensor_logging_off for data_handling in told),
     )
 
 

@@ -34,7 +34,7 @@ class Discovery:
     server_version: str
     extensions: frozenset[str]
     models: Mapping[str, ModelContract]
-    practice: BackendDataHandling
+    data_handling: BackendDataHandling
     unready: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,10 +76,10 @@ class Discoverer:
             if contract is not None:
                 models[name] = contract
         if known is not None and not afresh and known.models == models:
-            practice = known.practice
+            data_handling = known.data_handling
         else:
-            practice = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
-        return Discovery(version, extensions, models, practice, unready)
+            data_handling = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
+        return Discovery(version, extensions, models, data_handling, unready)
 
     async def _server(self) -> tuple[str, frozenset[str]]:
         metadata = await self._stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=self._timeout_s)

@@ -198,7 +198,7 @@ class Endpoint:
             batch_count=self._batch_count,
             failure_count=self._failure_count,
             shared_memory=self._connection.link.exchange.memory.statistics(),
-            practice=self._known.practice if self._known is not None else BackendDataHandling(),
+            data_handling=self._known.data_handling if self._known is not None else BackendDataHandling(),
         )
 
     def __repr__(self) -> str:

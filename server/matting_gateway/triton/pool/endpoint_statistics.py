@@ -12,7 +12,7 @@ class EndpointStatistics:
     """What is known of one backend.
 
     `state` is "up", or why it is not used. `suspects` are models whose last answer broke their contract.
-    `practice` is what it said when last seen well.
+    `data_handling` is what it said when last seen well.
     """
 
     backend: str
@@ -25,4 +25,4 @@ class EndpointStatistics:
     batch_count: int
     failure_count: int
     shared_memory: SharedMemoryStatistics
-    practice: BackendDataHandling
+    data_handling: BackendDataHandling

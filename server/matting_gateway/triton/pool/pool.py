@@ -59,7 +59,7 @@ class Pool:
         self._settings = settings
         self._on_change = on_change
         self.executions = Executions()
-        self.passage = Passthrough(lambda: tuple(self._endpoints.values()))
+        self.passthrough = Passthrough(lambda: tuple(self._endpoints.values()))
         self._unknown: dict[ConfiguredAddress, str] = {}
         self._places: dict[ConfiguredAddress, tuple[Address, ...]] = {}
         self._endpoints: dict[str, Endpoint] = {}
@@ -158,9 +158,9 @@ class Pool:
         """Whether a batch of the model could be sent somewhere now."""
         return any(endpoint.serves(name) for endpoint in self._endpoints.values())
 
-    def practices(self) -> dict[str, BackendDataHandling]:
+    def data_handlings(self) -> dict[str, BackendDataHandling]:
         """Return what the backends behind each configured address do with tensors, as they say themselves."""
-        told = {label: endpoint.statistics().practice for label, endpoint in self._endpoints.items()}
+        told = {label: endpoint.statistics().data_handling for label, endpoint in self._endpoints.items()}
         return {
             configured.text: together(
                 told.get(place.label, BackendDataHandling()) for place in self._places.get(configured, ())

@@ -15,7 +15,7 @@ from matting_gateway.triton.transport.link import Link
 
 
 class Connection:
-    """Owns the link in use, its caretaker, and the task that renews it; touched on the event loop only.
+    """Owns the link in use, its health monitor, and the task that renews it; touched on the event loop only.
 
     Invariants: a link is replaced only by one that works, and closed only after the calls that
     began on it; there is one renewal at a time.
@@ -40,27 +40,27 @@ class Connection:
         self._on_renewal = on_renewal
         self._renewal: asyncio.Task[None] | None = None
         self.link = Link(address, settings)
-        self._caretaker = self._taken_care_of()
+        self._health_monitor = self._taken_care_of()
 
     def wake(self) -> None:
         """Look at the Triton now instead of after the pause."""
-        self._caretaker.wake()
+        self._health_monitor.wake()
 
     async def close(self) -> None:
         """Close the link now; calls in progress fail."""
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
-        await self._caretaker.close()
+        await self._health_monitor.close()
         await self.link.close()
 
     def __repr__(self) -> str:
         return f"<Connection to {self._address.label}: {self.link!r}>"
 
     def _taken_care_of(self) -> HealthMonitor:
-        caretaker = HealthMonitor(self.link.channel, self._look_and_renew, self._settings)
-        caretaker.start()
-        return caretaker
+        health_monitor = HealthMonitor(self.link.channel, self._look_and_renew, self._settings)
+        health_monitor.start()
+        return health_monitor
 
     async def _look_and_renew(self) -> bool:
         outdated = self.link.generation != self._settings.channel_generation()
@@ -83,7 +83,7 @@ class Connection:
         self._on_renewal("")
         old, self.link = self.link, fresh
         try:
-            await self._caretaker.close()
-            self._caretaker = self._taken_care_of()
+            await self._health_monitor.close()
+            self._health_monitor = self._taken_care_of()
         finally:
             await old.retire()

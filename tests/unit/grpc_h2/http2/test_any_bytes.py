@@ -5,9 +5,9 @@ import itertools
 from typing import Any
 
 import pytest
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import frame
 from grpc_h2.http2.wire.header_blocks import write_fields
 from hypothesis import given, settings

@@ -5,8 +5,8 @@ import itertools
 from typing import Any
 
 import pytest
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import frame
 from hypothesis import given, settings
 from hypothesis import strategies as st

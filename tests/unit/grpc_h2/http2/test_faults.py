@@ -2,9 +2,9 @@
 """What RFC 9113 forbids: each has its error code, ends every stream once, and the peer is told why."""
 
 import pytest
-from grpc_h2.http2.errors import HeadersTooLarge
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import HeadersTooLarge
 from grpc_h2.http2.wire.frames import ACK, END_HEADERS, END_STREAM, HAS_PRIORITY, PADDED, frame
 from grpc_h2.http2.wire.header_blocks import write_fields
 from testkit.http2_pair import REQUEST, ServerSide, headers_frame

@@ -3,7 +3,7 @@
 
 import hpack
 import pytest
-from grpc_h2.http2.errors import ConnectionFault
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
 from grpc_h2.http2.wire.header_blocks import HeaderBlockReader, write_fields
 from hypothesis import given, settings

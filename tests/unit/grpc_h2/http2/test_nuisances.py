@@ -3,9 +3,9 @@
 
 import pytest
 from grpc_h2.http2.control_frame_limiter import ControlFrameLimiter
-from grpc_h2.http2.errors import ConnectionFault
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import ConnectionFault
 from grpc_h2.http2.wire.frames import frame
 from testkit.http2_pair import ServerSide, headers_frame
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from grpc_h2.http2.errors import FaultKind
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.protocol import SCRATCH_BYTES, Http2Protocol, Scratch
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import FaultKind
 from testkit.http2_pair import RecordingSink, headers_frame
 
 GREETING = frames.PREFACE + frames.settings({})

@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_h2.http2.errors import FaultKind
 from grpc_h2.http2.wire import frames
+from grpc_h2.http2.wire.errors import FaultKind
 from grpc_h2.server import listener
 from testkit.certificates import Authority, Issued
 from testkit.grpc_loopback import CHANNEL_OPTIONS, Context, loopback

@@ -35,12 +35,12 @@ async def test_of_a_server_that_does_not_tell_nothing_is_known() -> None:
     """One without the extensions: it cannot trace, and may log what it likes."""
     async with FakeTriton(FakeModel(echo_config())) as triton, running_pool(triton.address) as pool:
         await pool.wait_until(lambda: pool.can_serve("echo"))
-        assert pool.practices() == {triton.address: BackendDataHandling(trace_off=True, response_cache_off=True)}
+        assert pool.data_handlings() == {triton.address: BackendDataHandling(trace_off=True, response_cache_off=True)}
 
 
 async def test_of_a_server_that_was_never_reached_nothing_is_known() -> None:
     async with running_pool("127.0.0.1:1") as pool:
-        assert pool.practices() == {"127.0.0.1:1": BackendDataHandling()}
+        assert pool.data_handlings() == {"127.0.0.1:1": BackendDataHandling()}
 
 
 @pytest.mark.triton
