@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 # What each stood for is in CONTRIBUTING's table of words.
 OLD_CLASSES = frozenset(
     {
-        "Rests", "Visit", "Reception", "StreamReception", "Hold", "Holding", "Taker", "Wish", "Flight", "Fleet", "Group",
-        "Lane", "Gathering", "Silence", "Passage", "Practice", "Caretaker", "Rooms", "Doors", "Imaging", "StandIn",
+        "Rests", "Visit", "Reception", "StreamReception", "Hold", "Holding", "Taker", "Wish", "Flight", "Fleet",
+        "Group", "Lane", "Gathering", "Silence", "Passage", "Practice", "Caretaker", "Rooms", "Doors", "Imaging", "StandIn",
     }
 )  # fmt: skip
 # Words that are others' elsewhere: what they must not mean.
