@@ -59,7 +59,7 @@ class Crowd:
         return Job(key, (), 1, self._now_s + self._draw.uniform(8.0, 20.0), Priority.NORMAL, tenant)
 
     def _pump(self) -> None:
-        self._flights += [action.flight for action in self._core.pump(self._now_s) if isinstance(action, Send)]
+        self._flights += [action.inflight_batch for action in self._core.pump(self._now_s) if isinstance(action, Send)]
         self._core.wake_at()
 
     def _arrive(self) -> float:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 OLD_CLASSES = frozenset(
     {
         "Rests", "Visit", "Reception", "StreamReception", "Hold", "Holding", "Taker", "Wish", "Flight", "Fleet",
-        "Group", "Lane", "Gathering", "Silence", "Passage", "Practice", "Caretaker", "Rooms", "Doors", "Imaging", "StandIn",
+        "Group", "Lane", "Gathering", "Silence", "Passage", "Practice", "Caretaker", "Rooms", "Doors", "Imaging",
+        "StandIn",
     }
 )  # fmt: skip
 # Words that are others' elsewhere: what they must not mean.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 
 class Arrival(NamedTuple):
-    """One job of one row. Times in seconds of virtual time; `queue` is for reports only."""
+    """One job of one row. Times in seconds of virtual time; `group` is for reports only."""
 
     at_s: float
     deadline_s: float
-    queue: str = ""
+    group: str = ""
 
 
 Deadlines = tuple[tuple[str, float], ...]  # (group, seconds allowed), drawn with equal chances
@@ -23,8 +23,8 @@ def poisson(rate: float, duration_s: float, deadlines: Deadlines, seed: int = 1)
     draw = random.Random(seed)
     now_s = draw.expovariate(rate)
     while now_s < duration_s:
-        queue, allowed_s = draw.choice(deadlines)
-        yield Arrival(now_s, now_s + allowed_s, queue)
+        group, allowed_s = draw.choice(deadlines)
+        yield Arrival(now_s, now_s + allowed_s, group)
         now_s += draw.expovariate(rate)
 
 
@@ -36,7 +36,7 @@ def on_off(
     for arrival in poisson(rate, duration_s / period_s * on_s, deadlines, seed):
         bursts, within_s = divmod(arrival.at_s, on_s)
         at_s = bursts * period_s + within_s
-        yield Arrival(at_s, at_s + arrival.deadline_s - arrival.at_s, arrival.queue)
+        yield Arrival(at_s, at_s + arrival.deadline_s - arrival.at_s, arrival.group)
 
 
 def trace(path: Path, allowed_s: float) -> Iterator[Arrival]:

@@ -28,12 +28,12 @@ def clairvoyant(arrivals: Iterable[Arrival], endpoint_count: int, curve: Curve) 
             last, _, arrival = heapq.heappop(waiting)
             if last >= piece:
                 tally.in_time += 1
-                tally.in_time_by[arrival.queue] += 1
+                tally.in_time_by[arrival.group] += 1
                 piece += 1
 
     for arrival in arrivals:
         tally.offered += 1
-        tally.offered_by[arrival.queue] += 1
+        tally.offered_by[arrival.group] += 1
         tally.end_s = arrival.at_s
         first = int(arrival.at_s / piece_s)
         serve(first)

@@ -91,7 +91,7 @@ class World:
     def answered(self, arrival: Arrival) -> None:
         if self.now_s <= arrival.deadline_s:
             self.tally.in_time += 1
-            self.tally.in_time_by[arrival.queue] += 1
+            self.tally.in_time_by[arrival.group] += 1
             self.tally.came_in_time_s.append(arrival.at_s)
         else:
             self.tally.late += 1
@@ -102,7 +102,7 @@ class World:
             self._advance(arrival.at_s)
             self.now_s = self.tally.end_s = arrival.at_s
             self.tally.offered += 1
-            self.tally.offered_by[arrival.queue] += 1
+            self.tally.offered_by[arrival.group] += 1
             policy.arrive(self, arrival)
         self._advance(float("inf"))
         return self.tally

@@ -36,7 +36,7 @@ class Gateway:
         self._wake_s = float("inf")
 
     def arrive(self, world: World, arrival: Arrival) -> None:
-        tenant = arrival.queue if arrival.queue.startswith("tenant") else ""
+        tenant = arrival.group if arrival.group.startswith("tenant") else ""
         asked = (KEY, 1, arrival.deadline_s, Priority.NORMAL, tenant, world.now_s)
         if self.core.check(*asked) is not None:
             self.core.turned_away(*asked)
