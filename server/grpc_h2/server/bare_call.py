@@ -162,10 +162,10 @@ class BareCall(CallFacts):
             self._code, self._details = code, details
             self._end((), code.value[0])
 
-    def answer(self, pieces: Sequence[Buffer]) -> None:
-        """Send the one message, whose pieces are in memory that is wanted elsewhere, and that all went well."""
+    def answer(self, pieces: Sequence[Buffer], *, borrowed: bool) -> None:
+        """Send the one message, and that all went well; `borrowed` pieces are in memory that is wanted elsewhere."""
         if not self._ended:
-            self._end(body_of(pieces), 0, borrowed=True)
+            self._end(body_of(pieces), 0, borrowed=borrowed)
 
     def _end(self, body: Body, code: int, *, borrowed: bool = False) -> None:
         self._ended = True
@@ -227,19 +227,6 @@ class BareCall(CallFacts):
     def begun(self) -> bool:
         """Whether the next message has really begun to come, or nothing more comes."""
         return self.inbox.begun
-
-    async def has_begun(self) -> None:
-        """Wait until the next message has really begun to come, or the call has ended."""
-        if self.inbox.begun:
-            return
-        begun: asyncio.Future[None] = self._loop.create_future()
-
-        def note() -> None:
-            if not begun.done():
-                begun.set_result(None)
-
-        self.when_begun(note)
-        await begun
 
     def when_begun(self, tell: Callable[[], None]) -> None:
         """Have `tell` called once the next message has really begun to come, or the call has ended: maybe at once."""

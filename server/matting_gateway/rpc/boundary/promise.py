@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from open_inference.message_limits import MessageLimits
 
-from matting_gateway.errors import OptionInvalidError
+from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 
 REQUEST_BYTES_KEY = "x-matting-request-bytes"
 PIXELS_KEY = "x-matting-pixels"
@@ -70,6 +70,18 @@ def broken_promise() -> OptionInvalidError:
     return OptionInvalidError(
         f"The request is larger than its metadata {REQUEST_BYTES_KEY} promised; send its true length, or none.",
         field=REQUEST_BYTES_KEY,
+    )
+
+
+def came_too_slowly(timeout_s: float) -> ResidencyExceededError:
+    """Return what to tell a caller whose message did not come within so many seconds."""
+    return ResidencyExceededError(f"The request did not arrive within {timeout_s:g} s; send it faster.")
+
+
+def gave_way() -> OverloadedError:
+    """Return what to tell a caller whose message did not come while others waited."""
+    return OverloadedError(
+        "The message came too slowly while others waited for the memory kept for it; send it faster.", retry_after_s=1.0
     )
 
 

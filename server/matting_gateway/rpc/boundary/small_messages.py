@@ -8,7 +8,7 @@ from grpc_h2.server.call import ServerCall
 from grpc_h2.server.dispatch import only_message
 
 from matting_gateway.errors import OverloadedError
-from matting_gateway.rpc.boundary.message_receiver import did_not_arrive
+from matting_gateway.rpc.boundary.promise import came_too_slowly
 from matting_gateway.rpc.boundary.timeouts import Timeouts
 
 
@@ -35,7 +35,7 @@ class SmallMessages:
             with self._timeouts.block():
                 return await only_message(context)
         except TimeoutError as exc:
-            raise did_not_arrive(self._timeouts.seconds) from exc
+            raise came_too_slowly(self._timeouts.seconds) from exc
 
     async def all(self, requests: AsyncIterator[Any], _context: object) -> "InTime":
         """Return the messages of a stream; handlers that take permits read them from the context instead."""

@@ -10,8 +10,7 @@ from grpc_h2.bodies.messages import MessageTooLongError
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.errors import DrainingError, OverloadedError
-from matting_gateway.rpc.boundary.message_receiver import gave_way
-from matting_gateway.rpc.boundary.promise import broken_promise
+from matting_gateway.rpc.boundary.promise import broken_promise, gave_way
 
 
 class Incoming(Protocol):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 import grpc
+from grpc_h2.server.bare_call import BareCall
 from grpc_h2.server.call import ServerCall
 from matting.v1 import matting_service_pb2 as pb
 from open_inference.tensors import Buffer
@@ -20,22 +21,22 @@ from matting_gateway.domain.photo import Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.boundary.call_info import REQUEST_ID_KEY, CallInfo, current_call
+from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
-from matting_gateway.rpc.boundary.message_receiver import MessageReceiver
 from matting_gateway.rpc.boundary.promise import DoorSettings, Promise, promise_of
 from matting_gateway.rpc.boundary.timeouts import Timeouts
-from matting_gateway.rpc.boundary.unread import hold_until_read
+from matting_gateway.rpc.boundary.unary_call import UnaryDependencies
 from matting_gateway.rpc.photo.conversions import model_to, request_from
 from matting_gateway.rpc.photo.item_stream import ItemStream
+from matting_gateway.rpc.photo.photo_call import PhotoCall, need_bytes
 from matting_gateway.rpc.photo.photo_wire import PhotoReader, PhotoRequest, answer_pieces
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import Trace
 
 SERVICE = "matting.v1.MattingService"
+PHOTO_METHOD = f"/{SERVICE}/RemoveBackground"
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
-# Results begin and end somewhere in pages of the call's file, and what is around them is small.
-_AROUND_ANSWER_BYTES = 16 << 10
 # Solving for an edge takes as long as so many pixels more, and is taken off a tenant's megapixels so.
 _SOLVING_PIXELS = 8_000_000
 
@@ -58,6 +59,7 @@ class MattingService:
         policy: Callable[[], pb.DataPolicy],
         tenants: Tenants,
         draining: asyncio.Event,
+        scope: Callable[[str, BareCall], CallScope],
         on_bug: Callable[[CallInfo, Exception], None],
         clock: Clock,
         metrics: Metrics,
@@ -70,25 +72,28 @@ class MattingService:
         self._policy = policy
         self._tenants = tenants
         self._draining = draining
+        self._scope = scope
         self._on_bug = on_bug
         self._clock = clock
         self._settings = settings
-        self._receiver = MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics)
+        self._dependencies = UnaryDependencies(
+            gate=gate,
+            tenants=tenants,
+            receiving=Timeouts(settings.receive_timeout_s),
+            receive_seconds=metrics.stage_seconds.labels("receive"),
+            clock=clock,
+            settings=settings,
+        )
         self._residency = Timeouts(settings.max_residency_s)
         self._reader = PhotoReader(settings.message_limits)
         self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
         self._stream_count = 0
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Return the handlers for a grpc.aio server.
-
-        RemoveBackground is unary on the wire and registered as client-streaming, so that its
-        body is read only after the call is admitted.
-        """
+        """Return the handlers of all methods but RemoveBackground."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "RemoveBackground": grpc.stream_unary_rpc_method_handler(self.remove_background, None, None),
                 "StreamRemoveBackground": grpc.stream_stream_rpc_method_handler(
                     self.stream_remove_background, None, None
                 ),
@@ -101,27 +106,10 @@ class MattingService:
             },
         )
 
-    async def remove_background(self, _requests: object, context: _Context) -> list[Buffer]:
-        call = current_call()
-        context.set_initial_metadata(((REQUEST_ID_KEY, call.request_id),))
-        promise = promise_of(call.metadata, self._settings)
-        self._tenants.charge_request(call.tenant)
-        await self._receiver.begun(context)
-        permit = await self._acquire(promise, call.deadline_s, CallSender(context, call))
-        with call.byte_hold(permit):
-            data = await self._receiver.read(
-                context,
-                permit,
-                most_bytes=promise.request_bytes,
-                missing=OptionInvalidError("The call ended without a request message.", field="source"),
-                trace=call.trace,
-            )
-            request, request_bytes = self._reader.request(data), len(data)
-            del data
-            answer = await self._serve(call, request, request_bytes, call.deadline_s, permit, call.trace, promise)
-            permit.succeeded()
-            hold_until_read(context, permit.hand_over(sum(map(len, answer)) + _AROUND_ANSWER_BYTES))
-            return answer
+    def remove_background(self, context: BareCall) -> None:
+        """Serve one call of `PHOTO_METHOD`. Its body is read only once the call is admitted."""
+        scope = self._scope(PHOTO_METHOD, context)
+        PhotoCall(self._dependencies, context, scope, read=self._reader.request, serve=self._serve).begin()
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
         call = current_call()
@@ -168,10 +156,8 @@ class MattingService:
         return pb.GetDataPolicyResponse(policy=self._policy())
 
     async def _acquire(self, promise: Promise, deadline_s: float, sender: CallSender) -> Permit:
-        # Who promised nothing asks for its message first, and for the rest once the photo's header is read.
-        kept = promise.kept
-        byte_count = promise.byte_count(self._settings) if kept else promise.message_bytes(sender.announced_bytes)
-        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=kept, sender=sender)
+        byte_count = need_bytes(promise, sender.announced_bytes, self._settings)
+        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
 
     async def _serve_item(
         self,

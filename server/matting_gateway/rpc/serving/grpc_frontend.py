@@ -24,7 +24,7 @@ from matting_gateway.rpc.boundary.call_log import log_bug, log_end
 from matting_gateway.rpc.boundary.call_scope import CallEnd
 from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.boundary.small_messages import SmallMessages
-from matting_gateway.rpc.photo.matting_service import SERVICE, MattingService
+from matting_gateway.rpc.photo.matting_service import PHOTO_METHOD, SERVICE, MattingService
 from matting_gateway.rpc.photo.policy import policy_to
 from matting_gateway.rpc.serving.door_keeper import DoorKeeper
 from matting_gateway.rpc.serving.health import Health
@@ -104,6 +104,7 @@ class GrpcFrontend:
             policy=lambda: policy_to(policy()),
             tenants=dependencies.tenants,
             draining=draining,
+            scope=self.boundary.scope,
             on_bug=log_bug(dependencies.logs),
             clock=dependencies.clock,
             metrics=dependencies.metrics,
@@ -133,6 +134,7 @@ class GrpcFrontend:
             max_connection_age_grace_s=settings.max_connection_age_grace_s,
         )
         dependencies.metrics.connections.set_function(lambda: self.server.connection_count)
+        self.server.add_method(PHOTO_METHOD, service.remove_background)
         self.server.add_generic_rpc_handlers((service.handlers(),))
         self.services = [SERVICE]
         self._tensors: OpenInference | None = None

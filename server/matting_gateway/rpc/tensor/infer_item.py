@@ -16,15 +16,15 @@ from matting_gateway.rpc.boundary.call_info import CallInfo
 from matting_gateway.rpc.boundary.status import unexpected
 from matting_gateway.rpc.tensor.infer_work import Arrived
 from matting_gateway.rpc.tensor.inference import InferDependencies, Inference
-from matting_gateway.traces import Trace
 
 _RESPONSE_FIELD = service_pb2.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
 
 
-class InferItem(Inference):
+class InferItem:
     """One item: from its message to an answer that may be written.
 
-    Owns its permit, and the answer until it is taken. Invariant: it is told of once, when there is an answer.
+    Owns its request, its permit, and the answer until it is taken. Invariant: it is told of once, when there is
+    an answer.
 
     Args:
         permit: What is held until the answer has been written.
@@ -33,7 +33,10 @@ class InferItem(Inference):
         on_bug: Told of what should not have happened.
     """
 
-    __slots__ = ("_began_s", "_hold", "_item_trace", "_on_answer", "_on_bug", "_request_id", "_send_behind", "answer")
+    __slots__ = (
+        "_began_s", "_call", "_dependencies", "_hold", "_inference", "_on_answer", "_on_bug", "_request_id",
+        "_send_behind", "_trace", "answer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,19 +49,17 @@ class InferItem(Inference):
         send_behind: Callable[[Arrived], Coroutine[Any, Any, None]],
         on_bug: Callable[[CallInfo, Exception], None],
     ) -> None:
-        super().__init__(dependencies, call, deadline_s)
+        self._dependencies = dependencies
+        self._call = call
         self._hold = call.byte_hold(permit)
         self._on_answer = on_answer
         self._send_behind = send_behind
         self._on_bug = on_bug
         self._request_id = ""
-        self._item_trace = call.trace.item() if call.trace is not None else None
+        self._trace = call.trace.item() if call.trace is not None else None
+        self._inference = Inference(dependencies, call, deadline_s, self._trace, answer=self._give, fail=self._fail)
         self._began_s = dependencies.clock.now()
         self.answer: list[Buffer] | None = None  # empty where a stream behind answers
-
-    @property
-    def _trace(self) -> Trace | None:
-        return self._item_trace
 
     @property
     def permit(self) -> Permit:
@@ -71,9 +72,9 @@ class InferItem(Inference):
             arrived = self._dependencies.service.arrive(message, self._call)
             self._request_id = arrived.header.id
             if arrived.contract.decoupled or arrived.only_the_model_understands:
-                self._wait_for(self._send_behind(arrived), lambda _: self._answer_is([]))
+                self._inference.wait_for(self._send_behind(arrived), lambda _: self._answer_is([]))
             else:
-                self._serve(arrived)
+                self._inference.serve(arrived)
         except Exception as exc:  # noqa: BLE001 - an item fails alone
             self._fail(exc)
 
@@ -88,9 +89,8 @@ class InferItem(Inference):
 
     def stop(self) -> None:
         """End it, as the stream does."""
-        if not self._ended:
-            self._note_failure(asyncio.CancelledError())
-            self._let_go()
+        if not self._inference.done():
+            self._inference.end(asyncio.CancelledError())
             self._end_trace("CANCELLED")
         self.end()
 
@@ -99,28 +99,25 @@ class InferItem(Inference):
         self.answer = None
         self._hold.end()
 
-    def _answer(self, pieces: list[Buffer]) -> None:
-        if self._ended:
-            return
-        if self._arrived is not None:
-            self._dependencies.service.answered(self._arrived, self._call, self._deadline_s)
-        self._answer_is([wire.head(_RESPONSE_FIELD, sum(map(len, pieces))), *pieces])
+    def _give(self, pieces: list[Buffer]) -> None:
+        if not self._inference.done():
+            self._answer_is([wire.head(_RESPONSE_FIELD, sum(map(len, pieces))), *pieces])
 
     def _fail(self, exc: Exception) -> None:
-        if self._ended:
+        if self._inference.done():
             return
-        self._note_failure(exc)
+        self._inference.end(exc)
         if not isinstance(exc, GatewayError):
             self._on_bug(self._call, exc)
             exc = unexpected(exc)
         self._answer_is(error_answer(exc.message, self._request_id), exc.code.name)
 
     def _end_trace(self, error_type: str) -> None:
-        if self._item_trace is not None:
-            self._item_trace.end(self._began_s, self._dependencies.clock.now(), error_type=error_type)
+        if self._trace is not None:
+            self._trace.end(self._began_s, self._dependencies.clock.now(), error_type=error_type)
 
     def _answer_is(self, pieces: list[Buffer], error_type: str = "") -> None:
-        self._let_go()
+        self._inference.end(None)
         self._end_trace(error_type)
         self.answer = pieces
         self._on_answer(self)

@@ -18,8 +18,8 @@ from matting_gateway.errors import PermissionDeniedError
 from matting_gateway.rpc.boundary.call_info import CallInfo, current_call
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
-from matting_gateway.rpc.boundary.message_receiver import MessageReceiver
 from matting_gateway.rpc.boundary.promise import DoorSettings, Promise, promise_of
+from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.tensor.client_memory import ClientMemory
 from matting_gateway.rpc.tensor.infer_call import InferCall
 from matting_gateway.rpc.tensor.infer_service import InferService
@@ -86,7 +86,8 @@ class OpenInference:
             gate=gate,
             tenants=tenants,
             queue=queue,
-            receiver=MessageReceiver(timeout_s=settings.receive_timeout_s, clock=clock, metrics=metrics),
+            receiving=Timeouts(settings.receive_timeout_s),
+            receive_seconds=metrics.stage_seconds.labels("receive"),
             service=service,
             clock=clock,
             settings=settings,
