@@ -62,7 +62,7 @@ class SchedulerCore:
         What is written down on the way (the pool's view of a model that nobody asked for before, tables that have
         seen nothing) holds nothing of who asks, and is the same whoever asks first.
         """
-        request = AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant)
+        request = AdmissionRequest(key, rows, deadline_s, priority, tenant)
         verdict = self._judge(request, now_s)
         if isinstance(verdict, Admission) or self._fallback_for(request, now_s) is not None:
             return None
@@ -72,15 +72,11 @@ class SchedulerCore:
         self, key: BatchKey, rows: int, deadline_s: float, priority: Priority, tenant: str, now_s: float
     ) -> None:
         """Count to the demand what was refused by `check` and so will not arrive."""
-        self._note_demand(
-            AdmissionRequest(key, rows, deadline_s - self._settings.reply_margin_s, priority, tenant), now_s
-        )
+        self._note_demand(AdmissionRequest(key, rows, deadline_s, priority, tenant), now_s)
 
     def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
         """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
-        request = AdmissionRequest(
-            job.key, job.row_count, job.deadline_s - self._settings.reply_margin_s, job.priority, job.tenant
-        )
+        request = AdmissionRequest(job.key, job.row_count, job.deadline_s, job.priority, job.tenant)
         flow = self._note_demand(request, now_s)
         verdict = self._judge(request, now_s)
         key = job.key

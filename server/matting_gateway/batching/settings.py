@@ -9,8 +9,6 @@ class BatchingSettings:
     """How the scheduler behaves.
 
     Attributes:
-        reply_margin_s: Kept free between a batch's predicted end and a job's deadline, for the
-            way of the answer back to the caller.
         prefetch_lead_s: A batch is sent to a busy instance this long before the instance is
             predicted to be free, so that the transfer overlaps the compute; at most
             `prefetch_lead_share` of the batch's own latency, so that quick models still
@@ -34,7 +32,6 @@ class BatchingSettings:
         gather_most_s: And so long at most in all.
     """
 
-    reply_margin_s: float = 0.003
     prefetch_lead_s: float = 0.010
     prefetch_lead_share: float = 0.2
     min_patience_s: float = 1.0
