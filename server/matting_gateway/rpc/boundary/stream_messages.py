@@ -2,11 +2,13 @@
 """The messages of a stream, one after another, without patience for streams that only hold memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import grpc
 from grpc_h2.bodies.messages import MessageTooLongError
+from open_inference.tensors import Buffer
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.errors import DrainingError, OverloadedError
@@ -67,22 +69,11 @@ class StreamMessages:
         """Count the stream's silence from now on."""
         self._silent_since_s = asyncio.get_running_loop().time()
 
-    async def next_begun(self) -> None:
-        """Wait until the next message has begun to come, or the stream ends.
-
-        Raises:
-            DrainingError: The gateway shuts down.
-            OverloadedError: The stream was idle for too long.
-        """
-        if not self._context.begun:
-            self._context.when_begun(self._wake)
-            await self._until(lambda: self._context.begun)
-
-    async def read(self, permit: Permit, *, most_bytes: int) -> Any:
-        """Return the message, or gRPC's EOF.
+    async def next(self, acquire: Callable[[], Awaitable[Permit]], *, most_bytes: int) -> tuple[Permit, Buffer] | None:
+        """Return the next message and the permit under which it was received; None at the stream's end.
 
         Args:
-            permit: What the stream holds for the message.
+            acquire: Asks for the permit, once the message has begun to come.
             most_bytes: The most that the message may have: what was promised, or every limit.
 
         Raises:
@@ -90,6 +81,19 @@ class StreamMessages:
             OverloadedError: The stream was idle for too long, or others wait for the memory.
             OptionInvalidError: The message has more than `most_bytes`.
         """
+        if not self._context.begun:
+            self._context.when_begun(self._wake)
+            await self._until(lambda: self._context.begun)
+        permit = await acquire()
+        message: Any = grpc.aio.EOF
+        try:
+            message = await self._read(permit, most_bytes)
+        finally:
+            if message is grpc.aio.EOF:
+                permit.release()
+        return None if message is grpc.aio.EOF else (permit, message)
+
+    async def _read(self, permit: Permit, most_bytes: int) -> Any:
         self._came = self._in_the_way = False
         self._context.expect(most_bytes, self._note_came)
         if self._came:

@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Awaitable, Callable
 
-import grpc
 from google.rpc import code_pb2, status_pb2
 from grpc_h2.server.call import ServerCall
 from matting.v1 import matting_service_pb2 as pb
@@ -102,13 +101,12 @@ class ItemStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
-            await self._messages.next_begun()
-            permit = await self._acquire()
-            data = await self._messages.read(permit, most_bytes=self._most_bytes)
-            if data is grpc.aio.EOF:
+            came = await self._messages.next(self._acquire, most_bytes=self._most_bytes)
+            if came is None:
                 return False
+            permit, data = came
             item, request_bytes = self._read(data), len(data)
-            del data
+            del came, data
             message = item.message
             if message.WhichOneof("action") == "cancel":
                 self._cancel(message.item_id)

@@ -8,10 +8,10 @@ its own behind the gateway, and its answers come as that server gives them.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import grpc
 from grpc_h2.server.call import ServerCall
-from open_inference.tensors import Buffer
 
 from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.errors import BackendUnavailableError, DrainingError
@@ -70,9 +70,10 @@ class InferStream:
     async def run(self) -> None:
         """Serve until the caller has sent all and everything is answered."""
         try:
-            async with self._messages:
-                while await self._next():
-                    pass
+            with suppress(DrainingError):  # what was accepted is answered, and the stream then ends well
+                async with self._messages:
+                    while await self._next():
+                        pass
             if self._items or self._written:
                 self._all_written = asyncio.get_running_loop().create_future()
                 await self._all_written
@@ -101,12 +102,10 @@ class InferStream:
         await self._room.acquire()
         permit: Permit | None = None
         try:
-            if not await self._next_begun():
+            came = await self._messages.next(lambda: self._acquire(self._deadline_s()), most_bytes=self._most_bytes)
+            if came is None:
                 return False
-            permit = await self._acquire(self._deadline_s())
-            message = await self._read(permit)
-            if message is None:
-                return False
+            permit, message = came
             permit.shrink(COPIES_HELD * len(message))
             item = InferItem(
                 self._dependencies,
@@ -129,22 +128,6 @@ class InferStream:
     def _deadline_s(self) -> float:
         own_s = self._dependencies.clock.now() + self._dependencies.settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
-
-    async def _next_begun(self) -> bool:
-        """Wait until the next message has begun to come; tell whether one may, as the gateway does not drain."""
-        try:
-            await self._messages.next_begun()
-        except DrainingError:
-            return False
-        return True
-
-    async def _read(self, permit: Permit) -> Buffer | None:
-        """Wait for a message; None at the end, or when the gateway drains."""
-        try:
-            message = await self._messages.read(permit, most_bytes=self._most_bytes)
-        except DrainingError:
-            return None
-        return None if message is grpc.aio.EOF else message
 
     # --- answers, in order ------------------------------------------------------------------
 
