@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the bytes of a photo to what it is, with every limit checked and no decoder run."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from open_inference.tensors import Buffer
 
-from matting_gateway.domain.photo import EncodedPhoto, Photo, RawPhoto
+from matting_gateway.domain.photo import EncodedPhoto, OutputSpec, Photo, PictureBackground, RawPhoto
 from matting_gateway.errors import (
     ImageFormatUnsupportedError,
     ImageTooLargeError,
     ImageUnreadableError,
+    InternalError,
     OptionInvalidError,
 )
 from matting_gateway.imaging.formats import ImageFormat, sniff
+from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.headers.bmp import read_bmp_header
 from matting_gateway.imaging.headers.gif import read_gif_header
 from matting_gateway.imaging.headers.isobmff import read_isobmff_header
@@ -21,6 +24,8 @@ from matting_gateway.imaging.headers.model import MAX_PARTS, FileHeader, TooMany
 from matting_gateway.imaging.headers.png import read_png_header
 from matting_gateway.imaging.headers.tiff import read_tiff_header
 from matting_gateway.imaging.headers.webp import read_webp_header
+from matting_gateway.imaging.media_types import check_areas
+from matting_gateway.imaging.plan import oriented_size
 from matting_gateway.imaging.settings import ImageLimits, ImagingSettings
 
 # Those that count all that takes time.
@@ -36,6 +41,36 @@ _READERS = {
     ImageFormat.TIFF: read_tiff_header,
     ImageFormat.BMP: read_bmp_header,
 }
+
+
+def inspect(
+    photo: Photo,
+    outputs: Sequence[OutputSpec],
+    settings: ImagingSettings,
+    formats: frozenset[ImageFormat],
+    max_parts: int,
+) -> PhotoHeader:
+    """Return what the files of a photo and of its background pictures say of themselves.
+
+    Raises:
+        OptionInvalidError: An AVIF is wanted that would take too much memory.
+        TooManyPartsError, GatewayError: What `read_header` raises.
+    """
+    file = read_header(photo, settings, formats, max_parts)
+    backgrounds: dict[int, FileHeader] = {}
+    for index, output in enumerate(outputs):
+        if isinstance(output.background, PictureBackground):
+            header = read_header(output.background.photo, settings, formats, max_parts)
+            if header is not None:
+                backgrounds[index] = header
+    if file is not None:
+        title, size = file.format.title, oriented_size(file)
+    elif isinstance(photo, EncodedPhoto):
+        raise InternalError("A file was taken for raw pixels.")
+    else:
+        title, size = "RAW", (photo.width_px, photo.height_px)
+    check_areas(outputs, *size)
+    return PhotoHeader(title, *size, file, backgrounds, settings.exact)
 
 
 def read_header(

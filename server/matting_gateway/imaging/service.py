@@ -18,21 +18,20 @@ from open_inference.tensors import Buffer
 from matting_gateway.clock import Clock
 from matting_gateway.domain.job import Priority
 from matting_gateway.domain.model import ModelInput
-from matting_gateway.domain.photo import EncodedPhoto, OutputSpec, Photo, PictureBackground
-from matting_gateway.errors import DeadlineUnreachableError, ImageUnreadableError, InternalError, OverloadedError
+from matting_gateway.domain.photo import OutputSpec, Photo
+from matting_gateway.errors import ImageUnreadableError, InternalError
 from matting_gateway.imaging.answers import Rendered, read_decoded, read_rendered
-from matting_gateway.imaging.dispatch.backlog import Backlog, PhotoWork
+from matting_gateway.imaging.dispatch.backlog import PhotoWork
 from matting_gateway.imaging.dispatch.call_file import CallFile
-from matting_gateway.imaging.dispatch.step_costs import StepCosts, StepKind, decode_kind, render_kind
+from matting_gateway.imaging.dispatch.photo_admission import PhotoAdmission
+from matting_gateway.imaging.dispatch.step_costs import StepKind
 from matting_gateway.imaging.dispatch.worker_pool import WorkerFailedError, WorkerPool
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.header import PhotoHeader
-from matting_gateway.imaging.headers.model import FEW_PARTS, MAX_PARTS, FileHeader, TooManyPartsError
-from matting_gateway.imaging.inspect import read_header
-from matting_gateway.imaging.media_types import check_areas
+from matting_gateway.imaging.headers.model import FEW_PARTS, MAX_PARTS, TooManyPartsError
+from matting_gateway.imaging.inspect import inspect
 from matting_gateway.imaging.options import check_outputs
 from matting_gateway.imaging.photo_job import Kept, PhotoJob, Request, Step
-from matting_gateway.imaging.plan import oriented_size
 from matting_gateway.imaging.plan_job import contents, plan_job, step_memory_bytes, step_timeout_s
 from matting_gateway.imaging.settings import ImagingSettings
 
@@ -94,8 +93,7 @@ class ImagingService:
         self._worker_count = settings.worker_count or len(os.sched_getaffinity(0))
         self._clock = clock
         self._workers = WorkerPool(self._worker_count, clock=clock)
-        self._costs = StepCosts()
-        self._backlog = Backlog(self._worker_count)
+        self._admission = PhotoAdmission(self._worker_count)
         self._formats = _available_formats(settings)
         self._active = 0
         self._prepared_total = 0
@@ -119,7 +117,7 @@ class ImagingService:
     def statistics(self) -> ImagingStatistics:
         return ImagingStatistics(
             self._worker_count,
-            len(self._backlog),
+            self._admission.in_work,
             self._active,
             self._workers.waiting_count,
             self._prepared_total,
@@ -129,7 +127,7 @@ class ImagingService:
 
     def photo_work_s(self) -> float:
         """Return how long all workers together are busy with a photo as they come of late; 0.0 while unknown."""
-        return self._workers.step_times.photo_s / self._worker_count
+        return self._admission.photo_work_s
 
     def check_outputs(self, outputs: Sequence[OutputSpec]) -> None:
         """Check all options before any work.
@@ -149,7 +147,7 @@ class ImagingService:
             ImageTooLargeError: Over a limit.
             OptionInvalidError: Raw pixels of the wrong length, or an AVIF that would take too much memory.
         """
-        return self._inspect(photo, outputs, MAX_PARTS)
+        return inspect(photo, outputs, self._settings, self._formats, MAX_PARTS)
 
     async def inspect_soon(self, photo: Photo, outputs: Sequence[OutputSpec]) -> PhotoHeader:
         """Do what `inspect` does, in a thread where it may take long: a file of nothing but parts does.
@@ -158,61 +156,24 @@ class ImagingService:
             GatewayError: What `inspect` raises.
         """
         try:
-            return self._inspect(photo, outputs, FEW_PARTS)
+            return inspect(photo, outputs, self._settings, self._formats, FEW_PARTS)
         except TooManyPartsError:
             return await asyncio.to_thread(self.inspect, photo, outputs)
-
-    def _inspect(self, photo: Photo, outputs: Sequence[OutputSpec], max_parts: int) -> PhotoHeader:
-        file = read_header(photo, self._settings, self._formats, max_parts)
-        backgrounds: dict[int, FileHeader] = {}
-        for index, output in enumerate(outputs):
-            if isinstance(output.background, PictureBackground):
-                header = read_header(output.background.photo, self._settings, self._formats, max_parts)
-                if header is not None:
-                    backgrounds[index] = header
-        if file is not None:
-            title, size = file.format.title, oriented_size(file)
-        elif isinstance(photo, EncodedPhoto):
-            raise InternalError("A file was taken for raw pixels.")
-        else:
-            title, size = "RAW", (photo.width_px, photo.height_px)
-        check_areas(outputs, *size)
-        return PhotoHeader(title, *size, file, backgrounds, self._settings.exact)
 
     def admit(
         self, header: PhotoHeader, outputs: Sequence[OutputSpec], *, deadline_s: float, priority: Priority
     ) -> PhotoWork:
         """Let a photo in, and say what it will take; who lets it in says when it is in work no more (`leave`).
 
-        A photo that comes while none is in work is let in however long it may take.
-
         Raises:
             OverloadedError: With all that is in work, it or another one would not be done in time.
             DeadlineUnreachableError: It takes longer than its deadline allows, whoever else is in work.
         """
-        now_s, backlog = self._clock.now(), self._backlog
-        decode_s = self._costs.expected_s(decode_kind(header, outputs), header.pixel_count, now_s)
-        render_s = self._costs.expected_s(render_kind(outputs), header.pixel_count, now_s)
-        work = PhotoWork(deadline_s, priority, decode_s, backlog.between_s, render_s, hopeful=not len(backlog))
-        late_s = 0.0 if work.hopeful else backlog.late_by_s(work, now_s)
-        if late_s > 0:
-            alone_s = decode_s + work.between_s + render_s
-            if now_s + alone_s > deadline_s:
-                raise DeadlineUnreachableError(
-                    f"A photo like this takes {alone_s:.2g} s, longer than the call's deadline allows; allow more time,"
-                    " or ask for fewer or smaller results."
-                )
-            raise OverloadedError(
-                "More photos are in work than can be done before the call's deadline; try again later or allow more"
-                " time.",
-                retry_after_s=late_s,
-            )
-        backlog.add(work)
-        return work
+        return self._admission.admit(header, outputs, deadline_s=deadline_s, priority=priority, now_s=self._clock.now())
 
     def leave(self, work: PhotoWork) -> None:
         """Note that a photo is in work no more."""
-        self._backlog.remove(work)
+        self._admission.leave(work)
 
     async def prepare(
         self,
@@ -258,7 +219,7 @@ class ImagingService:
                     deadline_s=work.deadline_s,
                     latest_start_s=work.latest_decode_s,
                     priority=work.priority,
-                    note=functools.partial(self._took, decode_kind(header, outputs), header.pixel_count),
+                    note=functools.partial(self._took, work.decode_kind, header.pixel_count),
                 )
         except WorkerFailedError as error:
             file.close()
@@ -287,7 +248,7 @@ class ImagingService:
             InternalError: The worker failed, or none could be started.
         """
         job, file, work = prepared.job, prepared.file, prepared.work
-        self._backlog.note_between(self._clock.now() - prepared.since_s)
+        self._admission.note_between(self._clock.now() - prepared.since_s)
         file.write(job.matte.offset, matte)
         timeout_s = step_timeout_s(job, Step.RENDER, self._settings.worker_timeout_s)
         memory_bytes = step_memory_bytes(job, Step.RENDER, prepared.working_bytes)
@@ -302,7 +263,7 @@ class ImagingService:
                     deadline_s=work.deadline_s,
                     latest_start_s=work.latest_render_s,
                     priority=work.priority,
-                    note=functools.partial(self._took, render_kind(job.outputs), job.width_px * job.height_px),
+                    note=functools.partial(self._took, work.render_kind, job.width_px * job.height_px),
                 )
         except WorkerFailedError as error:
             raise InternalError("The worker that made the results failed; ask again.") from error
@@ -310,8 +271,8 @@ class ImagingService:
         self._rendered_total += 1
         return rendered
 
-    def _took(self, kind: StepKind, pixel_count: int, seconds: float) -> None:
-        self._costs.note(kind, pixel_count, seconds, self._clock.now())
+    def _took(self, kind: StepKind | None, pixel_count: int, seconds: float) -> None:
+        self._admission.note_step(kind, pixel_count, seconds, self._clock.now())
 
     @contextlib.contextmanager
     def _counted_active(self) -> Iterator[None]:

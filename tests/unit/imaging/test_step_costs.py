@@ -60,3 +60,21 @@ def test_asking_changes_nothing_and_kinds_without_end_are_not_all_remembered() -
     for number in range(5000):
         costs.note(StepKind(Step.DECODE, number), 1, 0.1, 0.0)
     assert repr(costs) == "<StepCosts of 256 kinds>"
+
+
+def test_a_photo_takes_what_its_steps_take() -> None:
+    costs = StepCosts()
+    assert costs.photo_s == 0.0
+    for seconds in (0.01, 0.03):
+        costs.note(DECODE, 1_000_000, seconds, 0.0)
+    costs.note(ALPHA, 1_000_000, 0.1, 0.0)
+    assert costs.photo_s == pytest.approx(0.12)
+
+
+def test_another_kind_of_photos_is_learned_within_some_dozens() -> None:
+    costs = StepCosts()
+    for _ in range(1000):
+        costs.note(DECODE, 1_000_000, 0.01, 0.0)
+    for _ in range(60):
+        costs.note(DECODE, 1_000_000, 0.1, 0.0)
+    assert costs.photo_s == pytest.approx(0.1, rel=0.1)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from matting_gateway.domain.job import Priority
+from matting_gateway.imaging.dispatch.step_costs import StepKind
 
 # Estimates of single steps miss by so much, and who is let in shall be answered.
 _MARGIN = 1.15
@@ -28,6 +29,8 @@ class PhotoWork:
         between_s: What will pass between decoding and rendering.
         render_s: What making the results will take a worker.
         decoded: Whether it is decoded, as who has it done says; from then on it goes before all that are not.
+        decode_kind: What makes others like it to decode; None where nothing is learned of it.
+        render_kind: The same of its results.
         hopeful: Whether it is tried however long it may take, as nobody else was in work when it came.
     """
 
@@ -37,6 +40,8 @@ class PhotoWork:
     between_s: float = 0.0
     render_s: float = 0.0
     decoded: bool = False
+    decode_kind: StepKind | None = None
+    render_kind: StepKind | None = None
     hopeful: bool = True
 
     @property

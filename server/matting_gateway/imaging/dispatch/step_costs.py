@@ -14,6 +14,7 @@ from matting_gateway.imaging.plan import needs_color
 # What a step takes of the smallest photo, in pixels that take as long.
 _FIXED_PIXELS = 200_000
 _GAIN = 0.2  # what one step counts among those before it
+_MEAN_GAIN = 0.05  # and in the mean of all photos
 # One step that took far longer is an accident, and many of them are a change.
 _MOST_AT_ONCE = 2.0
 # What is known of a kind is half as much after so long without any of it, so that no slow minute is believed for good.
@@ -58,16 +59,23 @@ class _Rate:
 
 
 class StepCosts:
-    """Owns what was seen of each kind of step of late, the kinds seen last at the end.
+    """Owns what was seen of each kind of step of late, the kinds seen last at the end, and the mean of all.
 
     Invariant: asking changes nothing.
     """
 
-    __slots__ = ("_by_kind", "_by_step")
+    __slots__ = ("_by_kind", "_by_step", "_counts", "_means_s")
 
     def __init__(self) -> None:
         self._by_kind: OrderedDict[StepKind, _Rate] = OrderedDict()
         self._by_step: dict[Step, _Rate] = {}
+        self._means_s = dict.fromkeys(Step, 0.0)
+        self._counts = dict.fromkeys(Step, 0)
+
+    @property
+    def photo_s(self) -> float:
+        """Seconds of one worker for all steps of a photo as they come of late; 0.0 while none was done."""
+        return sum(self._means_s.values())
 
     def expected_s(self, kind: StepKind, pixel_count: int, now_s: float) -> float:
         """Return how long a step will take; 0.0 while nothing like it was seen."""
@@ -84,6 +92,9 @@ class StepCosts:
         if len(self._by_kind) > _MAX_KINDS:
             self._by_kind.popitem(last=False)
         self._by_step[kind.step] = _learned(self._by_step.get(kind.step), s_per_pixel, now_s)
+        self._counts[kind.step] += 1
+        gain = max(_MEAN_GAIN, 1 / self._counts[kind.step])
+        self._means_s[kind.step] += gain * (seconds - self._means_s[kind.step])
 
     def __repr__(self) -> str:
         return f"<StepCosts of {len(self._by_kind)} kinds>"

@@ -15,7 +15,6 @@ from matting_gateway.domain.job import Priority
 from matting_gateway.errors import DeadlineExpiredError, GatewayError, InternalError, without_frames
 from matting_gateway.imaging.answers import Answer
 from matting_gateway.imaging.dispatch.call_file import CallFile
-from matting_gateway.imaging.dispatch.step_times import StepTimes
 from matting_gateway.imaging.dispatch.worker_handle import WorkerHandle
 from matting_gateway.imaging.photo_job import ABANDONED_OFFSET, Request
 
@@ -80,7 +79,6 @@ class WorkerPool:
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self.killed_total = 0
-        self.step_times = StepTimes()
         self.filtered = False
 
     @property
@@ -250,7 +248,7 @@ class WorkerPool:
             state.ready.set_result(True)
         else:
             state.task = None
-            self._settle(task)
+            task.settle()
             if isinstance(result, GatewayError):
                 task.done.set_exception(result)
             else:
@@ -262,7 +260,7 @@ class WorkerPool:
         del self._states[handle]
         self._forget_idle(handle)
         if state.task is not None:
-            self._settle(state.task)
+            state.task.settle()
             state.task.done.set_exception(state.task.failure or WorkerFailedError("the worker ended"))
         if state.ready.done():
             self.killed_total += 1
@@ -273,10 +271,6 @@ class WorkerPool:
             state.start_timer.cancel()
             state.ready.set_result(False)
         self._after_end()
-
-    def _settle(self, task: _Task) -> None:
-        task.settle()
-        self.step_times.note(task.request.step, self._clock.now() - task.started_s)
 
     def _forget_idle(self, handle: WorkerHandle) -> None:
         if handle in self._idle:
