@@ -4,7 +4,6 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from matting_gateway.batching.core import SchedulerCore, StandIn, Weight
 from matting_gateway.batching.entry import Entry, Taker
@@ -238,13 +237,14 @@ class Scheduler:
 
     async def _send(self, flight: Flight, jobs: tuple[Job, ...]) -> BatchResult:
         """Have a batch run, and its traced jobs told of it: one of them carries it to the backend."""
-        endpoint, batch = flight.server.endpoint, Batch(flight.key, jobs, flight.rows)
+        endpoint = flight.server.endpoint
         traced = TracedBatch.of(jobs, endpoint, flight.rows)
+        batch = Batch(flight.key, jobs, flight.rows, "" if traced is None else traced.traceparent)
         if traced is None:
             return await self._run_batch(endpoint, batch, flight.patience_s)
         arrivals, error_type = [entry.arrived_s for entry in flight.entries], ""
         try:
-            return await self._run_batch(endpoint, replace(batch, traceparent=traced.traceparent), flight.patience_s)
+            return await self._run_batch(endpoint, batch, flight.patience_s)
         except BaseException as exc:
             error_type = error_type_of(exc)
             raise
