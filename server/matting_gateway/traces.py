@@ -123,27 +123,31 @@ class Trace:
 
     def stage(self, name: str, since_s: float, until_s: float) -> None:
         """Note a stage that is over."""
-        self._note((name, since_s, until_s, "", None))
+        if self.written:
+            self._hand_over_late((name, since_s, until_s, "", None))
+        else:
+            self.noted.append((name, since_s, until_s, "", None))
 
     def queued(self, since_s: float, until_s: float) -> None:
         """Note waiting for a batch that did not come."""
-        self._note(("queue", self._waits_since_s(since_s), until_s, "", None))
+        self.stage("queue", self._waits_since_s(since_s), until_s)
 
     def inference(self, arrived_s: float, sent_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a batch that was sent and is answered, or failed, and waiting for it since the job arrived."""
-        self._note(
-            ("queue", self._waits_since_s(arrived_s), sent_s, "", None),
-            (INFERENCE, sent_s, until_s, span_id, batch),
-        )
+        waited: Stage = ("queue", self._waits_since_s(arrived_s), sent_s, "", None)
+        if self.written:
+            self._hand_over_late(waited, (INFERENCE, sent_s, until_s, span_id, batch))
+        else:
+            self.noted += (waited, (INFERENCE, sent_s, until_s, span_id, batch))
 
     def passed_on(self, since_s: float, until_s: float, span_id: str, batch: SentBatch) -> None:
         """Note a request that a backend answered as it came."""
-        self._note((INFERENCE, since_s, until_s, span_id, batch))
+        if self.written:
+            self._hand_over_late((INFERENCE, since_s, until_s, span_id, batch))
+        else:
+            self.noted.append((INFERENCE, since_s, until_s, span_id, batch))
 
-    def _note(self, *stages: Stage) -> None:
-        if not self.written:
-            self.noted += stages
-            return
+    def _hand_over_late(self, *stages: Stage) -> None:
         self.written, self.late = False, True
         # With ids of their own: those that follow the call's are those of what was handed over with it.
         self.noted = [(*stage[:3], stage[3] or new_span_id(), stage[4]) for stage in stages]

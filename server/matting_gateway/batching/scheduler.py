@@ -4,7 +4,6 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from open_inference.tensors import Tensor
 
@@ -242,15 +241,14 @@ class Scheduler:
 
     async def _send(self, inflight_batch: InflightBatch, jobs: tuple[Job, ...]) -> BatchResult:
         """Have a batch run, and its traced jobs told of it: one of them carries it to the backend."""
-        endpoint, batch = inflight_batch.server.endpoint, Batch(inflight_batch.key, jobs, inflight_batch.rows)
+        endpoint = inflight_batch.server.endpoint
         traced = TracedBatch.of(jobs, endpoint, inflight_batch.rows)
+        batch = Batch(inflight_batch.key, jobs, inflight_batch.rows, "" if traced is None else traced.traceparent)
         if traced is None:
             return await self._run_batch(endpoint, batch, inflight_batch.patience_s)
         arrivals, error_type = [entry.arrived_s for entry in inflight_batch.entries], ""
         try:
-            return await self._run_batch(
-                endpoint, replace(batch, traceparent=traced.traceparent), inflight_batch.patience_s
-            )
+            return await self._run_batch(endpoint, batch, inflight_batch.patience_s)
         except BaseException as exc:
             error_type = error_type_of(exc)
             raise

@@ -157,8 +157,8 @@ def _write(trace: Trace, to_unix_ns: int, pieces: list[bytes]) -> None:
     """Write the span of a call or an item, unless it has been written, and those of its stages."""
     trace_id, span_id = bytes.fromhex(trace.trace_id), bytes.fromhex(trace.span_id)
     if not trace.late:
-        pieces.append(_own_span(trace, trace_id, span_id, to_unix_ns))
-    # Of what is below it all but the times, and the own id, is the same: this is most of the work.
+        _write_own_span(trace, trace_id, span_id, to_unix_ns, pieces)
+    # Of what is below it all but the times, and the own id, is the same.
     same = _ABOVE + span_id + _TRACE_ID + trace_id + _SPAN_ID
     number = int.from_bytes(span_id, "little")
     for name, since_s, until_s, stage_id, batch in trace.noted:
@@ -167,79 +167,77 @@ def _write(trace: Trace, to_unix_ns: int, pieces: list[bytes]) -> None:
         began_ns, ended_ns = int(since_s * 1e9) + to_unix_ns, int(until_s * 1e9) + to_unix_ns
         id_and_times = _ID_AND_TIMES.pack(own_id, _BEGAN, began_ns, _ENDED, ended_ns)
         if batch is None:
-            head, said = _said_of_stage(name)
-            pieces += (head, same, id_and_times, said)
+            pieces += (_said_of_stage(name), same, id_and_times)
             continue
         link = b""
         if batch.span_id != stage_id:
             link = _LINK + _TRACE_ID + bytes.fromhex(batch.trace_id) + _SPAN_ID + bytes.fromhex(batch.span_id)
-        head, said = _said_of_batch(batch.backend, batch.batch_size, batch.error_type, len(link))
-        pieces += (head, same, id_and_times, said, link)
+        said = _said_of_batch(batch.backend, batch.batch_size, batch.error_type, len(link))
+        pieces += (said, same, id_and_times, link)
 
 
-def _own_span(trace: Trace, trace_id: bytes, span_id: bytes, to_unix_ns: int) -> bytes:
-    record, above = trace.record, bytes.fromhex(trace.parent_span_id)
+def _write_own_span(trace: Trace, trace_id: bytes, span_id: bytes, to_unix_ns: int, pieces: list[bytes]) -> None:
+    record = trace.record
+    above = _ABOVE + bytes.fromhex(trace.parent_span_id) if trace.parent_span_id else b""
     began_ns, ended_ns = int(trace.since_s * 1e9) + to_unix_ns, int(trace.until_s * 1e9) + to_unix_ns
     own = _IDS_AND_TIMES.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id, _BEGAN, began_ns, _ENDED, ended_ns)
-    if above:
-        own += _ABOVE + above
     if not isinstance(record, CallRecord):
-        return _field(_SPANS, own + _said_of_item(trace.error_type))
+        pieces += (_said_of_item(len(above), trace.error_type), own, above)
+        return
     request_id = record.request_id.encode()
-    said = _said_of_call(bool(above), trace.error_type, record[:_REPEATED_COUNT])
-    return _field(_SPANS, own + said + _head_of_request_id(len(request_id)) + request_id)
+    said = _said_of_call(len(above), trace.error_type, record[:_REPEATED_COUNT], len(request_id))
+    pieces += (said, request_id, own, above)
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
     """Return a field with its length before it (protobuf.dev/programming-guides/encoding)."""
-    length = len(content)
-    if length < 0x80:
-        return tag + length.to_bytes(1, "big") + content
+    return _head(tag, len(content)) + content
+
+
+def _head(tag: bytes, length: int) -> bytes:
     encoded = bytearray(tag)
     while length > 0x7F:
         encoded.append(length & 0x7F | 0x80)
         length >>= 7
     encoded.append(length)
-    return bytes(encoded) + content
+    return bytes(encoded)
 
 
-# What is said of many spans is put together once.
+# What is said of many spans is put together once: the head of the field that a span is, and of that all that repeats.
 
 
 @lru_cache(maxsize=1024)
-def _said_of_call(remote: bool, error_type: str, of_the_line: tuple[str, ...]) -> bytes:
+def _said_of_call(above_bytes: int, error_type: str, of_the_line: tuple[str, ...], request_id_bytes: int) -> bytes:
+    """Return it up to the text of the request's id, the one attribute that no other span has."""
     method, code, *rest = of_the_line
     _, service, name = method.split("/", 2)
-    flags = _SAMPLED | _PARENT_KNOWN | (_PARENT_IS_REMOTE if remote else 0)
+    flags = _SAMPLED | _PARENT_KNOWN | (_PARENT_IS_REMOTE if above_bytes else 0)
     span = Span(name=method[1:], kind=Span.SPAN_KIND_SERVER, flags=flags)
     _say_rpc(span, service, name)
     span.attributes.add(key="rpc.grpc.status_code").value.int_value = _CODES[code]
     for field, value in zip(_FROM_THE_LINE, rest, strict=True):
         _say(span, f"matting.{field}", value)
-    return _with_error(span, error_type, ours=error_type in _SERVER_ERRORS)
-
-
-@lru_cache(maxsize=256)
-def _head_of_request_id(length: int) -> bytes:
-    """Return what is before the one attribute that no other span has: a KeyValue, whose AnyValue is a text."""
-    return _field(_ATTRIBUTES, _REQUEST_ID + _field(b"\x12", _field(b"\x0a", bytes(length))))[: -length or None]
-
-
-@lru_cache(maxsize=64)
-def _said_of_item(error_type: str) -> bytes:
-    return _with_error(Span(name="item", kind=Span.SPAN_KIND_INTERNAL, flags=_SAMPLED | _PARENT_KNOWN), error_type)
+    said = _with_error(span, error_type, ours=error_type in _SERVER_ERRORS)
+    # A KeyValue, whose AnyValue is a text.
+    text = _REQUEST_ID + _field(b"\x12", _field(b"\x0a", bytes(request_id_bytes)))
+    said += _field(_ATTRIBUTES, text)[: -request_id_bytes or None]
+    return _with_head(said, request_id_bytes + _IDS_AND_TIMES.size + above_bytes)
 
 
 @lru_cache(maxsize=64)
-def _said_of_stage(name: str) -> tuple[bytes, bytes]:
-    """Return the head of the field that the span is, and what is said in it beside ids and times."""
+def _said_of_item(above_bytes: int, error_type: str) -> bytes:
+    span = Span(name="item", kind=Span.SPAN_KIND_INTERNAL, flags=_SAMPLED | _PARENT_KNOWN)
+    return _with_head(_with_error(span, error_type), _IDS_AND_TIMES.size + above_bytes)
+
+
+@lru_cache(maxsize=64)
+def _said_of_stage(name: str) -> bytes:
     span = Span(name=name, kind=Span.SPAN_KIND_INTERNAL, flags=_SAMPLED | _PARENT_KNOWN)
     return _with_head(span.SerializeToString(), _BELOW_BYTES)
 
 
 @lru_cache(maxsize=1024)
-def _said_of_batch(backend: str, batch_size: int, error_type: str, link_bytes: int) -> tuple[bytes, bytes]:
-    """Return the same of a batch, with so many bytes of a link besides."""
+def _said_of_batch(backend: str, batch_size: int, error_type: str, link_bytes: int) -> bytes:
     span = Span(name=INFERENCE, kind=Span.SPAN_KIND_CLIENT, flags=_SAMPLED | _PARENT_KNOWN)
     _say_rpc(span, "inference.GRPCInferenceService", "ModelInfer")
     _say(span, "matting.backend", backend)
@@ -247,9 +245,8 @@ def _said_of_batch(backend: str, batch_size: int, error_type: str, link_bytes: i
     return _with_head(_with_error(span, error_type), _BELOW_BYTES + link_bytes)
 
 
-def _with_head(said: bytes, more_bytes: int) -> tuple[bytes, bytes]:
-    length = more_bytes + len(said)
-    return _field(_SPANS, bytes(length))[:-length], said
+def _with_head(said: bytes, more_bytes: int) -> bytes:
+    return _head(_SPANS, len(said) + more_bytes) + said
 
 
 def _with_error(span: Span, error_type: str, *, ours: bool = True) -> bytes:

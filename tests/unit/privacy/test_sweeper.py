@@ -2,6 +2,7 @@
 """What is left in reference cycles is swept soon after calls end, and sweeping takes a bounded part of the time."""
 
 import asyncio
+import gc
 
 import pytest
 from matting_gateway.privacy.heap import give_back_free_memory
@@ -66,3 +67,14 @@ async def test_memory_is_given_back_with_the_next_sweep_once_much_of_it_is_free_
 
 def test_the_heap_can_be_told_to_give_free_memory_back() -> None:
     give_back_free_memory()
+
+
+def test_while_it_sweeps_the_collector_looks_by_itself_less_often_and_afterwards_as_before() -> None:
+    before = gc.get_threshold()
+    sweeper = Sweeper(now=ManualClock().now)
+    sweeper.start()
+    try:
+        assert gc.get_threshold() == (10_000, *before[1:])
+    finally:
+        sweeper.close()
+    assert gc.get_threshold() == before

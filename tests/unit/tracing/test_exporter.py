@@ -109,6 +109,14 @@ async def test_traces_are_sent_in_bunches() -> None:
     assert made.sent == 3
 
 
+async def test_512_traces_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BUNCH_S", 2 * PATIENCE_S)
+    async with running(Told()) as made:
+        made.put(512)
+        await made.collector.was_asked()
+        assert made.collector.bunches == [512]
+
+
 async def test_what_waits_at_the_end_is_sent() -> None:
     async with running(Told()) as made:
         made.put(300)

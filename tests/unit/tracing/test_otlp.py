@@ -4,7 +4,7 @@
 import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.log_lines import CallRecord
-from matting_gateway.traces import SentBatch, Trace
+from matting_gateway.traces import CallerContext, SentBatch, Trace
 
 pytest.importorskip("opentelemetry.proto", reason="pip install 'matting-gateway[otel]'")
 
@@ -75,6 +75,25 @@ async def test_a_failure_is_told_by_its_code_and_is_an_error_where_it_is_ours(
     told = attributes_of(span)
     assert (told["rpc.grpc.status_code"], told["error.type"], told["matting.reason"]) == (number, code, "WHY")
     assert span.status.code == status
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 300])
+@pytest.mark.parametrize("parent", [None, CallerContext("b" * 32, "c" * 16, sampled=True)])
+async def test_a_span_is_whole_however_long_the_requests_id_is(length: int, parent: CallerContext | None) -> None:
+    one = Trace(lambda _: None, parent)
+    one.stage("receive", 1.0, 1.5)
+    call, below = await exported(ended(one, record=RECORD._replace(request_id="r" * length)))
+    assert attributes_of(call)["matting.request_id"] == "r" * length
+    assert call.parent_span_id.hex() == ("c" * 16 if parent else "")
+    assert below.parent_span_id == call.span_id
+
+
+async def test_an_item_is_below_its_stream() -> None:
+    stream = trace()
+    item = stream.item()
+    _, span = await exported(ended(stream), ended(item, record=None))
+    assert (span.name, span.parent_span_id.hex()) == ("item", stream.span_id)
+    assert not span.attributes
 
 
 async def test_an_inference_is_a_call_of_ours_that_names_its_batch() -> None:
