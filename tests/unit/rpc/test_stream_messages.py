@@ -2,12 +2,14 @@
 """How long a stream may stay silent, before a message and in the middle of one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import grpc
 import pytest
 from grpc_h2.bodies.messages import MessageTooLongError
 from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.permit import Permit
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import DrainingError, OptionInvalidError, OverloadedError
 from matting_gateway.rpc.boundary.stream_messages import StreamMessages
@@ -18,9 +20,9 @@ from prometheus_client import CollectorRegistry
 class Stream:
     """gRPC's side of a stream that says nothing until told to."""
 
-    def __init__(self) -> None:
-        self.begun = False
-        self.answer: bytes | Exception = b""
+    def __init__(self, *, begun: bool = False) -> None:
+        self.begun = begun
+        self.answer: Any = b""
         self._tell: Callable[[], None] = lambda: None
 
     def when_begun(self, tell: Callable[[], None]) -> None:
@@ -54,6 +56,10 @@ def soon() -> float:
     return SystemClock().now() + 30
 
 
+def acquiring(gate: Gate, byte_count: int = 10) -> Callable[[], Awaitable[Permit]]:
+    return lambda: gate.acquire(byte_count, deadline_s=soon())
+
+
 def messages_of(
     stream: Stream,
     *,
@@ -66,7 +72,7 @@ def messages_of(
 
 
 @pytest.mark.parametrize("there", [True, False])
-async def test_a_message_is_returned(there: bool) -> None:
+async def test_a_message_is_returned_with_the_permit_it_came_under(there: bool) -> None:
     stream = Stream()
     loop = asyncio.get_running_loop()
     if there:
@@ -74,25 +80,37 @@ async def test_a_message_is_returned(there: bool) -> None:
     else:
         loop.call_later(0.01, stream.begin)
         loop.call_later(0.03, stream.say, b"hello")
-    with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
-        async with messages_of(stream) as messages:
-            await messages.next_begun()
-            assert await messages.read(permit, most_bytes=10) == b"hello"
+    gate = gate_of(100)
+    async with messages_of(stream) as messages:
+        came = await messages.next(acquiring(gate), most_bytes=10)
+    assert came is not None
+    permit, message = came
+    assert (message, permit.byte_count) == (b"hello", 10)
+    permit.release()
+    assert gate.statistics().permit_count == 0
 
 
-async def test_a_message_longer_than_promised_is_refused() -> None:
-    stream = Stream()
+async def test_at_the_end_of_a_stream_there_is_no_message_and_nothing_is_held() -> None:
+    stream, gate = Stream(begun=True), gate_of(100)
+    stream.answer = grpc.aio.EOF
+    async with messages_of(stream) as messages:
+        assert await messages.next(acquiring(gate), most_bytes=10) is None
+    assert gate.statistics().permit_count == 0
+
+
+async def test_a_message_longer_than_promised_is_refused_and_nothing_is_held() -> None:
+    stream, gate = Stream(begun=True), gate_of(100)
     stream.answer = MessageTooLongError()
-    with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
-        async with messages_of(stream) as messages:
-            with pytest.raises(OptionInvalidError, match="larger than"):
-                await messages.read(permit, most_bytes=10)
+    async with messages_of(stream) as messages:
+        with pytest.raises(OptionInvalidError, match="larger than"):
+            await messages.next(acquiring(gate), most_bytes=10)
+    assert gate.statistics().permit_count == 0
 
 
 async def test_a_stream_may_be_idle_for_a_time() -> None:
     async with messages_of(Stream(), idle_timeout_s=0.01) as messages:
         with pytest.raises(OverloadedError, match="was idle"):
-            await messages.next_begun()
+            await messages.next(acquiring(gate_of(100)), most_bytes=10)
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -100,32 +118,33 @@ async def test_a_stream_whose_items_have_all_ended_is_idle_too(begun: bool) -> N
     """One item must not buy silence for ever; and what was in work counts until it has ended."""
     loop = asyncio.get_running_loop()
     ended_s: list[float] = []
-    messages = messages_of(Stream(), idle_timeout_s=0.08, busy=lambda: not ended_s)
+    messages = messages_of(Stream(begun=begun), idle_timeout_s=0.08, busy=lambda: not ended_s)
 
     def end() -> None:
         ended_s.append(loop.time())
         messages.item_ended()
 
     loop.call_later(0.1, end)
-    with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
-        async with messages:
-            with pytest.raises(OverloadedError, match="was idle"):
-                await (messages.read(permit, most_bytes=10) if begun else messages.next_begun())
+    async with messages:
+        with pytest.raises(OverloadedError, match="was idle"):
+            await messages.next(acquiring(gate_of(100)), most_bytes=10)
     assert loop.time() - ended_s[0] >= 0.08
 
 
 @pytest.mark.parametrize("is_busy", [True, False])
 async def test_a_stream_whose_message_stalls_is_closed_when_others_need_the_memory(is_busy: bool) -> None:
-    gate = gate_of(100)
+    gate, held = gate_of(100), asyncio.Event()
+
+    async def acquire() -> Permit:
+        held.set()
+        return await gate.acquire(60, deadline_s=soon())
 
     async def hold() -> None:
-        with await gate.acquire(60, deadline_s=soon()) as permit:
-            async with messages_of(Stream(), busy=lambda: is_busy) as messages:
-                await messages.read(permit, most_bytes=10)
+        async with messages_of(Stream(begun=True), busy=lambda: is_busy) as messages:
+            await messages.next(acquire, most_bytes=10)
 
     holding = asyncio.create_task(hold())
-    while not gate.statistics().permit_count:  # noqa: ASYNC110 - gives way until the task has come so far
-        await asyncio.sleep(0)
+    await held.wait()
     (await gate.acquire(80, deadline_s=soon())).release()
     with pytest.raises(OverloadedError, match="others waited"):
         await holding
@@ -135,10 +154,9 @@ async def test_a_stream_whose_message_stalls_is_closed_when_others_need_the_memo
 async def test_a_silent_stream_ends_when_the_gateway_does(begun: bool) -> None:
     draining = asyncio.Event()
     asyncio.get_running_loop().call_later(0.01, draining.set)
-    with await gate_of(100).acquire(10, deadline_s=soon()) as permit:
-        async with messages_of(Stream(), draining=draining, busy=lambda: True) as messages:
-            with pytest.raises(DrainingError):
-                await (messages.read(permit, most_bytes=10) if begun else messages.next_begun())
+    async with messages_of(Stream(begun=begun), draining=draining, busy=lambda: True) as messages:
+        with pytest.raises(DrainingError):
+            await messages.next(acquiring(gate_of(100)), most_bytes=10)
 
 
 async def test_nothing_is_left_of_a_stream_that_has_been_read() -> None:
