@@ -22,7 +22,7 @@ class Stream:
 
     def __init__(self, *, begun: bool = False) -> None:
         self.begun = begun
-        self.answer: Any = b""
+        self.answer: Any = None
         self._tell: Callable[[], None] = lambda: None
 
     def when_begun(self, tell: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class Stream:
 
     def expect(self, most_bytes: int, tell: Callable[[], None]) -> None:
         self._tell = tell
-        if self.answer:
+        if self.answer is not None:
             tell()
 
     def begin(self) -> None:
