@@ -19,7 +19,7 @@ SWEEP_AFTER_S = 0.25
 LATEST_SWEEP_S = 0.75
 _LARGEST_SHARE = 0.05
 # Between sweeps the collector looks at new objects by itself, each time they are so many more. CPython's 700 are those
-# of some sixty calls: such looks took one to two times as long as the sweeps, and longer with traces that wait.
+# of a hundred calls or so: such looks took one to two times as long as the sweeps, and longer with traces that wait.
 _YOUNG_COUNT = 10_000
 
 
