@@ -4,13 +4,16 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from matting_triton.install import ensure_runtime
-from matting_triton.local import LocalTriton
-from matting_triton.runtime import Runtime
 from testkit.local_triton import CACHE_DIR, QUICK_START, TEST_MODELS
+
+# Imported where they are used: tests of packages that stand alone run where matting_triton is not to be had.
+if TYPE_CHECKING:
+    from matting_triton.local import LocalTriton
+    from matting_triton.runtime import Runtime
 
 # For tasks that were cancelled and have not had their turn yet.
 _LAST_TURNS_S = 1.0
@@ -28,14 +31,18 @@ def _one_imaging_worker() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def triton_runtime() -> Runtime:
+def triton_runtime() -> "Runtime":
     """Return the installed Triton; the first session on a machine downloads it."""
+    from matting_triton.install import ensure_runtime  # noqa: PLC0415 - see above
+
     return ensure_runtime(CACHE_DIR)
 
 
 @pytest.fixture(scope="session")
-def triton_server(triton_runtime: Runtime) -> Iterator[LocalTriton]:
+def triton_server(triton_runtime: "Runtime") -> Iterator["LocalTriton"]:
     """Yield a ready Triton that serves the models of testkit/models, shared by the whole session."""
+    from matting_triton.local import LocalTriton  # noqa: PLC0415 - see above
+
     with LocalTriton(triton_runtime, TEST_MODELS, grace_s=0, extra_arguments=QUICK_START) as triton:
         yield triton
 

@@ -33,7 +33,8 @@ from matting_gateway.imaging.header import PhotoHeader
 from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.environment import required_environment, start_over_with
-from testkit.photos import ellipse, photo_files
+from testkit.photo_files import photo_files
+from testkit.photos import ellipse
 from testkit.process_memory import PeakMemory
 
 WIDTH, HEIGHT = 4000, 3000

@@ -20,7 +20,7 @@ from testkit.doors import infer_request
 from testkit.fake_triton import FakeModel, FakeTriton, echo, echo_config
 from testkit.gateway import running_gateway
 from testkit.load_reports import Report, read_report
-from testkit.photos import photo_files
+from testkit.photo_files import photo_files
 from testkit.program import Service, running_service
 from testkit.raw_http2 import RawCaller
 from testkit.steady_load import SteadyLoad

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway's gRPC server with a few plain methods on a loopback socket, for real clients."""
+"""Our gRPC server with a few plain methods on a loopback socket, for real clients."""
 
 # gRPC's classes are generic to the type checker only.
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+from grpc_h2.buffers import Buffer
 from grpc_h2.http2.connection import Connection
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.stream import Stream
@@ -14,7 +15,6 @@ from grpc_h2.http2.streams import Streams
 from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind
 from grpc_h2.http2.wire.header_blocks import Fields, write_fields
-from open_inference.tensors import Buffer
 
 REQUEST: Fields = (
     (b":method", b"POST"),

@@ -22,7 +22,8 @@ from matting_gateway.domain.photo import (
 from matting_gateway.imaging.service import ImagingService
 from testkit.imaging import open_room, take
 from testkit.long_runs import short_or_long
-from testkit.photos import ellipse, photo_files
+from testkit.photo_files import photo_files
+from testkit.photos import ellipse
 from testkit.process_memory import PeakMemory
 
 WIDTH, HEIGHT = 2000, 1500

@@ -30,6 +30,12 @@ def test_a_request_within_its_limits_is_parsed_from_any_buffer() -> None:
     assert parse(data) == parse(memoryview(data)) == parse(bytearray(data)) == request
 
 
+@pytest.mark.parametrize("outputs", [16, 256])
+def test_a_photo_with_as_many_outputs_as_a_list_may_have_passes(outputs: int) -> None:
+    message = pb.RemoveBackgroundRequest(outputs=[pb.OutputSpec()] * outputs)
+    RequestParser(pb.RemoveBackgroundRequest, LIMITS).check(message.SerializeToString())
+
+
 def test_too_many_outputs_of_a_photo_are_named_with_the_limit_and_what_to_do() -> None:
     error = refusal_of(b"\x22\x00" * 1000, pb.RemoveBackgroundRequest)
     assert isinstance(error, OptionInvalidError)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls over TLS, with what the files for remote Tritons make: trusted is who should be, and nobody else."""
+"""Calls over TLS: trusted is who should be, and nobody else."""
 
 import ssl
 from pathlib import Path
@@ -7,12 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from matting_gateway.clock import SystemClock
-from matting_gateway.triton.transport.credentials import TritonTls, TritonTlsSettings
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.grpc_loopback import loopback
 from testkit.grpc_servers import caller_of, grpc_server
+from testkit.tls_clients import context
 
 PATIENCE_S = 20.0
 BODY = bytes(range(256)) * (32 << 10)
@@ -35,10 +34,9 @@ class Files:
         self.server = self.servers.issue("triton", names=names)
         self.ca_file = replace_file(folder / "ca.crt", self.servers.certificate)
 
-    def context(self, *, identity: bool = False, ca_file: Path | None = None) -> ssl.SSLContext:
-        pair = self.clients.issue_client("gateway").write(self.folder, "client") if identity else (None, None)
-        settings = TritonTlsSettings(ca_file or self.ca_file, *pair)
-        return TritonTls(settings, clock=SystemClock()).current().context
+    def trusting(self, *, identity: bool = False, ca_file: Path | None = None) -> ssl.SSLContext:
+        pair = self.clients.issue_client("gateway").write(self.folder, "client") if identity else None
+        return context(roots=(ca_file or self.ca_file).read_bytes(), identity=pair)
 
     def credentials(self, *, mutual: bool = False) -> grpc.ServerCredentials:
         return grpc.ssl_server_credentials(
@@ -61,7 +59,7 @@ async def test_small_and_large_messages_go_both_ways(tmp_path: Path) -> None:
     files = Files(tmp_path)
     async with (
         grpc_server({"Echo": echo}, credentials=files.credentials()) as target,
-        caller_of(target, tls=files.context(), server_name="triton.example") as caller,
+        caller_of(target, tls=files.trusting(), server_name="triton.example") as caller,
     ):
         for message in (b"x", BODY, b""):
             assert await caller.call([message, BODY], PATIENCE_S) == message + BODY
@@ -70,12 +68,12 @@ async def test_small_and_large_messages_go_both_ways(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_with_our_own_server_too(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files.server.write(tmp_path, "server"))
-    context.set_alpn_protocols(["h2"])
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*files.server.write(tmp_path, "server"))
+    serving.set_alpn_protocols(["h2"])
     async with (
-        loopback({"Echo": ("unary_unary", echo)}, tls=lambda: context) as served,
-        caller_of(served.address, tls=files.context(), server_name="triton.example") as caller,
+        loopback({"Echo": ("unary_unary", echo)}, tls=lambda: serving) as served,
+        caller_of(served.address, tls=files.trusting(), server_name="triton.example") as caller,
     ):
         assert await caller.call(BODY, PATIENCE_S) == BODY
 
@@ -83,41 +81,34 @@ async def test_with_our_own_server_too(tmp_path: Path) -> None:
 async def test_the_server_learns_who_we_are(tmp_path: Path) -> None:
     files = Files(tmp_path)
     async with grpc_server({"Who": who}, credentials=files.credentials(mutual=True)) as target:
-        tls = files.context(identity=True)
+        tls = files.trusting(identity=True)
         async with caller_of(target, "Who", tls=tls, server_name="triton.example") as caller:
             assert await caller.call(b"", PATIENCE_S) == b"gateway"
-        await refusal(target, tls=files.context(), server_name="triton.example")
+        await refusal(target, tls=files.trusting(), server_name="triton.example")
 
 
 async def test_an_address_may_be_what_the_certificate_names(tmp_path: Path) -> None:
     files = Files(tmp_path, names=("127.0.0.1",))
     async with grpc_server({"Echo": echo}, credentials=files.credentials()) as target:
-        async with caller_of(target, tls=files.context(), server_name="127.0.0.1") as caller:
+        async with caller_of(target, tls=files.trusting(), server_name="127.0.0.1") as caller:
             assert await caller.call(b"x", PATIENCE_S) == b"x"
-        assert "certificate" in await refusal(target, tls=files.context(), server_name="127.0.0.2")
+        assert "certificate" in await refusal(target, tls=files.trusting(), server_name="127.0.0.2")
 
 
 async def test_a_server_with_another_name_or_of_another_authority_is_asked_nothing(tmp_path: Path) -> None:
     files = Files(tmp_path)
     stranger = replace_file(tmp_path / "stranger.crt", Authority("stranger").certificate)
     async with grpc_server({"Echo": echo}, credentials=files.credentials()) as target:
-        assert "certificate" in await refusal(target, tls=files.context(), server_name="other.example")
-        strange = files.context(ca_file=stranger)
+        assert "certificate" in await refusal(target, tls=files.trusting(), server_name="other.example")
+        strange = files.trusting(ca_file=stranger)
         assert "certificate" in await refusal(target, tls=strange, server_name="triton.example")
         assert "certificate" not in await refusal(target)
 
 
 async def test_a_server_that_does_not_choose_http2_is_asked_nothing(tmp_path: Path) -> None:
     files = Files(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files.server.write(tmp_path, "server"))
-    async with loopback({"Echo": ("unary_unary", echo)}, tls=lambda: context) as served:
-        text = await refusal(served.address, tls=files.context(), server_name="triton.example")
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(*files.server.write(tmp_path, "server"))
+    async with loopback({"Echo": ("unary_unary", echo)}, tls=lambda: serving) as served:
+        text = await refusal(served.address, tls=files.trusting(), server_name="triton.example")
     assert "HTTP/2" in text
-
-
-def test_without_files_the_authorities_are_those_that_grpc_brings() -> None:
-    context = TritonTls(TritonTlsSettings(), clock=SystemClock()).current().context
-    assert len(context.get_ca_certs()) > 50
-    assert context.check_hostname
-    assert context.verify_mode is ssl.CERT_REQUIRED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast reader never disagrees with protobuf; `python -m testkit.infer_fuzz` in make fuzz goes on for longer."""
+"""The fast reader never disagrees with protobuf; `tests/bench/fuzz_infer.py` in make fuzz goes on for longer."""
 
 import pytest
 from testkit.infer_fuzz import fuzz
