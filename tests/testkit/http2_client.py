@@ -71,14 +71,7 @@ class ClientSide(Side):
         super().__init__(in_place=in_place)
         self.sinks: list[RecordingAnswer] = []
         self.streams: list[Stream] = []
-        self.connection = ClientConnection(
-            limits or CLIENT_LIMITS,
-            write=self._write,
-            soon=self._later.append,
-            now=lambda: self.now_s,
-            on_fault=self._fault,
-            on_drained=self._drained,
-        )
+        self.connection = ClientConnection(limits or CLIENT_LIMITS, self.host())
         self.connection.greet()
 
     def greeted(self, settings: dict[int, int] | None = None) -> "ClientSide":

@@ -8,10 +8,10 @@ import h2.config
 import h2.connection
 import h2.events
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.connection import Connection
+from grpc_h2.http2.connection import Connection, ConnectionHost
 from grpc_h2.http2.limits import Http2Limits
+from grpc_h2.http2.server_connection import ServerConnection
 from grpc_h2.http2.stream import Stream
-from grpc_h2.http2.streams import Streams
 from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind
 from grpc_h2.http2.wire.header_blocks import Fields, write_fields
@@ -76,7 +76,11 @@ class Side:
         self.now_s = 0.0
         self.faults: list[tuple[FaultKind, str]] = []
         self.drained_count = 0
-        self.connection: Streams
+        self.connection: Connection
+
+    def host(self) -> ConnectionHost:
+        """Return what the connection is given of this."""
+        return ConnectionHost(self._write, self._later.append, lambda: self.now_s, self._fault, self._drained)
 
     def _fault(self, kind: FaultKind, text: str) -> None:
         self.faults.append((kind, text))
@@ -134,24 +138,16 @@ class Side:
 class ServerSide(Side):
     """A server's side. Owns it, and what was asked of its streams."""
 
-    connection: Connection
+    connection: ServerConnection
 
     def __init__(self, limits: Http2Limits | None = None, *, in_place: bool = False) -> None:
         super().__init__(in_place=in_place)
         self.streams: dict[int, Stream] = {}
         self.sinks: dict[int, RecordingSink] = {}
         self.fields: dict[int, Fields] = {}
-        self.connection = Connection(
-            limits or Http2Limits(),
-            write=self._write,
-            open_stream=self._open,
-            soon=self._later.append,
-            now=lambda: self.now_s,
-            on_fault=self._fault,
-            on_drained=self._drained,
-        )
+        self.connection = ServerConnection(limits or Http2Limits(), self.host(), open_stream=self._open)
 
-    def _open(self, _connection: Connection, stream: Stream, fields: Fields) -> RecordingSink:
+    def _open(self, _connection: ServerConnection, stream: Stream, fields: Fields) -> RecordingSink:
         self.streams[stream.id], self.fields[stream.id] = stream, fields
         sink = self.sinks[stream.id] = RecordingSink(in_place=self._in_place)
         return sink

@@ -16,8 +16,9 @@ from grpc_h2.client.call import Call, OnEnd
 from grpc_h2.client.status import Failure
 from grpc_h2.client.target import Target
 from grpc_h2.http2.client_connection import ClientConnection
+from grpc_h2.http2.client_protocol import ClientProtocol
 from grpc_h2.http2.limits import Http2Limits
-from grpc_h2.http2.protocol import ClientProtocol, Scratch
+from grpc_h2.http2.protocol import Scratch
 from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.header_blocks import Fields, write_fields
 

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's side of a connection: streams that we open, and the answers to them (RFC 9113)."""
 
-from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-from grpc_h2.buffers import Buffer
+from grpc_h2.http2.connection import Connection, ConnectionHost
 from grpc_h2.http2.control_frames import DEPENDS_ON_ITSELF
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.stream import Body, Sink, Stream
-from grpc_h2.http2.streams import Streams
 from grpc_h2.http2.wire import frames
-from grpc_h2.http2.wire.errors import ConnectionFault, MalformedMessage, OnFault
+from grpc_h2.http2.wire.errors import MalformedMessage
 from grpc_h2.http2.wire.field_rules import check_response, check_trailers
 from grpc_h2.http2.wire.header_blocks import Fields
 
@@ -42,7 +40,7 @@ class Request(Stream):
         self.answered = False
 
 
-class ClientConnection(Streams):
+class ClientConnection(Connection):
     """A connection that we begin.
 
     Owns the requests that wait for a free stream too. Invariants, beside those of all connections: nothing is
@@ -51,25 +49,11 @@ class ClientConnection(Streams):
 
     Args:
         limits: What the connection may cost.
-        write: Takes buffers to be sent, in order.
-        soon: Has something done in the loop's next turn.
-        now: Tells the time, in seconds.
-        on_fault: Told of what the peer did wrong on a stream.
-        on_drained: Told when the last answer of a connection that takes no more requests has come.
+        host: Its transport, and who is told of it.
     """
 
-    def __init__(
-        self,
-        limits: Http2Limits,
-        *,
-        write: Callable[[Sequence[Buffer]], None],
-        soon: Callable[[Callable[[], None]], object],
-        now: Callable[[], float],
-        on_fault: OnFault,
-        on_drained: Callable[[], None],
-    ) -> None:
-        super().__init__(limits, preface=b"", write=write, soon=soon, now=now, on_fault=on_fault)
-        self._on_drained = on_drained
+    def __init__(self, limits: Http2Limits, host: ConnectionHost) -> None:
+        super().__init__(limits, host, preface=b"")
         self._waiting: dict[Request, tuple[bytes, Body]] = {}
         self._settled = False
         self._next_id = 1
@@ -84,16 +68,8 @@ class ClientConnection(Streams):
     def greet(self) -> None:
         self._sending.control(frames.PREFACE + self._greeting({frames.ENABLE_PUSH: 0}))
 
-    def shut(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._sending.control(frames.goaway(0, frames.NO_ERROR))
-
-    def fail(self, fault: ConnectionFault) -> None:
-        self._sending.control(frames.goaway(0, fault.code, fault.text))
-        self._closing = True
-        for stream in self._all():
-            self.lose(stream, fault.text)
+    def _last_peer_id(self) -> int:
+        return 0
 
     def _all(self) -> tuple[Stream, ...]:
         return (*super()._all(), *self._waiting)
@@ -222,9 +198,6 @@ class ClientConnection(Streams):
 
     # --- ends of streams --------------------------------------------------------------------
 
-    def _reset_by_peer(self, stream: Stream, code: int) -> None:
-        self._break(stream, code, f"the peer reset the stream with code {code}")
-
     def _break(self, stream: Stream, code: int, text: str) -> None:
         if not stream.closed:
             sink = _sink_of(stream)
@@ -244,7 +217,7 @@ class ClientConnection(Streams):
 
     def _look_whether_drained(self) -> None:
         if not self._streams and not self._waiting:
-            self._on_drained()
+            self._host.on_drained()
 
 
 def _sink_of(stream: Stream) -> AnswerSink:

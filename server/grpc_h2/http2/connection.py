@@ -1,277 +1,273 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's side of a connection: streams that the peer opens, and what they are answered (RFC 9113)."""
+"""The streams of one connection, and what client and server do alike with them. No I/O and no clock of its own."""
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.closed_streams import ClosedStreams
-from grpc_h2.http2.control_frames import DEPENDS_ON_ITSELF
-from grpc_h2.http2.draining import Draining
+from grpc_h2.http2.control_frame_limiter import ControlFrameLimiter
+from grpc_h2.http2.control_frames import ControlFrames
 from grpc_h2.http2.limits import Http2Limits
-from grpc_h2.http2.stream import Body, Message, Sink, Stream
-from grpc_h2.http2.streams import Streams
+from grpc_h2.http2.receive_windows import ReceiveWindows
+from grpc_h2.http2.receiving import Receiving
+from grpc_h2.http2.sending import Sending
+from grpc_h2.http2.stream import Stream
 from grpc_h2.http2.wire import frames
-from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge, MalformedMessage, OnFault
-from grpc_h2.http2.wire.field_rules import check_request, check_trailers
-from grpc_h2.http2.wire.header_blocks import Fields
+from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, OnFault, kind_of
+from grpc_h2.http2.wire.header_blocks import HeaderBlockReader
 
-OpenStream = Callable[["Connection", Stream, Fields], Sink]
+# Given up in one step of the event loop: for each of them a call is ended.
+_LOST_A_STEP = 32
 
 
-class Connection(Streams):
-    """A connection that a client began.
+@dataclass(frozen=True, slots=True)
+class ConnectionHost:
+    """What a connection is given by whoever has it on a transport.
 
-    Owns what is remembered of streams that are over, and how far draining has come. Invariants, beside those of all
-    connections: streams have odd, rising numbers; at most `max_streams` are open; a stream ends in order by having
-    sent the last of its answer.
+    `write` takes buffers to be sent, in order; `soon` has something done in the loop's next turn; `now` tells the
+    time, in seconds; `on_fault` is told of what the peer did wrong on a stream, as what ends the connection is
+    raised; `on_drained` is told once a connection that takes no more streams has none left.
+    """
+
+    write: Callable[[Sequence[Buffer]], None]
+    soon: Callable[[Callable[[], None]], object]
+    now: Callable[[], float]
+    on_fault: OnFault
+    on_drained: Callable[[], None]
+
+
+class Connection(ABC):
+    """The part of a connection that does not depend on who began it.
+
+    Owns the streams, and the state of both directions. Touched on the event loop only. Invariants:
+    of a stream's end its sink hears exactly once, by `Sink.lost` or by what ends it in order; a
+    connection that is closing opens no stream.
 
     Args:
         limits: What the connection may cost.
-        write: Takes buffers to be sent, in order.
-        open_stream: Told of each new stream with its headers; returns who takes its body.
-        soon: Has something done in the loop's next turn.
-        now: Tells the time, in seconds.
-        on_fault: Told of what the peer did wrong on a stream.
-        on_drained: Told once a connection that was drained has no streams left.
+        host: Its transport, and who is told of it.
+        preface: What the peer has to begin with.
     """
 
-    def __init__(
-        self,
-        limits: Http2Limits,
-        *,
-        write: Callable[[Sequence[Buffer]], None],
-        open_stream: OpenStream,
-        soon: Callable[[Callable[[], None]], object],
-        now: Callable[[], float],
-        on_fault: OnFault,
-        on_drained: Callable[[], None],
-    ) -> None:
-        super().__init__(limits, preface=frames.PREFACE, write=write, soon=soon, now=now, on_fault=on_fault)
-        self._open_stream = open_stream
-        self._on_drained = on_drained
-        self._draining = Draining(self._sending.control)
-        self._over_early = ClosedStreams(limits.max_streams)
-        # The fields that were looked at last: a caller's are the same object for as long as they stay the same.
-        self._checked: tuple[Fields, int | None] = ((), None)
+    def __init__(self, limits: Http2Limits, host: ConnectionHost, *, preface: bytes) -> None:
+        self._limits = limits
+        self._host = host
+        self._streams: dict[int, Stream] = {}
+        self._closing = False
+        self._limiter = ControlFrameLimiter(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=host.now)
+        block_bytes = 2 * limits.max_header_bytes
+        self._headers = HeaderBlockReader(block_bytes)
+        self._sending = Sending(write=host.write, soon=host.soon, on_all_sent=self._all_sent)
+        self._windows = ReceiveWindows(
+            self._sending.control,
+            self._streams,
+            connection_bytes=limits.connection_window_bytes,
+            stream_bytes=limits.window_bytes,
+        )
+        self.receiving = Receiving(
+            self, max_frame_bytes=limits.max_frame_bytes, max_block_bytes=block_bytes, preface=preface
+        )
+        self._control = ControlFrames(
+            self._sending, self._limiter, streams=self._streams, events=self, max_enable_push=int(bool(preface))
+        )
+
+    @property
+    def stream_count(self) -> int:
+        return len(self._streams)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._streams)} streams>"
 
     # --- the connection's own life ----------------------------------------------------------
 
+    @abstractmethod
     def greet(self) -> None:
-        self._sending.control(self._greeting({frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams}))
+        """Send our settings, and open the connection's window: streams have windows of their own."""
 
     def shut(self) -> None:
+        """Take no new streams, and tell the peer."""
         if not self._closing:
             self._closing = True
-            self._sending.control(frames.goaway(self._control.last_stream_id, frames.NO_ERROR))
-
-    def begin_drain(self, on_told: Callable[[], None]) -> None:
-        """Ask the peer to open no more streams; until it has heard that, those that it opens are served (6.8).
-
-        Args:
-            on_told: Told once the peer has answered, or somebody has lost patience (`finish_drain`), or it is gone.
-        """
-        if self._closing:
-            on_told()
-            return
-        self._draining.begin(on_told)
-
-    def finish_drain(self) -> None:
-        """Take no new streams, and close with the last that is open."""
-        on_told = self._draining.leave()
-        if on_told is not None:
-            self.shut()
-            self._look_whether_drained()
-            on_told()
-
-    def ping_acknowledged(self, payload: bytes) -> None:
-        if self._draining.is_answered_by(payload):
-            self.finish_drain()
-
-    def _look_whether_drained(self) -> None:
-        if self._draining.leaving and not self._streams:
-            self._soon(self._on_drained)
-
-    def end(self, text: str) -> None:
-        on_told = self._draining.give_up()
-        super().end(text)
-        if on_told is not None:
-            on_told()
+            self._sending.control(frames.goaway(self._last_peer_id(), frames.NO_ERROR))
 
     def fail(self, fault: ConnectionFault) -> None:
-        code = fault.code
-        if isinstance(fault, HeadersTooLarge) and fault.stream_id > self._control.last_stream_id:
-            code = frames.NO_ERROR  # with another the peer may drop the answer that came just before
-            self._control.last_stream_id = fault.stream_id
-            flags = frames.END_HEADERS | frames.END_STREAM
-            self._sending.block(frames.frame(frames.HEADERS, flags, fault.stream_id, self._limits.too_large_answer))
-        self._sending.control(frames.goaway(self._control.last_stream_id, code, fault.text))
+        """Tell the peer why, and give up all streams (RFC 9113, 5.4.1)."""
+        self._sending.control(frames.goaway(self._last_peer_id(), fault.code, fault.text))
         self.end(fault.text)
 
-    # --- for who serves a stream ------------------------------------------------------------
+    @abstractmethod
+    def _last_peer_id(self) -> int:
+        """Return the number of the last stream that the peer has opened; 0: none."""
 
-    def send(
-        self,
-        stream: Stream,
-        *,
-        headers: bytes = b"",
-        body: Body = (),
-        trailers: bytes = b"",
-        on_sent: Callable[[], None] | None = None,
-        borrowed: bool = False,
-    ) -> None:
-        """Send header block, a piece of the body and trailers of a stream, each if given; on a closed stream nothing.
+    def _greeting(self, more_settings: dict[int, int]) -> bytes:
+        settings = {
+            **more_settings,
+            frames.INITIAL_WINDOW_SIZE: self._limits.window_bytes,
+            frames.MAX_FRAME_SIZE: self._limits.max_frame_bytes,
+            frames.MAX_HEADER_LIST_SIZE: self._limits.max_header_bytes,
+        }
+        return frames.settings(settings) + self._windows.greeting()
 
-        `on_sent` is called once all of it has been written, and not if the stream is lost before. Of a body that is
-        `borrowed`, what the peer does not let us send at once is copied, as its memory is wanted elsewhere.
-        """
-        if stream.closed:
-            return
-        sending = self._sending
-        if headers:
-            sending.headers(stream, headers)
-        for prefix, data in body:
-            sending.body(stream, prefix, data)
-        if trailers:
-            sending.headers(stream, trailers, last=True)
-        if on_sent is not None:
-            stream.unsent.append(on_sent)
-        sending.pump(stream)
-        if borrowed:
-            for part in stream.unsent:
-                if isinstance(part, Message):
-                    part.keep()
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._sending.control(frames.frame(frames.PING, 0, 0, bytes(8)))
+
+    def end(self, text: str) -> None:
+        """Give up all streams: the peer is gone, or has to go."""
+        self._closing = True
+        self._lose_some(text)
+
+    def _lose_some(self, text: str) -> None:
+        """Give up as many streams as others can wait for, and the rest in a later step."""
+        streams = self._all()
+        for stream in streams[:_LOST_A_STEP]:
+            self.lose(stream, text)
+        if len(streams) > _LOST_A_STEP:
+            self._host.soon(functools.partial(self._lose_some, text))
+
+    def _all(self) -> tuple[Stream, ...]:
+        """Return those whose end somebody has to hear of."""
+        return tuple(self._streams.values())
+
+    def flush(self) -> None:
+        """Write what is to be sent now and not in the loop's next turn: the transport is about to be closed."""
+        self._sending.flush()
+
+    def pause(self) -> None:
+        self._sending.pause()
+
+    def resume(self) -> None:
+        self._sending.resume()
+
+    # --- for who is behind a stream ---------------------------------------------------------
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """End a stream at once; its sink hears nothing more."""
+        if not stream.closed:
+            self._send_reset(stream.id, code, stream)
+            self._close(stream)
+
+    def resize_window(self, byte_count: int) -> None:
+        """Let each stream send so many bytes before anybody reads them, as soon as the peer has taken note."""
+        self._windows.resize(byte_count)
+
+    def settings_acknowledged(self) -> None:
+        """Apply what the peer has taken note of."""
+        self._windows.acknowledged()
+
+    @abstractmethod
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """Take note of the answer to a PING."""
+
+    def let_send(self, stream: Stream, byte_count: int) -> None:
+        """Let the peer send at least so many bytes more on a stream, step by step; then at least its first window."""
+        self._windows.let_send(stream, byte_count)
 
     # --- for the way in ---------------------------------------------------------------------
 
-    def body_ended(self, stream: Stream) -> None:
-        if not stream.closed:
-            stream.remote_ended = True
-            if stream.sink is not None:
-                stream.sink.ended()
-
-    def headers_came(self, stream_id: int, block: bytes, *, ended: bool, depends_on_itself: bool) -> None:
-        """Open a stream, or end one by its trailers."""
+    def data_comes(self, stream_id: int, length_bytes: int, *, padding_bytes: int, ended: bool) -> Stream | None:
+        """Count a DATA frame; return whose it is, or None where nobody takes it."""
         if self._sending.unread_bytes:
             self._sending.check_read()
-        fields = self._headers.read(block, stream_id)
+        self._windows.count(length_bytes)
+        if length_bytes == padding_bytes and not ended:
+            self._limiter.spend()
         stream = self._streams.get(stream_id)
-        if stream is not None:
-            self._trailers_came(stream, fields, ended=ended, depends_on_itself=depends_on_itself)
-            return
-        last_id = self._control.last_stream_id
-        if stream_id % 2 == 0:
-            raise ConnectionFault(frames.PROTOCOL_ERROR, "a stream with an even number")
-        if stream_id <= last_id:
-            self._late_headers(stream_id)
-            return
-        if stream_id > last_id + 2:
-            self._over_early.skip(last_id, stream_id)
-        self._control.last_stream_id = stream_id
-        if self._closing or len(self._streams) >= self._limits.max_streams:
-            self._limiter.spend()
-            self._send_reset(stream_id, frames.REFUSED_STREAM)
-            return
-        try:
-            announced_bytes = self._announced_bytes(fields, ended=ended, depends_on_itself=depends_on_itself)
-        except MalformedMessage as exc:
-            self._limiter.spend()
-            self._on_fault(FaultKind.MALFORMED_MESSAGE, exc.text)
-            self._send_reset(stream_id, frames.PROTOCOL_ERROR)
-            return
-        self._begin(stream_id, fields, announced_bytes, ended=ended)
-
-    def _announced_bytes(self, fields: Fields, *, ended: bool, depends_on_itself: bool) -> int | None:
-        """Return the length of the body that is to come, where a request tells it.
-
-        Raises:
-            MalformedMessage: It is no request.
-        """
-        checked, announced_bytes = self._checked
-        if checked is not fields:
-            announced_bytes = check_request(fields)
-            self._checked = fields, announced_bytes
-        if depends_on_itself:
-            raise MalformedMessage(DEPENDS_ON_ITSELF)
-        if ended and announced_bytes:
-            raise MalformedMessage("a body that is not as long as its content-length")
-        return announced_bytes
-
-    def _begin(self, stream_id: int, fields: Fields, announced_bytes: int | None, *, ended: bool) -> None:
-        stream = Stream(
-            stream_id,
-            receivable_bytes=self._windows.stream_bytes,
-            sendable_bytes=self._sending.stream_window_bytes,
-            remote_ended=ended,
-        )
-        stream.announced_bytes = announced_bytes
-        self._streams[stream_id] = stream
-        sink = self._open_stream(self, stream, fields)
-        stream.sink = None if stream.closed else sink
-        if ended and stream.sink is not None:
-            stream.sink.ended()
-
-    def _trailers_came(self, stream: Stream, fields: Fields, *, ended: bool, depends_on_itself: bool) -> None:
+        if stream is None:
+            self._control.check_known(stream_id, "DATA")
+            self._late_data(stream_id, length_bytes)
+            return None
         if stream.remote_ended:
-            self.stream_error(stream, frames.STREAM_CLOSED, "headers after the end of their stream")
-        elif not ended:
-            self.malformed(stream, "headers in the middle of a stream")
-        elif depends_on_itself:
-            self.malformed(stream, DEPENDS_ON_ITSELF)
-        elif stream.announced_bytes:
-            self.malformed(stream, "a body that is not as long as its content-length")
-        else:
-            try:
-                check_trailers(fields)
-            except MalformedMessage as exc:
-                self.malformed(stream, exc.text)
-            else:
-                self.body_ended(stream)
+            self.stream_error(stream, frames.STREAM_CLOSED, "DATA after the end of its stream")
+            return None
+        if stream.announced_bytes is not None:
+            stream.announced_bytes -= length_bytes - padding_bytes
+            if stream.announced_bytes < 0 or (ended and stream.announced_bytes):
+                self.malformed(stream, "a body that is not as long as its content-length")
+                return None
+        self._windows.count_of(stream, length_bytes, padding_bytes=padding_bytes, ended=ended)
+        return stream
 
-    def _late_headers(self, stream_id: int) -> None:
-        """Take headers of a stream that is over: trailers, as a rule, that were on their way as we ended it."""
-        if not self._over_early.expects(stream_id):
-            if self._over_early.was_skipped(stream_id):
-                raise ConnectionFault(frames.PROTOCOL_ERROR, "a stream with a lower number than the last")
-            raise ConnectionFault(frames.STREAM_CLOSED, "headers on a stream that is over")
-        self._limiter.spend()
+    @abstractmethod
+    def body_ended(self, stream: Stream) -> None: ...
 
+    @abstractmethod
+    def headers_came(self, stream_id: int, block: bytes, *, ended: bool, depends_on_itself: bool) -> None: ...
+
+    @abstractmethod
     def _late_data(self, stream_id: int, byte_count: int) -> None:
-        if not self._over_early.data_came(stream_id, byte_count):
-            self._limiter.spend()
-            self._on_fault(FaultKind.STREAM_CLOSED, "DATA on a stream that is over")
-            self._sending.control(frames.rst_stream(stream_id, frames.STREAM_CLOSED))
+        """Take note of DATA on a stream that is over."""
 
+    def window_came(self, stream_id: int, byte_count: int) -> None:
+        """Take a WINDOW_UPDATE."""
+        if self._sending.unread_bytes:
+            self._sending.check_read()
+        self._control.window_came(stream_id, byte_count)
+
+    def control_came(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        """Take a frame that is neither DATA nor headers."""
+        if self._sending.unread_bytes:
+            self._sending.check_read()
+        self._control.came(kind, flags, stream_id, payload)
+
+    def was_reset(self, stream_id: int, code: int) -> None:
+        """Take a RST_STREAM."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._control.check_known(stream_id, "RST_STREAM")
+            self._over(stream_id)
+        else:
+            self._break(stream, code, f"the peer reset the stream with code {code}")
+
+    @abstractmethod
+    def _over(self, stream_id: int) -> None:
+        """Take note that nothing more will come on a stream that has ended."""
+
+    @abstractmethod
     def settings_came(self) -> None:
-        """Do nothing: streams are not ours to open."""
+        """Take note that the peer's settings are in force."""
 
+    @abstractmethod
     def went_away(self, last_stream_id: int, code: int) -> None:
-        """Do nothing: a client that goes sends nothing new, and what it asked for is still answered."""
+        """Take note that the peer wants no more streams (RFC 9113, 6.8)."""
 
     # --- ends of streams --------------------------------------------------------------------
 
-    def _over(self, stream_id: int) -> None:
-        self._over_early.forget(stream_id)
+    @abstractmethod
+    def _all_sent(self, stream: Stream) -> None: ...
 
-    def _reset_by_peer(self, stream: Stream, code: int) -> None:
-        del code
-        self.lose(stream, "the caller gave up")
+    def stream_error(self, stream: Stream, code: int, text: str, kind: FaultKind | None = None) -> None:
+        """End a stream on which the peer did what it may not (RFC 9113, 5.4.2)."""
+        self._limiter.spend()  # to have streams reset is as quick as to reset them
+        self._host.on_fault(kind or kind_of(code), text)
+        self._send_reset(stream.id, code, stream)
+        self._break(stream, code, text)
+
+    def malformed(self, stream: Stream, text: str) -> None:
+        """End a stream on which no message of HTTP's came (RFC 9113, 8.1.1)."""
+        self.stream_error(stream, frames.PROTOCOL_ERROR, text, FaultKind.MALFORMED_MESSAGE)
 
     def _send_reset(self, stream_id: int, code: int, stream: Stream | None = None) -> None:
-        super()._send_reset(stream_id, code, stream)
-        if stream is None or not stream.remote_ended:
-            self._over_early.add(stream_id, self._windows.most_still_to_come(stream))
+        """Tell the peer that a stream is over, or never was."""
+        del stream
+        self._sending.control(frames.rst_stream(stream_id, code))
 
+    @abstractmethod
     def _break(self, stream: Stream, code: int, text: str) -> None:
-        del code
-        self.lose(stream, text)
+        """End a stream, and tell whoever is behind it."""
 
-    def _all_sent(self, stream: Stream) -> None:
+    def lose(self, stream: Stream, text: str) -> None:
+        """End a stream, and tell whoever is behind it."""
         if not stream.closed:
-            if not stream.remote_ended:  # nothing more of its body is wanted (RFC 9113, 8.1)
-                self._send_reset(stream.id, frames.NO_ERROR, stream)
+            sink = stream.sink
             self._close(stream)
+            if sink is not None:
+                sink.lost(text)
 
     def _close(self, stream: Stream) -> None:
-        super()._close(stream)
-        if self._draining.leaving:
-            self._look_whether_drained()
+        stream.closed = True
+        stream.sink = None
+        self._streams.pop(stream.id, None)
+        self._sending.forget(stream)

@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One connection on the event loop: what its transport brings and takes, and its timers."""
+"""One connection on the event loop, whoever began it: what its transport brings and takes, and its timers."""
 
 import asyncio
-import functools
-import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.client_connection import ClientConnection
-from grpc_h2.http2.connection import Connection, OpenStream
+from grpc_h2.http2.connection import Connection, ConnectionHost
 from grpc_h2.http2.limits import Http2Limits
-from grpc_h2.http2.streams import Streams
-from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge, OnFault
+from grpc_h2.http2.wire.errors import ConnectionFault, HeadersTooLarge, OnFault
 
 SCRATCH_BYTES = 64 << 10
 # Taken in one step of the event loop, or two calls: then others have a turn.
@@ -23,9 +18,6 @@ _NOTHING = memoryview(b"")
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _LAST_WORDS_S = 2.0
-# How long a peer may take to hear that we drain, or have closed our side: several times around the world.
-_HEARD_S = 1.0
-_ALPN = "h2"
 
 
 class Scratch:
@@ -51,7 +43,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     each `on_opened`: a handshake of TLS that fails leads to neither.
     """
 
-    connection: Streams
+    connection: Connection
 
     def __init__(
         self,
@@ -168,6 +160,11 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         """Close a connection on which all is said."""
         self._close_soon()
 
+    def _host(self) -> ConnectionHost:
+        """Return what the connection is given of this."""
+        loop = self._loop
+        return ConnectionHost(self._write, loop.call_soon, loop.time, self._on_fault, on_drained=self.close)
+
     def _write(self, buffers: Sequence[Buffer]) -> None:
         if self.transport is not None and not self._closing and not self._has_said_all:
             self.transport.writelines(buffers)
@@ -237,131 +234,3 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._deaf = True
         if self.transport is not None:
             self.transport.abort()
-
-
-class Http2Protocol(ConnectionProtocol):
-    """A connection that a client began, on its transport.
-
-    Owns a second timer: of its age, and then of the grace that calls have to end in (gRFC A9).
-
-    Args:
-        max_age_s: It is drained when it is so old: what all have in common, give or take a little by chance.
-    """
-
-    connection: Connection
-
-    def __init__(
-        self,
-        limits: Http2Limits,
-        *,
-        scratch: Scratch,
-        open_stream: Callable[["Http2Protocol"], OpenStream],
-        on_opened: Callable[["Http2Protocol"], None],
-        on_closed: Callable[["Http2Protocol"], None],
-        on_fault: Callable[["Http2Protocol", FaultKind, str], None],
-        max_age_s: float = math.inf,
-    ) -> None:
-        faulted = functools.partial(on_fault, self)
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=faulted)
-        self._told: asyncio.Future[None] | None = None
-        self._max_age_s = max_age_s
-        self._age_timer: asyncio.TimerHandle | None = None
-        self.connection = Connection(
-            limits,
-            write=self._write,
-            open_stream=open_stream(self),
-            soon=self._loop.call_soon,
-            now=self._loop.time,
-            on_fault=faulted,
-            on_drained=self.close,
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        tls = transport.get_extra_info("ssl_object")
-        if tls is None or tls.selected_alpn_protocol() == _ALPN:
-            super().connection_made(transport)
-            if self._max_age_s < math.inf:
-                self._age_timer = self._loop.call_later(self._max_age_s, self._grow_old)
-            return
-        self.transport = cast("asyncio.Transport", transport)
-        self._on_fault(FaultKind.NO_ALPN, "TLS without h2 agreed on by ALPN (RFC 9113, 3.2)")
-        self._close_soon()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._age_timer is not None:
-            self._age_timer.cancel()
-        super().connection_lost(exc)
-
-    def _leave(self) -> None:
-        """Close once the peer has heard all that was said, or has had the time for it."""
-        self.connection.flush()
-        self._has_said_all = True
-        if self.transport is not None and self.transport.can_write_eof():
-            with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
-                self.transport.write_eof()
-        self._linger(_HEARD_S)
-
-    def _grow_old(self) -> None:
-        """Send the peer elsewhere, so that it finds servers that were not there when it came."""
-        self._age_timer = None
-        self.drain()
-        if self._limits.max_age_grace_s < math.inf:
-            self._age_timer = self._loop.call_later(self._limits.max_age_grace_s, self.close)
-
-    def drain(self) -> asyncio.Future[None]:
-        """Send the peer elsewhere: streams that are open are served, and then the connection is closed.
-
-        Returns:
-            Done once the peer knows, or has had the time for it; until then streams that it opens are served too.
-        """
-        if self._told is None:
-            self._told = self._loop.create_future()
-            timer = self._loop.call_later(_HEARD_S, self.connection.finish_drain)
-            self._told.add_done_callback(lambda _: timer.cancel())
-            self.connection.begin_drain(self._peer_knows)
-        return self._told
-
-    def _peer_knows(self) -> None:
-        if self._told is not None and not self._told.done():
-            self._told.set_result(None)
-
-
-class ClientProtocol(ConnectionProtocol):
-    """A connection that we begin, on its transport. It can be given up before it has one."""
-
-    connection: ClientConnection
-
-    def __init__(
-        self,
-        limits: Http2Limits,
-        *,
-        scratch: Scratch,
-        on_opened: Callable[["ClientProtocol"], None],
-        on_closed: Callable[["ClientProtocol"], None],
-    ) -> None:
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=_told_by_calls)
-        self.connection = ClientConnection(
-            limits,
-            write=self._write,
-            soon=self._loop.call_soon,
-            now=self._loop.time,
-            on_fault=_told_by_calls,
-            on_drained=self.close,
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self.connection.usable:
-            super().connection_made(transport)
-        else:
-            cast("asyncio.Transport", transport).abort()
-
-    def give_up(self, text: str) -> None:
-        """End it at once; of one being opened a loop may still tell that it was made, or not that it is lost."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.connection.end(text)
-        self._abort()
-
-
-def _told_by_calls(kind: FaultKind, text: str) -> None:
-    """Do nothing: what a server does wrong is told by the calls that fail of it."""

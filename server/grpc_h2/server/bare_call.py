@@ -17,7 +17,7 @@ from grpc_h2.bodies.messages import MessageFault, MessageRules
 from grpc_h2.bodies.unpacking import Unpack
 from grpc_h2.bodies.windows import Windows
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.connection import Connection
+from grpc_h2.http2.server_connection import ServerConnection
 from grpc_h2.http2.stream import Body, Message, Stream
 from grpc_h2.http2.wire.frames import CANCEL
 from grpc_h2.server.facts import CallFacts, Peer
@@ -39,7 +39,7 @@ class BareCall(CallFacts):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ServerConnection,
         stream: Stream,
         head: CallHead,
         *,

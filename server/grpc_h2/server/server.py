@@ -16,9 +16,10 @@ from grpc_h2.bodies.recycled_memory import RecycledMemory
 from grpc_h2.bodies.unadmitted import Unadmitted
 from grpc_h2.bodies.unpacking import Unpacker
 from grpc_h2.bodies.windows import Windows
-from grpc_h2.http2.connection import Connection, OpenStream
 from grpc_h2.http2.limits import Http2Limits
-from grpc_h2.http2.protocol import Http2Protocol, Scratch
+from grpc_h2.http2.protocol import Scratch
+from grpc_h2.http2.server_connection import OpenStream, ServerConnection
+from grpc_h2.http2.server_protocol import ServerProtocol
 from grpc_h2.http2.stream import Sink, Stream
 from grpc_h2.http2.wire.errors import FaultKind
 from grpc_h2.http2.wire.header_blocks import Fields
@@ -113,7 +114,7 @@ class GrpcServer:
             refused=refused,
         )
         self._listeners: list[Listener] = []
-        self._connections: set[Http2Protocol] = set()
+        self._connections: set[ServerProtocol] = set()
         self._calls: set[BareCall] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -191,8 +192,8 @@ class GrpcServer:
         await self._all_closed.wait()
         self._unpacker.close()
 
-    def _make_protocol(self) -> Http2Protocol:
-        return Http2Protocol(
+    def _make_protocol(self) -> ServerProtocol:
+        return ServerProtocol(
             self._limits,
             scratch=self._scratch,
             open_stream=self._opener,
@@ -202,27 +203,27 @@ class GrpcServer:
             max_age_s=self._limits.max_age_s * self._between(1 - _AGE_JITTER, 1 + _AGE_JITTER),
         )
 
-    def _faulted(self, protocol: Http2Protocol, kind: FaultKind, text: str) -> None:
+    def _faulted(self, protocol: ServerProtocol, kind: FaultKind, text: str) -> None:
         self._on_fault(kind, text, peer_of(protocol.transport).name)
 
-    def _opened(self, protocol: Http2Protocol) -> None:
+    def _opened(self, protocol: ServerProtocol) -> None:
         self._connections.add(protocol)
         self._all_closed.clear()
         if self._stopping:  # it was accepted just before
             protocol.close()
 
-    def _closed(self, protocol: Http2Protocol) -> None:
+    def _closed(self, protocol: ServerProtocol) -> None:
         self._connections.discard(protocol)
         self._windows.forget(protocol.connection)
         if not self._connections:
             self._all_closed.set()
 
-    def _opener(self, protocol: Http2Protocol) -> OpenStream:
+    def _opener(self, protocol: ServerProtocol) -> OpenStream:
         """Return what opens the streams of one connection. Callers send the same headers with every call."""
         heads: dict[Fields, CallHead] = {}
         peers: list[Peer] = []
 
-        def open_stream(connection: Connection, stream: Stream, fields: Fields) -> Sink:
+        def open_stream(connection: ServerConnection, stream: Stream, fields: Fields) -> Sink:
             if not peers:
                 peer = peer_of(protocol.transport)
                 peers.append(replace(peer, network=self._network_of(peer.name)))

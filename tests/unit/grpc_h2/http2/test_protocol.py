@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from grpc_h2.http2.limits import Http2Limits
-from grpc_h2.http2.protocol import SCRATCH_BYTES, Http2Protocol, Scratch
+from grpc_h2.http2.protocol import SCRATCH_BYTES, Scratch
+from grpc_h2.http2.server_protocol import ServerProtocol
 from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.errors import FaultKind
 from testkit.http2_pair import RecordingSink, headers_frame
@@ -74,16 +75,16 @@ class Side:
             self.sinks.append(RecordingSink(in_place=in_place))
             return self.sinks[-1]
 
-        def opened(_: Http2Protocol) -> None:
+        def opened(_: ServerProtocol) -> None:
             self.opened += 1
 
-        def closed(_: Http2Protocol) -> None:
+        def closed(_: ServerProtocol) -> None:
             self.closed += 1
 
-        def fault(_: Http2Protocol, kind: FaultKind, __: str) -> None:
+        def fault(_: ServerProtocol, kind: FaultKind, __: str) -> None:
             self.faults.append(kind)
 
-        self.protocol = Http2Protocol(
+        self.protocol = ServerProtocol(
             limits or Http2Limits(),
             scratch=self.scratch,
             open_stream=lambda _: open_stream,
@@ -210,7 +211,7 @@ async def test_a_connection_that_we_end_is_read_until_its_peer_ends_it_too() -> 
 
 
 async def test_who_does_not_end_a_connection_that_we_have_ended_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_h2.http2.protocol._HEARD_S", SHORT_S)
+    monkeypatch.setattr("grpc_h2.http2.server_protocol._HEARD_S", SHORT_S)
     side = Side()
     side.bring(GREETING)
     side.protocol.close()
