@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.server.bare_call import BareCall
+from grpc_h2.server.call import ServerCall
 from grpc_h2.server.reading_time import ReadingTime
 from grpc_h2.server.server import GrpcServer, OnPeerFault, unheard
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Context: TypeAlias = ServerCall
 MAX_MESSAGE_BYTES = 80 << 20
 CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _MAKERS: dict[str, Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One call on its stream, for whoever serves it."""
 
-# gRPC's classes are generic to the type checker only.
-from __future__ import annotations
-
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import grpc
 
@@ -20,12 +17,30 @@ from grpc_h2.buffers import Buffer
 from grpc_h2.http2.server_connection import ServerConnection
 from grpc_h2.http2.stream import Body, Message, Stream
 from grpc_h2.http2.wire.frames import CANCEL
-from grpc_h2.server.facts import CallFacts, Peer
+from grpc_h2.server.facts import CallFacts
 from grpc_h2.server.metadata import CallHead, status_block, trailers_only_block
+from grpc_h2.server.peer import Peer
 from grpc_h2.server.reading_time import ReadingTime
 
 # Of the state of a stream: what is over that counts as held by it.
 _USUAL_HEAD_BYTES = 2 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class CallResources:
+    """What the calls of one server share.
+
+    `max_small_bytes` is the most that a message may have whose reader names no limit of its own; `lend` gives memory
+    for messages; `report` returns what goes with every status, as a part of a header block.
+    """
+
+    max_message_bytes: int
+    max_small_bytes: int
+    reading: ReadingTime
+    lend: Callable[[int], memoryview]
+    windows: Windows
+    unpack: Unpack
+    report: Callable[[], bytes]
 
 
 class BareCall(CallFacts):
@@ -42,41 +57,28 @@ class BareCall(CallFacts):
         connection: ServerConnection,
         stream: Stream,
         head: CallHead,
-        *,
         peer: Peer,
-        max_message_bytes: int,
-        max_small_bytes: int,
-        reading: ReadingTime,
-        lend: Callable[[int], memoryview],
-        windows: Windows,
-        unpack: Unpack,
-        report: Callable[[], bytes],
+        resources: CallResources,
     ) -> None:
         super().__init__(head, peer)
+        self._resources = resources
         self._connection = connection
         self._stream = stream
         self._timer: asyncio.TimerHandle | None = None
         self.inbox = Inbox(
-            rules=MessageRules(max_message_bytes, head.encoding, max_small_bytes),
+            rules=MessageRules(resources.max_message_bytes, head.encoding, resources.max_small_bytes),
             let_send=functools.partial(connection.let_send, stream),
-            lend=lend,
+            lend=resources.lend,
             lost=self.lost,
-            windows=windows,
+            windows=resources.windows,
             refuse=self._sent_too_much,
-            unpack=unpack,
+            unpack=resources.unpack,
             network=peer.network,
             head_bytes=max(0, head.byte_count - _USUAL_HEAD_BYTES),
         )
-        self._windows = windows
-        self._reading = reading
-        self._report = report
         self._given_bytes = 0  # of answers, since the first that was not written at once
         self._stop: Callable[[], object] | None = None
         self._headers_sent = False
-        self._ended = False
-        self._gone = self._lost = False
-        self._served = False
-        self._callbacks: list[Callable[[Any], None]] = []
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._stream!r}{' ended' if self._ended else ''}>"
@@ -111,7 +113,7 @@ class BareCall(CallFacts):
         """Tell that nobody serves the call any more."""
         self._stop = None
         self._served = True
-        self._finished()
+        self._tell_if_done()
 
     def _expire(self) -> None:
         self.refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
@@ -135,11 +137,6 @@ class BareCall(CallFacts):
             self.lost("the answer was not read in time")
 
     @property
-    def written(self) -> bool:
-        """Whether the last of the answer has been written, or the caller is gone."""
-        return self._gone
-
-    @property
     def taken_bytes(self) -> int:
         """What the caller has taken of the answers that it did not take at once."""
         return self._given_bytes - sum(len(part) for part in self._stream.unsent if isinstance(part, Message))
@@ -149,7 +146,7 @@ class BareCall(CallFacts):
         given_bytes = sum(len(prefix) + len(data) for prefix, data in body)
         self._given_bytes += given_bytes
         self.inbox.answer_waits(given_bytes)
-        return self._loop.call_at(self._reading.until_s(self._loop.time(), self._deadline_s), self.cut_off)
+        return self._loop.call_at(self._resources.reading.until_s(self._loop.time(), self._deadline_s), self.cut_off)
 
     def _stop_serving(self) -> None:
         stop, self._stop = self._stop, None
@@ -159,28 +156,29 @@ class BareCall(CallFacts):
     def refuse(self, code: grpc.StatusCode, details: str) -> None:
         """Send a status without an answer. Once only."""
         if not self._ended:
-            self._code, self._details = code, details
-            self._end((), code.value[0])
+            self._code = code
+            self._end((), details)
 
     def answer(self, pieces: Sequence[Buffer], *, borrowed: bool) -> None:
         """Send the one message, and that all went well; `borrowed` pieces are in memory that is wanted elsewhere."""
         if not self._ended:
-            self._end(body_of(pieces), 0, borrowed=borrowed)
+            self._end(body_of(pieces), borrowed=borrowed)
 
-    def _end(self, body: Body, code: int, *, borrowed: bool = False) -> None:
+    def _end(self, body: Body, details: str = "", *, borrowed: bool = False) -> None:
         self._ended = True
+        code: int = self._code.value[0]
         self.inbox.close(refused=bool(code))
         if code and not body and not self._headers_sent:
             headers = b""
-            trailers = trailers_only_block(code, self._details, initial=self._initial, trailing=self._trailing)
+            trailers = trailers_only_block(code, details, initial=self._initial, trailing=self._trailing)
         else:
             headers = self._unsent_headers()
-            trailers = status_block(code, self._details) + self._trailing_block
+            trailers = status_block(code, details) + self._trailing_block
         self._connection.send(
             self._stream,
             headers=headers,
             body=body,
-            trailers=trailers + self._report(),
+            trailers=trailers + self._resources.report(),
             on_sent=self._written,
             borrowed=borrowed,
         )
@@ -200,18 +198,7 @@ class BareCall(CallFacts):
         self.inbox.forget_call()  # or else the two would keep each other
         if self._timer is not None:
             self._timer.cancel()
-        self._finished()
-
-    def _finished(self) -> None:
-        """Tell who asked for it: all is written or the caller gone, and the handler has let go of what it held."""
-        if not (self._gone and self._served):
-            return
-        callbacks, self._callbacks = self._callbacks, []
-        for act in callbacks:
-            try:
-                act(self)
-            except Exception as exc:  # noqa: BLE001 - theirs, and no reason not to tell the others
-                self._loop.call_exception_handler({"message": "a callback of a call failed", "exception": exc})
+        self._tell_if_done()
 
     @property
     def arrived_bytes(self) -> int:
@@ -249,18 +236,5 @@ class BareCall(CallFacts):
             self.refuse(fault.code, fault.text)
             raise
         if message is not None:
-            self._windows.message_came(self._connection, len(message))
+            self._resources.windows.message_came(self._connection, len(message))
         return message
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Have `callback` called once the answer has been written or the caller is gone; if that is so, now."""
-        if self._gone and self._served:
-            callback(self)
-        else:
-            self._callbacks.append(callback)
-
-    def cancelled(self) -> bool:
-        return self._lost
-
-    def done(self) -> bool:
-        return self._ended

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call as a handler in a task sees it: grpc.aio's context, on a stream of ours."""
+"""One call as a handler in a task sees it: what of grpc.aio's context handlers use, on a stream of ours."""
 
 # gRPC's classes are generic to the type checker only.
 from __future__ import annotations
@@ -13,15 +13,20 @@ import grpc
 from grpc_h2.bodies.framing import body_of
 from grpc_h2.bodies.messages import MessageFault
 from grpc_h2.buffers import Buffer
-from grpc_h2.http2.stream import Body
-from grpc_h2.server.bare_call import BareCall
+from grpc_h2.http2.server_connection import ServerConnection
+from grpc_h2.http2.stream import Body, Stream
+from grpc_h2.server.bare_call import BareCall, CallResources
+from grpc_h2.server.metadata import CallHead
+from grpc_h2.server.peer import Peer
 
 
-class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
+class ServerCall(BareCall):
     """The context of one call that a task serves. Owns the task, and the messages that wait to be written."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, connection: ServerConnection, stream: Stream, head: CallHead, peer: Peer, resources: CallResources
+    ) -> None:
+        super().__init__(connection, stream, head, peer, resources)
         self.task: asyncio.Task[None] | None = None
         self._handler: grpc.RpcMethodHandler[Any, Any] | None = None
         self._writes: set[asyncio.Future[None]] = set()
@@ -51,14 +56,11 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
     def finish(
         self, response: Any = None, *, code: grpc.StatusCode | None = None, details: str = "", reply: bool = False
     ) -> None:
-        """Send the last message, if `reply`, and the status: `code`, or else what the handler has set. Once only."""
-        if self._ended:
-            return
+        """Send the last message, if `reply`, and that all went well; or, without a message, `code`. Once only."""
         if code is not None:
             self.refuse(code, details)
-            return
-        number = self._code.value[0] if isinstance(self._code, grpc.StatusCode) else int(self._code)
-        self._end(self._body(response) if reply and not number else (), number)  # an error has no message
+        elif not self._ended:
+            self._end(self._body(response) if reply else ())
 
     def _body(self, response: Any) -> Body:
         """Return a message as it travels; handlers without a serializer give it whole, or as a list of its pieces."""
@@ -70,7 +72,7 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         self.task = None  # its exception may hold frames, and they the request
         self.let_go()
 
-    # --- grpc.aio.ServicerContext -----------------------------------------------------------
+    # --- for handlers, as in grpc.aio -------------------------------------------------------
 
     async def read(self, most_bytes: int | None = None) -> Any:
         """Return the next message, or `grpc.aio.EOF`. A body that cannot be understood ends the call.
@@ -161,14 +163,6 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
         if not written:
             self._giving = self._begin_reading(body)
 
-    async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """Send headers with these metadata, now; an error after that is not Trailers-Only, and never tried again."""
-        if self._headers_sent:
-            raise asyncio.InvalidStateError("The headers have been sent already.")
-        if not self._ended:
-            self.set_initial_metadata(initial_metadata)
-            self._connection.send(self._stream, headers=self._unsent_headers())
-
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         """End the call with a status; raises `grpc.aio.AbortError`."""
         if code is grpc.StatusCode.OK:
@@ -177,6 +171,3 @@ class ServerCall(BareCall, grpc.aio.ServicerContext[Any, Any]):
             self.set_trailing_metadata(trailing_metadata)
         self.finish(code=code, details=details)
         raise grpc.aio.AbortError("Locally aborted.")
-
-    async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))

@@ -3,12 +3,23 @@
 
 import asyncio
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from grpc_h2.server.facts import Peer
-
 _IPV4_IN_IPV6 = "::ffff:"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Peer:
+    """Who is at the other end of a connection, in grpc's words; names of a certificate only once verified.
+
+    `network` is whose calls are counted together; None where the peer stands for many.
+    """
+
+    name: str
+    auth_context: Mapping[str, tuple[bytes, ...]]
+    network: str | None = None
 
 
 def peer_of(transport: asyncio.Transport | None) -> Peer:

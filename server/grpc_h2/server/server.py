@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server: listeners, connections, and a task for each call."""
+"""The server: its listeners and its connections, from the first to the last."""
 
 import asyncio
-import functools
 import random
 import ssl
 from collections.abc import Callable, Sequence
@@ -18,32 +17,15 @@ from grpc_h2.bodies.unpacking import Unpacker
 from grpc_h2.bodies.windows import Windows
 from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.protocol import Scratch
-from grpc_h2.http2.server_connection import OpenStream, ServerConnection
 from grpc_h2.http2.server_protocol import ServerProtocol
-from grpc_h2.http2.stream import Sink, Stream
 from grpc_h2.http2.wire.errors import FaultKind
-from grpc_h2.http2.wire.header_blocks import Fields
-from grpc_h2.server.bare_call import BareCall
-from grpc_h2.server.call import ServerCall
-from grpc_h2.server.dispatch import Dispatch
-from grpc_h2.server.facts import Peer
+from grpc_h2.server.bare_call import BareCall, CallResources
+from grpc_h2.server.calls import Calls, refusal
 from grpc_h2.server.listener import Listener, bind
-from grpc_h2.server.metadata import (
-    BadMetadataError,
-    CallHead,
-    MetadataTooLargeError,
-    NotGrpcError,
-    read_head,
-    trailers_only_block,
-)
-from grpc_h2.server.not_a_call import Nobody, NotACall
+from grpc_h2.server.metadata import MetadataTooLargeError
 from grpc_h2.server.peer import peer_of
 from grpc_h2.server.reading_time import ReadingTime
 
-_MAX_REMEMBERED_HEADS = 16
-# A call with less time than that has none left once it is here; clients say so of a deadline that has passed.
-_NO_TIME_S = 1e-6
-_EXPIRED = trailers_only_block(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "Deadline Exceeded")
 # How far ages of connections differ by chance: those that began together are not all to come back together (gRFC A9).
 _AGE_JITTER = 0.1
 
@@ -59,7 +41,7 @@ def unheard(_kind: FaultKind, _text: str, _peer: str) -> None:
 class GrpcServer:
     """Serves gRPC on any number of addresses.
 
-    Owns its listeners, connections and calls, and a task for each of these. Takes handlers as grpc.aio's server
+    Owns its listeners, connections and calls. Takes handlers as grpc.aio's server
     does, so that what protoc generates can add them. After `stop` nothing of it is left.
     """
 
@@ -94,18 +76,10 @@ class GrpcServer:
             between: Returns a number between two by chance.
         """
         self._on_fault = on_fault
-        self._report = report
         self._between = between
-        self._max_message_bytes = max_message_bytes
-        self._max_small_bytes = max_small_bytes
-        self._reading = reading or ReadingTime()
-        self._network_of = network_of
-        too_large = _refusal(MetadataTooLargeError(limits.max_header_bytes))
+        too_large = refusal(MetadataTooLargeError(limits.max_header_bytes))
         self._limits = replace(limits, too_large_answer=too_large)
-        self._dispatch = Dispatch(interceptors)
-        self._methods: dict[str, Callable[[BareCall], None]] = {}
         self._scratch = Scratch()
-        self._memory = RecycledMemory()
         self._unpacker = Unpacker()
         self._windows = Windows(
             usual_bytes=limits.window_bytes,
@@ -113,11 +87,24 @@ class GrpcServer:
             unadmitted=Unadmitted(much_is_free=much_is_free),
             refused=refused,
         )
+        resources = CallResources(
+            max_message_bytes=max_message_bytes,
+            max_small_bytes=max_small_bytes,
+            reading=reading or ReadingTime(),
+            lend=RecycledMemory().lend,
+            windows=self._windows,
+            unpack=self._unpacker.begin,
+            report=report,
+        )
+        self._calls = Calls(
+            resources,
+            interceptors,
+            max_header_bytes=limits.max_header_bytes,
+            max_unread_bytes=limits.window_bytes,
+            network_of=network_of,
+        )
         self._listeners: list[Listener] = []
         self._connections: set[ServerProtocol] = set()
-        self._calls: set[BareCall] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._stopping = False
@@ -131,7 +118,7 @@ class GrpcServer:
         return f"<GrpcServer of {len(self._connections)} connections, {len(self._calls)} calls>"
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._dispatch.add(generic_rpc_handlers)
+        self._calls.dispatch.add(generic_rpc_handlers)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """Do nothing: what protoc generates adds the same handlers as generic ones too."""
@@ -143,7 +130,7 @@ class GrpcServer:
             method: As in `/package.Service/Method`, of one request and one answer.
             serve: Told of each call; begins with `begin_without_task`, and raises nothing.
         """
-        self._methods[method] = serve
+        self._calls.methods[method] = serve
 
     def listen(self, address: str, tls: Callable[[], ssl.SSLContext] | None = None, *, reuse_port: bool = False) -> int:
         """Listen on HOST:PORT or unix:PATH, and return the port (1 for a socket). Serves from `start` on.
@@ -185,10 +172,10 @@ class GrpcServer:
         if grace:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
-                    await self._idle.wait()
+                    await self._calls.idle.wait()
         for connection in tuple(self._connections):
             connection.close()
-        await self._idle.wait()
+        await self._calls.idle.wait()
         await self._all_closed.wait()
         self._unpacker.close()
 
@@ -196,7 +183,7 @@ class GrpcServer:
         return ServerProtocol(
             self._limits,
             scratch=self._scratch,
-            open_stream=self._opener,
+            open_stream=self._calls.opener,
             on_opened=self._opened,
             on_closed=self._closed,
             on_fault=self._faulted,
@@ -218,67 +205,6 @@ class GrpcServer:
         if not self._connections:
             self._all_closed.set()
 
-    def _opener(self, protocol: ServerProtocol) -> OpenStream:
-        """Return what opens the streams of one connection. Callers send the same headers with every call."""
-        heads: dict[Fields, CallHead] = {}
-        peers: list[Peer] = []
-
-        def open_stream(connection: ServerConnection, stream: Stream, fields: Fields) -> Sink:
-            if not peers:
-                peer = peer_of(protocol.transport)
-                peers.append(replace(peer, network=self._network_of(peer.name)))
-            head = heads.get(fields)
-            if head is None:
-                try:
-                    head = read_head(fields, max_bytes=self._limits.max_header_bytes)
-                except NotGrpcError as exc:
-                    answer = functools.partial(connection.send, stream, trailers=exc.headers)
-                    return NotACall(answer, most_bytes=self._limits.window_bytes)
-                except BadMetadataError as exc:
-                    connection.send(stream, trailers=_refusal(exc))
-                    return Nobody()
-                if len(heads) < _MAX_REMEMBERED_HEADS:
-                    heads[fields] = head
-            if head.timeout_s is not None and head.timeout_s < _NO_TIME_S:
-                connection.send(stream, trailers=_EXPIRED)
-                return Nobody()
-            serve = self._methods.get(head.method)
-            call = (ServerCall if serve is None else BareCall)(
-                connection,
-                stream,
-                head,
-                peer=peers[0],
-                max_message_bytes=self._max_message_bytes,
-                max_small_bytes=self._max_small_bytes,
-                reading=self._reading,
-                lend=self._memory.lend,
-                windows=self._windows,
-                unpack=self._unpacker.begin,
-                report=self._report,
-            )
-            self._calls.add(call)
-            self._idle.clear()
-            call.add_done_callback(self._answered)
-            if isinstance(call, ServerCall):
-                call.begin(asyncio.get_running_loop().create_task(self._dispatch.serve(call)))
-            elif serve is not None:
-                serve(call)
-            return call.inbox
-
-        return open_stream
-
-    def _answered(self, call: BareCall) -> None:
-        self._calls.discard(call)
-        if not self._calls:
-            self._idle.set()
-
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _refusal(exc: BadMetadataError) -> bytes:
-    """Return the block that answers a call whose metadata are no good."""
-    too_large = isinstance(exc, MetadataTooLargeError)
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED if too_large else grpc.StatusCode.INVALID_ARGUMENT
-    return trailers_only_block(code.value[0], str(exc))

@@ -169,7 +169,7 @@ async def test_of_a_request_that_nobody_read_nothing_is_kept_while_its_answer_wa
         await caller.headers()
         caller.send(frames.frame(frames.DATA, 0, 1, b"after it") + frames.frame(frames.PING, 0, 0, bytes(8)))
         await caller.next_of(frames.PING)
-        (call,) = served.server._calls
+        (call,) = served.server._calls._open
         assert not len(call.inbox._early)
 
 
