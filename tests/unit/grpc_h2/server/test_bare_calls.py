@@ -6,8 +6,6 @@ import asyncio
 import grpc
 import pytest
 from grpc_h2.bodies.messages import MessageFault, MessageTooLongError
-from grpc_h2.bodies.unadmitted import Unadmitted
-from grpc_h2.bodies.windows import Windows
 from grpc_h2.server.bare_call import BareCall
 from testkit.grpc_loopback import loopback
 
@@ -115,12 +113,8 @@ async def test_at_the_deadline_the_call_is_ended() -> None:
 async def test_who_sends_far_ahead_without_being_let_in_is_refused_where_many_do() -> None:
     silence = Silence()
     async with loopback({}, bare={"Echo": Echo().serve, "Hold": silence.serve}) as served, served.channel() as channel:
-        served.server._windows = Windows(
-            usual_bytes=65_535,
-            now=asyncio.get_running_loop().time,
-            crowded_bytes=50_000,
-            unadmitted=Unadmitted(most_bytes=100_000),
-        )
+        served.server._windows._crowded_bytes = 50_000
+        served.server._windows._unadmitted._most_bytes = 100_000
         assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000  # its window is large now
         call = channel.unary_unary("/test/Hold")(bytes(1 << 20))
         code, text = await status_of(call)

@@ -53,7 +53,7 @@ async def test_a_caller_who_gives_up_ends_the_handler() -> None:
             await held.begun.wait()
             call.cancel()
             await held.told.wait()
-    assert held.done == [(True, 0)]
+    assert held.done == [(True, grpc.StatusCode.OK)]
 
 
 async def test_at_the_deadline_the_handler_ends_and_the_status_says_so() -> None:

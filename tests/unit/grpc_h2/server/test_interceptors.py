@@ -51,5 +51,5 @@ async def test_names_that_callers_make_up_are_not_remembered() -> None:
         for _ in range(2):
             with pytest.raises(grpc.aio.AioRpcError, match="Method not found"):
                 await channel.unary_unary("/made/Up")(b"")
-        assert not served.server._dispatch._found
+        assert not served.server._calls.dispatch._found
     assert marking.asked == ["/made/Up"] * 2
