@@ -9,9 +9,9 @@ import grpc
 
 from grpc_h2.bodies.early_bytes import EarlyBytes
 from grpc_h2.bodies.framing import PREFIX_BYTES
-from grpc_h2.bodies.messages import MessageFault, MessageRules, MessageTooLongError, too_early
+from grpc_h2.bodies.held_bytes import HeldBytes
+from grpc_h2.bodies.messages import MessageFault, MessageRules, MessageTooLongError
 from grpc_h2.bodies.unpacking import Unpack, Unpacked
-from grpc_h2.bodies.windows import Windows
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.wire.frames import DEFAULT_WINDOW_BYTES
 
@@ -26,7 +26,7 @@ class Inbox:
 
     Owns what has come and is not read yet, and whom to tell of the next one. Invariants: memory for a whole
     message is taken only once somebody expects it who holds a permit for so much; for whoever has none, and until
-    somebody expects it, there is what has come and nothing more, and `windows` counts it; while a message is
+    somebody expects it, there is what has come and nothing more, and `held` counts it; while a message is
     expected the peer may send the whole of it; who expects one is told once. After `close` nothing is kept.
 
     Args:
@@ -34,30 +34,22 @@ class Inbox:
         let_send: Lets the peer send at least so many bytes more.
         lend: Gives memory of so many bytes, which its views hold.
         lost: Told where the peer gave up, or is gone; for the stream, whose sink this is.
-        windows: Counts what is held without a permit.
-        refuse: Told where the call has to end, as it holds too much of that.
+        held: Counts what is held without a permit.
         unpack: Begins to unpack a compressed message, and tells what is in it.
-        network: Whose the call is, where that matters.
-        head_bytes: What else is held of the call, as long as there is no permit for it.
     """
 
     __slots__ = (
-        "_answer_bytes",
         "_closed",
         "_compressed",
         "_early",
         "_ended",
         "_fault",
-        "_head_bytes",
         "_heard",
-        "_held_bytes",
+        "_held",
         "_lend",
         "_let_send",
         "_message",
         "_most_bytes",
-        "_permitted",
-        "_read_bytes",
-        "_refuse",
         "_room",
         "_rules",
         "_stop_unpacking",
@@ -65,9 +57,7 @@ class Inbox:
         "_tell_begun",
         "_unpack",
         "_unpacked",
-        "_windows",
         "lost",
-        "network",
         "one_message",
     )
 
@@ -78,11 +68,8 @@ class Inbox:
         let_send: Callable[[int], None],
         lend: Callable[[int], memoryview],
         lost: Callable[[str], None],
-        windows: Windows,
-        refuse: Callable[[MessageFault], None],
+        held: HeldBytes,
         unpack: Unpack,
-        network: str | None,
-        head_bytes: int,
     ) -> None:
         self._rules = rules
         # Whether nothing follows a message: then the peer may send ahead as soon as it is expected.
@@ -90,15 +77,10 @@ class Inbox:
         self._let_send = let_send
         self._lend = lend
         self.lost = lost
-        self._windows = windows
-        self._refuse = refuse
+        self._held = held
         self._unpack = unpack
-        self.network = network
         self._early = EarlyBytes(lend)
-        self._read_bytes = 0  # of the last message that was read without a permit: who reads it still has it
-        self._permitted = self._heard = False
-        self._held_bytes = self._answer_bytes = 0
-        self._head_bytes = head_bytes
+        self._heard = False
         self._message: memoryview | None = None
         self._room: memoryview | None = None  # of the message, what is still missing
         self._compressed = False
@@ -109,8 +91,6 @@ class Inbox:
         self._ended = self._closed = False
         self._fault: MessageFault | MessageTooLongError | None = None
         self._most_bytes: int | None = None
-        if head_bytes:
-            self._count()
 
     def expect(self, most_bytes: int | None, tell: Callable[[], None]) -> None:
         """Have `tell` called once `take` has an answer; that may be at once.
@@ -123,17 +103,17 @@ class Inbox:
         if self._tell is not None:
             raise RuntimeError("A message of this call is being read already.")
         self._most_bytes = most_bytes
-        self._permitted = most_bytes is not None
         self._heard = True
-        self._read_bytes = 0
-        if not self._permitted:
+        self._held.permitted = most_bytes is not None
+        self._held.read_bytes = 0
+        if most_bytes is None:
             self._rules = self._rules.small()
         self._tell = tell
         if self._early:
             self._begin_early()
         if self._message is None and not self._ended:
             self._let_send(self._ahead_bytes())
-        self._count()
+        self._held.count(len(self._early))
         self._tell_if_there()
 
     @property
@@ -211,7 +191,7 @@ class Inbox:
     def feed(self, data: memoryview) -> None:
         if self._closed:
             if not self._heard:
-                self._windows.refused(len(data))
+                self._held.refused(len(data))
             return
         if self._room:
             size = min(len(data), len(self._room))
@@ -220,12 +200,12 @@ class Inbox:
             data = data[size:]
         if data:
             if not self._early and len(data) >= PREFIX_BYTES and self._tell is not None and self._message is None:
-                data = data[self._begin(data) :] if self._permitted else data  # in its place at once
+                data = data[self._begin(data) :] if self._held.permitted else data  # in its place at once
             if data:
                 self._early.add(data)
                 if self._tell is not None:
                     self._begin_early()
-                self._count()
+                self._held.count(len(self._early))
                 self._tell_if_begun()
         self._tell_if_there()
 
@@ -237,11 +217,10 @@ class Inbox:
     def close(self, *, refused: bool = False) -> None:
         """Let go of all that has come, and take nothing more: the call has ended. Who reads is told that it has."""
         self._closed = self._ended = True
-        if refused and self._early and not self._permitted:
-            self._windows.refused(len(self._early))
+        if refused and self._early and not self._held.permitted:
+            self._held.refused(len(self._early))
         self._early = EarlyBytes(self._lend)
-        self._read_bytes = self._head_bytes = 0
-        self._count()
+        self._held.drop_request()
         self._message = self._room = self._unpacked = self._fault = None
         if self._stop_unpacking is not None:
             self._stop_unpacking()
@@ -250,20 +229,10 @@ class Inbox:
         self._tell_if_begun()
         self._tell_if_there()
 
-    def answer_waits(self, byte_count: int) -> None:
-        """Count what the caller does not read of an answer that no permit counts."""
-        if not self._permitted and byte_count != self._answer_bytes:
-            self._answer_bytes = byte_count
-            self._count()
-
-    def give_up(self) -> None:
-        """Be refused: of all that is held without a permit too much is this call's."""
-        self._refuse(too_early(self._held_bytes))
-
     def forget_call(self) -> None:
         """Let go of the call, of which nothing more is to be told."""
         self.lost = _nobody
-        self._refuse = _nobody
+        self._held.forget_call()
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -280,15 +249,6 @@ class Inbox:
         if tell is not None and self.begun:
             self._tell_begun = None
             tell()
-
-    def _count(self) -> None:
-        """Have what is held without a permit counted."""
-        held_bytes = (
-            len(self._early) + self._read_bytes + self._answer_bytes + (0 if self._permitted else self._head_bytes)
-        )
-        if held_bytes != self._held_bytes:
-            self._held_bytes = held_bytes
-            self._windows.holds(self, held_bytes)
 
     def _tell_if_there(self) -> None:
         tell = self._tell
@@ -316,7 +276,7 @@ class Inbox:
     def _begin_early(self) -> None:
         """Begin the next message with what came before it was expected."""
         if self._message is None and self._fault is None and len(self._early) >= PREFIX_BYTES:
-            begin = self._begin if self._permitted else self._begin_small
+            begin = self._begin if self._held.permitted else self._begin_small
             self._early.drop(begin(self._early.view()))
 
     def _begin_small(self, early: memoryview) -> int:
@@ -331,7 +291,7 @@ class Inbox:
             return 0
         self._compressed = bool(flag)
         self._message = memoryview(bytes(early[PREFIX_BYTES:end]))
-        self._read_bytes = length
+        self._held.read_bytes = length
         return end
 
     def _begin(self, data: memoryview) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 
 from grpc_h2.bodies.framing import body_of
+from grpc_h2.bodies.held_bytes import HeldBytes
 from grpc_h2.bodies.inbox import Inbox
 from grpc_h2.bodies.messages import MessageFault, MessageRules
 from grpc_h2.bodies.unpacking import Unpack
@@ -65,16 +66,15 @@ class BareCall(CallFacts):
         self._connection = connection
         self._stream = stream
         self._timer: asyncio.TimerHandle | None = None
+        head_bytes = max(0, head.byte_count - _USUAL_HEAD_BYTES)
+        self._held = HeldBytes(resources.windows, peer.network, head_bytes, self._sent_too_much)
         self.inbox = Inbox(
             rules=MessageRules(resources.max_message_bytes, head.encoding, resources.max_small_bytes),
             let_send=functools.partial(connection.let_send, stream),
             lend=resources.lend,
             lost=self.lost,
-            windows=resources.windows,
-            refuse=self._sent_too_much,
+            held=self._held,
             unpack=resources.unpack,
-            network=peer.network,
-            head_bytes=max(0, head.byte_count - _USUAL_HEAD_BYTES),
         )
         self._given_bytes = 0  # of answers, since the first that was not written at once
         self._stop: Callable[[], object] | None = None
@@ -108,6 +108,10 @@ class BareCall(CallFacts):
         self._stop = stop
         if self._deadline_s is not None:
             self._timer = self._loop.call_at(self._deadline_s, self._expire)
+
+    def hold_head(self) -> None:
+        """Count what is held of the call's head, if it is unusually large: the call may be refused for it."""
+        self._held.count_head()
 
     def let_go(self) -> None:
         """Tell that nobody serves the call any more."""
@@ -145,7 +149,7 @@ class BareCall(CallFacts):
         """Give the caller bounded time to take what is there for it."""
         given_bytes = sum(len(prefix) + len(data) for prefix, data in body)
         self._given_bytes += given_bytes
-        self.inbox.answer_waits(given_bytes)
+        self._held.answer_waits(given_bytes)
         return self._loop.call_at(self._resources.reading.until_s(self._loop.time(), self._deadline_s), self.cut_off)
 
     def _stop_serving(self) -> None:
@@ -194,7 +198,7 @@ class BareCall(CallFacts):
 
     def _written(self) -> None:
         self._gone = True
-        self.inbox.answer_waits(0)
+        self._held.answer_waits(0)
         self.inbox.forget_call()  # or else the two would keep each other
         if self._timer is not None:
             self._timer.cancel()

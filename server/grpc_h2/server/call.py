@@ -137,7 +137,7 @@ class ServerCall(BareCall):
             await sent
         finally:
             timer.cancel()
-            self.inbox.answer_waits(0)
+            self._held.answer_waits(0)
             self._writes.discard(sent)
 
     def give(self, pieces: Sequence[Buffer], tell: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ class ServerCall(BareCall):
             if self._giving is not None:
                 self._giving.cancel()
                 self._giving = None
-                self.inbox.answer_waits(0)
+                self._held.answer_waits(0)
             tell()
 
         self._connection.send(self._stream, headers=self._unsent_headers(), body=body, on_sent=note, borrowed=True)

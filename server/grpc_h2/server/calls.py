@@ -105,6 +105,7 @@ class Calls:
             call.begin(asyncio.get_running_loop().create_task(self.dispatch.serve(call)))
         elif serve is not None:
             serve(call)
+        call.hold_head()
         return call.inbox
 
     def _ended(self, call: BareCall) -> None:

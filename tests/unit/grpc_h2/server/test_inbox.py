@@ -8,6 +8,7 @@ import zlib
 import grpc
 import pytest
 from grpc_h2.bodies.framing import PREFIX_BYTES
+from grpc_h2.bodies.held_bytes import HeldBytes
 from grpc_h2.bodies.inbox import BEGUN_BYTES, Inbox
 from grpc_h2.bodies.messages import MessageFault, MessageRules, MessageTooLongError
 from grpc_h2.bodies.recycled_memory import RecycledMemory
@@ -40,17 +41,16 @@ class Box:
         self.refused: list[MessageFault] = []
         self.unadmitted = Unadmitted()
         self.windows = Windows(usual_bytes=65_535, now=lambda: 0.0, unadmitted=self.unadmitted)
+        held = HeldBytes(self.windows, None, head_bytes, self.refused.append)
         self.inbox = Inbox(
             rules=MessageRules(MOST_BYTES, encoding, SMALL_BYTES),
             let_send=self.leave.append,
             lend=lend,
             lost=self.lost.append,
-            windows=self.windows,
-            refuse=self.refused.append,
+            held=held,
             unpack=Unpacker().begin,
-            network=None,
-            head_bytes=head_bytes,
         )
+        held.count_head()
 
     def bring(self, data: bytes) -> None:
         """Bring bytes as a connection does: in place where there is room."""
