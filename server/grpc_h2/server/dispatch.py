@@ -66,7 +66,7 @@ class Dispatch:
         handler = await continuation(CallDetails(call.head.method, call.head.metadata))
         if handler is None:
             return None
-        serve = functools.partial(_SERVERS[handler.request_streaming, handler.response_streaming], handler)
+        serve = functools.partial(_serve, handler)
         self._found[call.head.method] = serve
         return serve
 
@@ -107,30 +107,15 @@ async def only_message(call: ServerCall) -> Any:
     return request
 
 
-def _behaviour(function: Any) -> Any:
-    """Return a handler's function as what it is here; grpc's types know those of its other server only."""
-    return function
-
-
-async def _unary_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
+async def _serve(handler: Handler[Any, Any], call: ServerCall) -> None:
+    """Serve a call of any of the four kinds; a handler has one function, which grpc's types know of its server only."""
+    behaviour: Any = handler.unary_unary or handler.stream_unary or handler.unary_stream or handler.stream_stream
     call.bind(handler)
-    request = await only_message(call)
-    call.finish(await _behaviour(handler.unary_unary)(request, call), reply=True)
-
-
-async def _stream_unary(handler: Handler[Any, Any], call: ServerCall) -> None:
-    call.bind(handler)
-    call.finish(await _behaviour(handler.stream_unary)(Messages(call), call), reply=True)
-
-
-async def _unary_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
-    call.bind(handler)
-    await _stream(_behaviour(handler.unary_stream)(await only_message(call), call), call)
-
-
-async def _stream_stream(handler: Handler[Any, Any], call: ServerCall) -> None:
-    call.bind(handler)
-    await _stream(_behaviour(handler.stream_stream)(Messages(call), call), call)
+    request = Messages(call) if handler.request_streaming else await only_message(call)
+    if handler.response_streaming:
+        await _stream(behaviour(request, call), call)
+    else:
+        call.finish(await behaviour(request, call), reply=True)
 
 
 async def _stream(answers: Any, call: ServerCall) -> None:
@@ -148,11 +133,3 @@ async def _stream(answers: Any, call: ServerCall) -> None:
 async def _write_all(answers: AsyncIterable[Any], call: ServerCall) -> None:
     async for answer in answers:
         await call.write(answer)
-
-
-_SERVERS = {
-    (False, False): _unary_unary,
-    (True, False): _stream_unary,
-    (False, True): _unary_stream,
-    (True, True): _stream_stream,
-}
