@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's side of an HTTP/2 connection in memory, and the independent library h2 as its server."""
 
-from collections.abc import Callable
 from typing import Any
 
 import h2.config
@@ -14,7 +13,7 @@ from grpc_h2.http2.stream import Body, Stream
 from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.header_blocks import Fields, write_fields
 
-from testkit.http2_pair import REQUEST, PeerEvents, RecordingSink, Side
+from testkit.http2_pair import REQUEST, Exchange, RecordingSink, Side
 
 REQUEST_BLOCK = write_fields(REQUEST)
 HEADERS: Fields = ((b":status", b"200"), (b"content-type", b"application/grpc"))
@@ -74,6 +73,9 @@ class ClientSide(Side):
         self.connection = ClientConnection(limits or CLIENT_LIMITS, self.host())
         self.connection.greet()
 
+    def all_sinks(self) -> list[RecordingSink]:
+        return list(self.sinks)
+
     def greeted(self, settings: dict[int, int] | None = None) -> "ClientSide":
         """Take the server's settings."""
         self.receive(frames.settings(settings or {}))
@@ -88,12 +90,11 @@ class ClientSide(Side):
         return sink
 
 
-class ServedPair(PeerEvents):
+class ServedPair(Exchange):
     """A client's side and a server of h2's. Owns both.
 
     Args:
         settings: The server's.
-        on_request: Called with the server and a stream whose request is complete.
         acknowledges: Whether the server opens windows again for what it has read.
     """
 
@@ -102,34 +103,34 @@ class ServedPair(PeerEvents):
         settings: dict[Any, int] | None = None,
         *,
         in_place: bool = False,
-        on_request: Callable[[h2.connection.H2Connection, int], None] | None = None,
         acknowledges: bool = True,
     ) -> None:
         config = h2.config.H2Configuration(client_side=False, header_encoding=None)
         self.server = h2.connection.H2Connection(config)
         self.client = ClientSide(in_place=in_place)
-        super().__init__()
-        self._on_request = on_request
-        self._acknowledges = acknowledges
+        super().__init__(self.client, self.server, acknowledges=acknowledges)
         if settings:
             self.server.local_settings = h2.settings.Settings(client=False, initial_values=settings)
         self.server.initiate_connection()
         self.exchange()
 
-    def exchange(self) -> None:
-        """Bring everything to the other side until neither has anything to say."""
-        while True:
-            there = self.server.data_to_send()
-            self.client.receive(there)
-            back = self.client.sent()
-            for event in self.server.receive_data(back):
-                self.events.append(event)
-                if self._acknowledges and isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
-                    self.server.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                if self._on_request is not None and isinstance(event, h2.events.StreamEnded):
-                    self._on_request(self.server, event.stream_id)
-            if not there and not back:
-                return
+    def begin(self) -> RecordingAnswer:
+        answer = self.client.ask(b"x")
+        self.exchange()
+        return answer
+
+    def converse(self, body: bytes, *, padding: int | None) -> RecordingAnswer:
+        answer = self.client.ask(body[:4], body[4:-4], b"", body[-4:])
+        self.exchange()
+        self.answer(1, body, padding=padding)
+        return answer
+
+    def reset(self) -> None:
+        self.client.connection.reset(self.client.streams[0], frames.CANCEL)
+
+    @property
+    def blocks(self) -> list[Fields]:
+        return self.client.sinks[0].blocks
 
     def answer(self, stream_id: int, body: bytes, *, padding: int | None = None, chunk_bytes: int = 16_000) -> None:
         """Have the server answer."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/2 connections in memory, of which the server's side is here, and the independent library h2 as its client."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ class RecordingSink:
         self.lost_texts.append(text)
 
 
-class Side:
+class Side(ABC):
     """One side of a connection without a transport. Owns what it has sent."""
 
     def __init__(self, *, in_place: bool) -> None:
@@ -125,6 +126,10 @@ class Side:
             found.append((kind, flags, stream_id, data[at - length : at]))
         return found
 
+    @abstractmethod
+    def all_sinks(self) -> list[RecordingSink]:
+        """Return who takes what comes on its streams."""
+
     def fault_of(self, data: bytes) -> ConnectionFault | None:
         """Take bytes, and return what is wrong with them."""
         try:
@@ -151,6 +156,9 @@ class ServerSide(Side):
         self.streams[stream.id], self.fields[stream.id] = stream, fields
         sink = self.sinks[stream.id] = RecordingSink(in_place=self._in_place)
         return sink
+
+    def all_sinks(self) -> list[RecordingSink]:
+        return list(self.sinks.values())
 
     def greeted(self, data: bytes = b"", settings: dict[int, int] | None = None) -> "ServerSide":
         """Take a preface, settings and then `data`."""
@@ -179,7 +187,53 @@ class PeerEvents:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-class Pair(PeerEvents):
+class Exchange(PeerEvents, ABC):
+    """One side of ours, and h2 as the other, which reads all it is sent. Owns both.
+
+    Args:
+        ours: Our side.
+        theirs: h2's, whichever that is.
+        acknowledges: Whether h2 opens windows again for what it has read.
+    """
+
+    def __init__(self, ours: Side, theirs: h2.connection.H2Connection, *, acknowledges: bool) -> None:
+        super().__init__()
+        self.ours = ours
+        self.theirs = theirs
+        self._acknowledges = acknowledges
+
+    def exchange(self) -> None:
+        """Bring everything to the other side until neither has anything to say."""
+        while True:
+            there = self.theirs.data_to_send()
+            self.ours.receive(there)
+            back = self.ours.sent()
+            for event in self.theirs.receive_data(back):
+                self.events.append(event)
+                if self._acknowledges and isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
+                    self.theirs.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if not there and not back:
+                return
+
+    @abstractmethod
+    def begin(self) -> RecordingSink:
+        """Open the first stream; return who takes what h2 sends on it."""
+
+    @abstractmethod
+    def converse(self, body: bytes, *, padding: int | None) -> RecordingSink:
+        """Have both sides send a body on the first stream, h2 with padding, and end it; return who took h2's."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Have our side reset the first stream."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[Fields]:
+        """What h2's header blocks on the first stream were read as."""
+
+
+class Pair(Exchange):
     """A server's side and a client of h2's that reads all it is sent. Owns both.
 
     Args:
@@ -192,26 +246,34 @@ class Pair(PeerEvents):
         config = h2.config.H2Configuration(client_side=True, header_encoding=None)
         self.client = h2.connection.H2Connection(config)
         self.server = ServerSide(limits, in_place=in_place)
-        super().__init__()
-        self._acknowledges = acknowledges
+        super().__init__(self.server, self.client, acknowledges=acknowledges)
         self.server.connection.greet()
         self.client.initiate_connection()
         self.exchange()
-
-    def exchange(self) -> None:
-        """Bring everything to the other side until neither has anything to say."""
-        while True:
-            there = self.client.data_to_send()
-            self.server.receive(there)
-            back = self.server.sent()
-            for event in self.client.receive_data(back):
-                self.events.append(event)
-                if self._acknowledges and isinstance(event, h2.events.DataReceived):
-                    self.client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            if not there and not back:
-                return
 
     def open(self, stream_id: int, *, ends: bool = False) -> RecordingSink:
         self.client.send_headers(stream_id, list(REQUEST), end_stream=ends)
         self.exchange()
         return self.server.sinks[stream_id]
+
+    def begin(self) -> RecordingSink:
+        return self.open(1)
+
+    def converse(self, body: bytes, *, padding: int | None) -> RecordingSink:
+        sink = self.begin()
+        self.server.connection.let_send(self.server.streams[1], 1 << 20)
+        self.exchange()
+        for at in range(0, len(body), 16_000):
+            self.client.send_data(1, body[at : at + 16_000], pad_length=padding)
+        self.client.end_stream(1)
+        self.exchange()
+        self.server.answer(1, body)
+        self.exchange()
+        return sink
+
+    def reset(self) -> None:
+        self.server.connection.reset(self.server.streams[1], frames.CANCEL)
+
+    @property
+    def blocks(self) -> list[Fields]:
+        return [self.server.fields[1]]

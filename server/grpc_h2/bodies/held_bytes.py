@@ -44,9 +44,8 @@ class HeldBytes:
         self.permitted = False
 
     def count_head(self) -> None:
-        """Begin to count, where the call's head is held: it may be refused for it."""
-        if self._head_bytes:
-            self.count(self._early_bytes)
+        """Begin to count the call's head: the call may be refused for it."""
+        self.count(self._early_bytes)
 
     def count(self, early_bytes: int) -> None:
         """Count so many bytes that have come and nobody reads yet, and what else is held."""

@@ -24,7 +24,7 @@ from grpc_h2.server.peer import Peer
 from grpc_h2.server.reading_time import ReadingTime
 
 # Of the state of a stream: what is over that counts as held by it.
-_USUAL_HEAD_BYTES = 2 << 10
+USUAL_HEAD_BYTES = 2 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class BareCall(CallFacts):
         self._connection = connection
         self._stream = stream
         self._timer: asyncio.TimerHandle | None = None
-        head_bytes = max(0, head.byte_count - _USUAL_HEAD_BYTES)
+        head_bytes = max(0, head.byte_count - USUAL_HEAD_BYTES)
         self._held = HeldBytes(resources.windows, peer.network, head_bytes, self._sent_too_much)
         self.inbox = Inbox(
             rules=MessageRules(resources.max_message_bytes, head.encoding, resources.max_small_bytes),
@@ -110,7 +110,7 @@ class BareCall(CallFacts):
             self._timer = self._loop.call_at(self._deadline_s, self._expire)
 
     def hold_head(self) -> None:
-        """Count what is held of the call's head, if it is unusually large: the call may be refused for it."""
+        """Count what is held of the call's head, which is unusually large: the call may be refused for it."""
         self._held.count_head()
 
     def let_go(self) -> None:

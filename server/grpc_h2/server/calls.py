@@ -12,7 +12,7 @@ from grpc_h2.http2.server_connection import OpenStream, ServerConnection
 from grpc_h2.http2.server_protocol import ServerProtocol
 from grpc_h2.http2.stream import Sink, Stream
 from grpc_h2.http2.wire.header_blocks import Fields
-from grpc_h2.server.bare_call import BareCall, CallResources
+from grpc_h2.server.bare_call import USUAL_HEAD_BYTES, BareCall, CallResources
 from grpc_h2.server.call import ServerCall
 from grpc_h2.server.dispatch import Dispatch
 from grpc_h2.server.metadata import (
@@ -105,7 +105,8 @@ class Calls:
             call.begin(asyncio.get_running_loop().create_task(self.dispatch.serve(call)))
         elif serve is not None:
             serve(call)
-        call.hold_head()
+        if head.byte_count > USUAL_HEAD_BYTES:
+            call.hold_head()
         return call.inbox
 
     def _ended(self, call: BareCall) -> None:
