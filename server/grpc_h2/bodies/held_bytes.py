@@ -70,14 +70,14 @@ class HeldBytes:
         """Tell of bytes that came of the call after it was refused, or before, and nobody has read."""
         self._windows.refused(byte_count)
 
-    def give_up(self) -> None:
+    def refuse_call(self) -> None:
         """Have the call refused: of all that is held without a permit too much is its."""
         self._refuse(too_early(self._held_bytes))
 
     def forget_call(self) -> None:
         """Let go of the call, of which nothing more is to be told."""
-        self._refuse = _nobody
+        self._refuse = _ignore
 
 
-def _nobody(_fault: MessageFault) -> None:
+def _ignore(_fault: MessageFault) -> None:
     """Stand for a call that has ended."""

@@ -18,7 +18,7 @@ Later = Callable[[float, Callable[[], None]], object]
 class IdleMemoryWiper:
     """Tells when memory has rested.
 
-    Owns one timer; touched on the event loop only. Invariant: after `begin` the tick goes on
+    Owns one timer; touched on the event loop only. Invariant: after `note_in_use` the tick goes on
     until `sweep` says that nothing is left to overwrite.
 
     Args:
@@ -33,8 +33,8 @@ class IdleMemoryWiper:
         self._ticking = False
         self.tick = 0
 
-    def begin(self) -> None:
-        """Note that memory is in use, and will be free some time."""
+    def note_in_use(self) -> None:
+        """Note that memory is in use, and has to be looked at once it is free."""
         if not self._ticking:
             self._ticking = True
             self._later(TICK_S, self._tick)
@@ -47,10 +47,10 @@ class IdleMemoryWiper:
         self.tick += 1
         self._ticking = False
         if self._sweep():
-            self.begin()
+            self.note_in_use()
 
     def __repr__(self) -> str:
-        return f"<Rests{' ticking' if self._ticking else ''}>"
+        return f"<IdleMemoryWiper{' ticking' if self._ticking else ''}>"
 
 
 def wipe(memory: bytearray | mmap.mmap, start: int, end: int) -> None:

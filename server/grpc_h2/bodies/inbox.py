@@ -27,7 +27,7 @@ class Inbox:
     Owns what has come and is not read yet, and whom to tell of the next one. Invariants: memory for a whole
     message is taken only once somebody expects it who holds a permit for so much; for whoever has none, and until
     somebody expects it, there is what has come and nothing more, and `held` counts it; while a message is
-    expected the peer may send the whole of it; who expects one is told once. After `close` nothing is kept.
+    expected the peer may send the whole of it; who expects one is told once. After `discard` nothing is kept.
 
     Args:
         rules: What a message may be.
@@ -214,7 +214,7 @@ class Inbox:
         self._tell_if_begun()
         self._tell_if_there()
 
-    def close(self, *, refused: bool = False) -> None:
+    def discard(self, *, refused: bool = False) -> None:
         """Let go of all that has come, and take nothing more: the call has ended. Who reads is told that it has."""
         self._closed = self._ended = True
         if refused and self._early and not self._held.permitted:
@@ -225,13 +225,13 @@ class Inbox:
         if self._stop_unpacking is not None:
             self._stop_unpacking()
             self._stop_unpacking = None
-        self._let_send = _nobody
+        self._let_send = _ignore
         self._tell_if_begun()
         self._tell_if_there()
 
     def forget_call(self) -> None:
         """Let go of the call, of which nothing more is to be told."""
-        self.lost = _nobody
+        self.lost = _ignore
         self._held.forget_call()
 
     # --- inside -----------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class Inbox:
         return PREFIX_BYTES + there
 
 
-def _nobody(_what: object) -> None:
+def _ignore(_what: object) -> None:
     """Stand for the peer, or the call, of a stream that has ended."""
 
 

@@ -37,7 +37,7 @@ class RecycledMemory:
 
     def __init__(self, *, keep_bytes: int = 8 << 20, later: Later | None = None) -> None:
         self._keep_bytes = keep_bytes
-        self._rests = IdleMemoryWiper(self._sweep, later=later)
+        self._wiper = IdleMemoryWiper(self._sweep, later=later)
         # By their size in steps, the last to come free first.
         self._free: tuple[deque[_Piece], ...] = tuple(deque() for _ in range(_LARGEST_BYTES // _STEP_BYTES + 1))
         # Of these. Threads can get it wrong together, and each sweep counts anew.
@@ -59,14 +59,14 @@ class RecycledMemory:
         wipe(memory, byte_count, used_bytes)
         reference = weakref.ref(lent, self._take_back)
         self._lent[id(reference)] = reference, memory, byte_count
-        self._rests.begin()
+        self._wiper.note_in_use()
         return memoryview(lent)[:byte_count]  # type: ignore[arg-type]  # an array is a buffer
 
     def _take_back(self, dead: _Reference) -> None:
         _, memory, used_bytes = self._lent.pop(id(dead))
         if self._free_bytes + len(memory) <= self._keep_bytes:
             self._free_bytes += len(memory)
-            self._free[len(memory) // _STEP_BYTES].append(_Piece(memory, used_bytes, self._rests.tick))
+            self._free[len(memory) // _STEP_BYTES].append(_Piece(memory, used_bytes, self._wiper.tick))
         else:
             wipe(memory, 0, used_bytes)
 
@@ -76,10 +76,10 @@ class RecycledMemory:
         for free in self._free:
             for _ in range(len(free)):
                 piece = free.popleft()
-                if piece.used_bytes and self._rests.rested(piece.tick):
+                if piece.used_bytes and self._wiper.rested(piece.tick):
                     wipe(piece.memory, 0, piece.used_bytes)
                     piece = piece._replace(used_bytes=0)
-                if self._rests.tick - piece.tick < _KEPT_TICKS:
+                if self._wiper.tick - piece.tick < _KEPT_TICKS:
                     free.append(piece)
                 else:
                     self._free_bytes -= len(piece.memory)

@@ -15,7 +15,7 @@ class Holder(Protocol):
 
     network: str | None
 
-    def give_up(self) -> None:
+    def refuse_call(self) -> None:
         """Be refused, and hold nothing any more."""
         ...
 
@@ -56,7 +56,7 @@ class Unadmitted:
         self.total_bytes += change
         self._count_network(holder.network, change)
         while self.total_bytes > self._most_bytes:
-            self._who_goes().give_up()  # which leads here again, with nothing held
+            self._largest().refuse_call()  # which leads here again, with nothing held
         if self.total_bytes > self._most_bytes // 4:
             self._had_much = True
         elif self._had_much and self.total_bytes < self._most_bytes // 16:
@@ -73,7 +73,7 @@ class Unadmitted:
             elif network == self._crowding:
                 self._crowding = None
 
-    def _who_goes(self) -> Holder:
+    def _largest(self) -> Holder:
         crowding = self._crowding if len(self._by_network) > 1 else None
         for holders in reversed(self._by_length):
             for holder in holders:

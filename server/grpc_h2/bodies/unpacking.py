@@ -87,13 +87,13 @@ def _impossible() -> MessageFault:
 class Unpacker:
     """Unpacks the compressed messages of a server, two at a time.
 
-    Owns its threads, which exist once there was something to unpack. `begin` is called on the event loop only.
+    Owns its threads, which exist once there was something to unpack. `unpack` is called on the event loop only.
     """
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
 
-    def begin(
+    def unpack(
         self,
         message: memoryview,
         rules: MessageRules,
@@ -118,7 +118,7 @@ class Unpacker:
         done.add_done_callback(note)
         return stop
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads end; what was begun has been stopped."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)

@@ -62,8 +62,8 @@ class Call:
 
     # --- for the caller ---------------------------------------------------------------------
 
-    def begin(self, connection: ClientConnection, headers: bytes, body: Body) -> None:
-        """Ask. Once only."""
+    def send(self, connection: ClientConnection, headers: bytes, body: Body) -> None:
+        """Send the request. Once only."""
         self._connection = connection
         self._stream = connection.request(self, headers, body)
 

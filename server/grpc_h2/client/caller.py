@@ -29,8 +29,8 @@ _POST, _HTTP, _HTTPS = b"\x83", b"\x86", b"\x87"
 _LIMITS = Http2Limits(
     window_bytes=frames.MAX_WINDOW_BYTES,
     connection_window_bytes=frames.MAX_WINDOW_BYTES,
-    nuisance_burst=1_000_000,
-    nuisance_per_s=100_000,
+    control_frame_burst=1_000_000,
+    control_frames_per_s=100_000,
     keepalive_s=math.inf,
 )
 
@@ -118,7 +118,7 @@ class UnaryCaller:
             call.lost("the caller is closed")
         else:
             headers = self._headers + write_fields(metadata) if metadata else self._headers
-            call.begin(self._connection(), headers, body_of(pieces))
+            call.send(self._connection(), headers, body_of(pieces))
         return call
 
     async def close(self) -> None:
@@ -129,7 +129,7 @@ class UnaryCaller:
         for attempt in self._attempts:
             attempt.cancel()
         for protocol in tuple(self._open):
-            protocol.give_up("the caller is closed")  # at once: a server may take its time to end TLS
+            protocol.abandon("the caller is closed")  # at once: a server may take its time to end TLS
         await asyncio.gather(*self._attempts, return_exceptions=True)
         await self._all_closed.wait()
 
@@ -163,7 +163,7 @@ class UnaryCaller:
             text += f": {os.strerror(number).lower() if number and number > 0 else exc}"
         finally:
             if not opened:
-                protocol.give_up(text)
+                protocol.abandon(text)
                 self._gone(protocol)
 
     def _opened(self, protocol: ClientProtocol) -> None:

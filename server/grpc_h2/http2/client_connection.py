@@ -110,7 +110,7 @@ class ClientConnection(Connection):
         if stream.id:
             super().reset(stream, code)
         elif not stream.closed:
-            self._close(stream)
+            self._drop(stream)
 
     # --- for the way in ---------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class ClientConnection(Connection):
         sink = _sink_of(stream)
         if stream.unsent:  # nothing more of the request is wanted (RFC 9113, 8.1)
             self._sending.control(frames.rst_stream(stream.id, frames.CANCEL))
-        self._close(stream)
+        self._drop(stream)
         sink.ended()
 
     def ping_acknowledged(self, payload: bytes) -> None:
@@ -201,14 +201,14 @@ class ClientConnection(Connection):
     def _break(self, stream: Stream, code: int, text: str) -> None:
         if not stream.closed:
             sink = _sink_of(stream)
-            self._close(stream)
+            self._drop(stream)
             sink.broken(code, text)
 
     def _all_sent(self, stream: Stream) -> None:
         """Do nothing: the answer ends the stream."""
 
-    def _close(self, stream: Stream) -> None:
-        super()._close(stream)
+    def _drop(self, stream: Stream) -> None:
+        super()._drop(stream)
         self._waiting.pop(cast("Request", stream), None)
         if not self._closing:
             self._open_waiting()

@@ -33,7 +33,7 @@ class ClientProtocol(ConnectionProtocol):
         else:
             cast("asyncio.Transport", transport).abort()
 
-    def give_up(self, text: str) -> None:
+    def abandon(self, text: str) -> None:
         """End it at once; of one being opened a loop may still tell that it was made, or not that it is lost."""
         if self._timer is not None:
             self._timer.cancel()

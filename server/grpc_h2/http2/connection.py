@@ -56,7 +56,9 @@ class Connection(ABC):
         self._host = host
         self._streams: dict[int, Stream] = {}
         self._closing = False
-        self._limiter = ControlFrameLimiter(burst=limits.nuisance_burst, per_s=limits.nuisance_per_s, now=host.now)
+        self._limiter = ControlFrameLimiter(
+            burst=limits.control_frame_burst, per_s=limits.control_frames_per_s, now=host.now
+        )
         block_bytes = 2 * limits.max_header_bytes
         self._headers = HeaderBlockReader(block_bytes)
         self._sending = Sending(write=host.write, soon=host.soon, on_all_sent=self._all_sent)
@@ -147,7 +149,7 @@ class Connection(ABC):
         """End a stream at once; its sink hears nothing more."""
         if not stream.closed:
             self._send_reset(stream.id, code, stream)
-            self._close(stream)
+            self._drop(stream)
 
     def resize_window(self, byte_count: int) -> None:
         """Let each stream send so many bytes before anybody reads them, as soon as the peer has taken note."""
@@ -262,11 +264,11 @@ class Connection(ABC):
         """End a stream, and tell whoever is behind it."""
         if not stream.closed:
             sink = stream.sink
-            self._close(stream)
+            self._drop(stream)
             if sink is not None:
                 sink.lost(text)
 
-    def _close(self, stream: Stream) -> None:
+    def _drop(self, stream: Stream) -> None:
         stream.closed = True
         stream.sink = None
         self._streams.pop(stream.id, None)

@@ -8,7 +8,7 @@ from grpc_h2.http2.wire.frames import ENHANCE_YOUR_CALM
 
 
 class ControlFrameLimiter:
-    """A bucket of nuisances: `burst` of them at once, then `per_s`. Owns its level."""
+    """A token bucket: `burst` of such frames at once, then `per_s`. Owns its level."""
 
     def __init__(self, *, burst: int, per_s: int, now: Callable[[], float]) -> None:
         self._burst = burst
@@ -18,7 +18,7 @@ class ControlFrameLimiter:
         self._at_s = now()
 
     def spend(self) -> None:
-        """Bear one more.
+        """Take one more.
 
         Raises:
             ConnectionFault: There were too many.

@@ -135,7 +135,7 @@ class ControlFrames:
         _check_length(payload, frames.NUMBER_BYTES)  # those of the right one never come here: `window_came`
 
     def window_came(self, stream_id: int, byte_count: int) -> None:
-        """Count a WINDOW_UPDATE. Nobody's patience is spent: answers that are read make as many as there are bytes.
+        """Count a WINDOW_UPDATE, of which there may be any number: who reads an answer may send one for each byte.
 
         Raises:
             ConnectionFault: It is not what HTTP/2 allows.

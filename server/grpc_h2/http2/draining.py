@@ -24,7 +24,7 @@ class Draining:
         self._on_told: Callable[[], None] | None = None  # exactly while the peer may not know yet
         self.leaving = False  # closes with its last stream
 
-    def begin(self, on_told: Callable[[], None]) -> None:
+    def announce(self, on_told: Callable[[], None]) -> None:
         """Ask the peer to open no more streams, and for a sign that it has heard that."""
         self._on_told = on_told
         ping = frames.frame(frames.PING, 0, 0, _MARK)
@@ -40,7 +40,7 @@ class Draining:
         self.leaving = on_told is not None or self.leaving
         return on_told
 
-    def give_up(self) -> Callable[[], None] | None:
+    def abandon(self) -> Callable[[], None] | None:
         """Take it that the connection ends; return whom to tell that nobody has to be waited for."""
         on_told, self._on_told = self._on_told, None
         self.leaving = False

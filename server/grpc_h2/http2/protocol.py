@@ -17,7 +17,7 @@ _NOTHING = memoryview(b"")
 # Headers and the beginning of a body, but little of it: what comes here is copied once more.
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
-_LAST_WORDS_S = 2.0
+_CLOSE_TIMEOUT_S = 2.0
 
 
 class Scratch:
@@ -61,7 +61,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self._in_place = self._deaf = self._has_said_all = False
+        self._in_place = self._ignores_input = self._has_ended_output = False
         self._heard = False
         self._has_frames_left = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +71,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
-        self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._look_for_greeting)
+        self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._check_greeted)
         self.connection.greet()
         self._on_opened(self)
 
@@ -86,7 +86,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         try:
-            if self._deaf:
+            if self._ignores_input:
                 return  # what TLS had taken before: nobody is there for it
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
@@ -109,7 +109,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Take some of what is left of what came; once nothing is, read on."""
-        if self._deaf:
+        if self._ignores_input:
             return
         if self._has_frames_left:
             try:
@@ -136,7 +136,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._deaf = True
+        self._ignores_input = True
         self.connection.end("the connection is gone")
         self._scratch.wipe(SCRATCH_BYTES)  # a transport that failed hands over nothing of what it has read
         self._on_closed(self)
@@ -151,12 +151,12 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Tell the peer, give up all streams, and close once all is written."""
-        if not self._closing and not self._deaf:
+        if not self._closing and not self._ignores_input:
             self.connection.shut()
             self.connection.end("the connection is closed")
-            self._leave()
+            self._close_written()
 
-    def _leave(self) -> None:
+    def _close_written(self) -> None:
         """Close a connection on which all is said."""
         self._close_soon()
 
@@ -166,7 +166,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         return ConnectionHost(self._write, loop.call_soon, loop.time, self._on_fault, on_drained=self.close)
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
-        if self.transport is not None and not self._closing and not self._has_said_all:
+        if self.transport is not None and not self._closing and not self._has_ended_output:
             self.transport.writelines(buffers)
 
     @property
@@ -178,7 +178,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._on_fault(fault.kind, fault.text)
         self.connection.fail(fault)
         if isinstance(fault, HeadersTooLarge) and not self._closing:
-            self._linger(_LAST_WORDS_S)
+            self._linger(_CLOSE_TIMEOUT_S)
         else:
             self._close_soon()
 
@@ -187,7 +187,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
 
         A connection that is closed with something unread is reset, and with it the peer loses answers on their way.
         """
-        self._deaf = True
+        self._ignores_input = True
         self._set_timer(longest_s, self._abort)
         if self._paused and self.transport is not None:
             self._paused = False
@@ -196,9 +196,9 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def _close_soon(self) -> None:
         """Close once all is written, or cut off a peer that does not read it."""
         if self.transport is not None and not self._closing:
-            self._set_timer(_LAST_WORDS_S, self._abort)
+            self._set_timer(_CLOSE_TIMEOUT_S, self._abort)
             self.connection.flush()
-            self._deaf = True
+            self._ignores_input = True
             self.transport.close()
 
     # --- timers -----------------------------------------------------------------------------
@@ -208,29 +208,29 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
             self._timer.cancel()
         self._timer = self._loop.call_later(after_s, act)
 
-    def _look_for_greeting(self) -> None:
+    def _check_greeted(self) -> None:
         if self.connection.receiving.greeted:
             self._heard = True
-            self._look_for_life()
+            self._check_alive()
         else:
             self._abort()
 
-    def _look_for_life(self) -> None:
+    def _check_alive(self) -> None:
         """Ping a peer of whom nothing was heard for a while; without an answer it is gone."""
         if self._heard:
             self._heard = False
-            self._timer = self._loop.call_later(self._limits.keepalive_s, self._look_for_life)
+            self._timer = self._loop.call_later(self._limits.keepalive_s, self._check_alive)
             return
         self.connection.ping()
-        self._timer = self._loop.call_later(self._limits.keepalive_timeout_s, self._end_the_silent)
+        self._timer = self._loop.call_later(self._limits.keepalive_timeout_s, self._check_ping_answered)
 
-    def _end_the_silent(self) -> None:
+    def _check_ping_answered(self) -> None:
         if self._heard:
-            self._look_for_life()
+            self._check_alive()
         else:
             self._abort()
 
     def _abort(self) -> None:
-        self._deaf = True
+        self._ignores_input = True
         if self.transport is not None:
             self.transport.abort()

@@ -50,12 +50,12 @@ class ServerConnection(Connection):
         """Ask the peer to open no more streams; until it has heard that, those that it opens are served (6.8).
 
         Args:
-            on_told: Told once the peer has answered, or somebody has lost patience (`finish_drain`), or it is gone.
+            on_told: Told once the peer has answered, or is not waited for any longer (`finish_drain`), or is gone.
         """
         if self._closing:
             on_told()
             return
-        self._draining.begin(on_told)
+        self._draining.announce(on_told)
 
     def finish_drain(self) -> None:
         """Take no new streams, and close with the last that is open."""
@@ -74,7 +74,7 @@ class ServerConnection(Connection):
             self._host.soon(self._host.on_drained)
 
     def end(self, text: str) -> None:
-        on_told = self._draining.give_up()
+        on_told = self._draining.abandon()
         super().end(text)
         if on_told is not None:
             on_told()
@@ -246,9 +246,9 @@ class ServerConnection(Connection):
         if not stream.closed:
             if not stream.remote_ended:  # nothing more of its body is wanted (RFC 9113, 8.1)
                 self._send_reset(stream.id, frames.NO_ERROR, stream)
-            self._close(stream)
+            self._drop(stream)
 
-    def _close(self, stream: Stream) -> None:
-        super()._close(stream)
+    def _drop(self, stream: Stream) -> None:
+        super()._drop(stream)
         if self._draining.leaving:
             self._look_whether_drained()

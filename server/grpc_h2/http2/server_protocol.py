@@ -13,8 +13,8 @@ from grpc_h2.http2.protocol import ConnectionProtocol, Scratch
 from grpc_h2.http2.server_connection import OpenStream, ServerConnection
 from grpc_h2.http2.wire.errors import FaultKind
 
-# How long a peer may take to hear that we drain, or have closed our side: several times around the world.
-_HEARD_S = 1.0
+# How long a peer may take to hear that we drain, or have closed our side: longer than any round trip.
+_NOTICE_TIMEOUT_S = 1.0
 _ALPN = "h2"
 
 
@@ -63,14 +63,14 @@ class ServerProtocol(ConnectionProtocol):
             self._age_timer.cancel()
         super().connection_lost(exc)
 
-    def _leave(self) -> None:
+    def _close_written(self) -> None:
         """Close once the peer has heard all that was said, or has had the time for it."""
         self.connection.flush()
-        self._has_said_all = True
+        self._has_ended_output = True
         if self.transport is not None and self.transport.can_write_eof():
             with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
                 self.transport.write_eof()
-        self._linger(_HEARD_S)
+        self._linger(_NOTICE_TIMEOUT_S)
 
     def _grow_old(self) -> None:
         """Send the peer elsewhere, so that it finds servers that were not there when it came."""
@@ -87,7 +87,7 @@ class ServerProtocol(ConnectionProtocol):
         """
         if self._told is None:
             self._told = self._loop.create_future()
-            timer = self._loop.call_later(_HEARD_S, self.connection.finish_drain)
+            timer = self._loop.call_later(_NOTICE_TIMEOUT_S, self.connection.finish_drain)
             self._told.add_done_callback(lambda _: timer.cancel())
             self.connection.begin_drain(self._peer_knows)
         return self._told

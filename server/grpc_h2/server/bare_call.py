@@ -86,9 +86,9 @@ class BareCall(CallFacts):
     # --- what comes on the stream: all but this is for its inbox ------------------------------
 
     def lost(self, text: str) -> None:
-        """End with the caller, or the caller's patience."""
+        """End the call: the caller is gone, or does not read what is there for it."""
         self._ended = self._lost = True
-        self.inbox.close()
+        self.inbox.discard()
         self._written()
         self._stop_serving()
 
@@ -171,7 +171,7 @@ class BareCall(CallFacts):
     def _end(self, body: Body, details: str = "", *, borrowed: bool = False) -> None:
         self._ended = True
         code: int = self._code.value[0]
-        self.inbox.close(refused=bool(code))
+        self.inbox.discard(refused=bool(code))
         if code and not body and not self._headers_sent:
             headers = b""
             trailers = trailers_only_block(code, details, initial=self._initial, trailing=self._trailing)

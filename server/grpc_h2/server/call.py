@@ -34,7 +34,7 @@ class ServerCall(BareCall):
 
     # --- for the server ---------------------------------------------------------------------
 
-    def begin(self, task: asyncio.Task[None]) -> None:
+    def serve_by(self, task: asyncio.Task[None]) -> None:
         """Tell of the task that serves the call; at the deadline it is cancelled."""
         self.task = task
         task.add_done_callback(self._ended_serving)
@@ -86,14 +86,14 @@ class ServerCall(BareCall):
         try:
             return self._parsed(await self.inbox.read(most_bytes))
         except MessageFault as fault:
-            self._give_up(fault.code, fault.text)
+            self._end_and_cancel(fault.code, fault.text)
 
     def message(self) -> Any:
         """Return what `read` does, of a message that was expected and has come."""
         try:
             return self._parsed(self.inbox.take())
         except MessageFault as fault:
-            self._give_up(fault.code, fault.text)
+            self._end_and_cancel(fault.code, fault.text)
 
     def _parsed(self, message: Buffer | None) -> Any:
         if message is None:
@@ -104,9 +104,9 @@ class ServerCall(BareCall):
         try:
             return parse(message)  # type: ignore[arg-type]  # a protobuf parser takes any buffer
         except Exception:  # noqa: BLE001 - whatever a parser raises: the message is none
-            self._give_up(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+            self._end_and_cancel(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
 
-    def _give_up(self, code: grpc.StatusCode, text: str) -> NoReturn:
+    def _end_and_cancel(self, code: grpc.StatusCode, text: str) -> NoReturn:
         """End a call whose handler cannot be told why: to it, it is cancelled."""
         self.finish(code=code, details=text)
         if self.task is not asyncio.current_task():  # or else it would be cancelled twice, its clean-up with it

@@ -23,7 +23,7 @@ from grpc_h2.server.metadata import (
     read_head,
     trailers_only_block,
 )
-from grpc_h2.server.not_a_call import Nobody, NotACall
+from grpc_h2.server.not_a_call import Discard, NotACall
 from grpc_h2.server.peer import Peer, peer_of
 
 _MAX_REMEMBERED_HEADS = 16
@@ -85,12 +85,12 @@ class Calls:
                     return NotACall(answer, most_bytes=self._max_unread_bytes)
                 except BadMetadataError as exc:
                     connection.send(stream, trailers=refusal(exc))
-                    return Nobody()
+                    return Discard()
                 if len(heads) < _MAX_REMEMBERED_HEADS:
                     heads[fields] = head
             if head.timeout_s is not None and head.timeout_s < _NO_TIME_S:
                 connection.send(stream, trailers=_EXPIRED)
-                return Nobody()
+                return Discard()
             return self._begin(connection, stream, head, peers[0])
 
         return open_stream
@@ -102,7 +102,7 @@ class Calls:
         self.idle.clear()
         call.add_done_callback(self._ended)
         if isinstance(call, ServerCall):
-            call.begin(asyncio.get_running_loop().create_task(self.dispatch.serve(call)))
+            call.serve_by(asyncio.get_running_loop().create_task(self.dispatch.serve(call)))
         elif serve is not None:
             serve(call)
         if head.byte_count > USUAL_HEAD_BYTES:

@@ -5,10 +5,10 @@ import asyncio
 from collections.abc import Callable
 
 # So long a request that is none of gRPC's may take to end before it is answered all the same.
-_PATIENCE_S = 1.0
+_ANSWER_AFTER_S = 1.0
 
 
-class Nobody:
+class Discard:
     """Takes what comes on a stream that has been answered."""
 
     def room(self) -> memoryview | None:
@@ -23,7 +23,7 @@ class Nobody:
     def lost(self, text: str) -> None: ...
 
 
-class NotACall(Nobody):
+class NotACall(Discard):
     """Takes a request that is none of gRPC's, and keeps nothing of it.
 
     It is answered once it is complete, as HTTP's clients expect and since only then it is known to be well-formed; or
@@ -38,7 +38,7 @@ class NotACall(Nobody):
     def __init__(self, answer: Callable[[], None], *, most_bytes: int) -> None:
         self._answer = answer
         self._left_bytes = most_bytes
-        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._end)
+        self._timer = asyncio.get_running_loop().call_later(_ANSWER_AFTER_S, self._end)
 
     def feed(self, data: memoryview) -> None:
         self._left_bytes -= len(data)

@@ -93,7 +93,7 @@ class GrpcServer:
             reading=reading or ReadingTime(),
             lend=RecycledMemory().lend,
             windows=self._windows,
-            unpack=self._unpacker.begin,
+            unpack=self._unpacker.unpack,
             report=report,
         )
         self._calls = Calls(
@@ -177,7 +177,7 @@ class GrpcServer:
             connection.close()
         await self._calls.idle.wait()
         await self._all_closed.wait()
-        self._unpacker.close()
+        self._unpacker.shut_down()
 
     def _make_protocol(self) -> ServerProtocol:
         return ServerProtocol(

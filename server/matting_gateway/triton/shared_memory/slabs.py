@@ -88,7 +88,7 @@ class SharedMemory:
 
     def _leased(self, slab: Slab, filled_bytes: int) -> Lease:
         if self._scrub:
-            self._rests.begin()
+            self._rests.note_in_use()
         return Lease(slab, self.take_back, filled_bytes)
 
     def take_back(self, slab: Slab) -> None:

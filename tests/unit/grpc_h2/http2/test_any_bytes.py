@@ -17,7 +17,7 @@ from testkit.http2_client import HEADERS, ClientSide, answer_frames, block_frame
 from testkit.http2_client import TRAILERS as TRAILER_FIELDS
 from testkit.http2_pair import REQUEST, TRAILERS, ServerSide, Side, headers_frame
 
-LIMITS = Http2Limits(max_streams=4, nuisance_burst=30)
+LIMITS = Http2Limits(max_streams=4, control_frame_burst=30)
 BLOCK = write_fields(REQUEST)
 CUTS = st.lists(st.integers(0, 1 << 20), max_size=12)
 CHANGES = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=8)

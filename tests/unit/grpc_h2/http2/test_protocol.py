@@ -187,7 +187,7 @@ async def test_last_words_are_written_before_the_close() -> None:
 
 
 async def test_who_does_not_read_the_last_words_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_h2.http2.protocol._LAST_WORDS_S", SHORT_S)
+    monkeypatch.setattr("grpc_h2.http2.protocol._CLOSE_TIMEOUT_S", SHORT_S)
     side = Side()
     side.bring(GREETING)
     _fault(side)
@@ -211,7 +211,7 @@ async def test_a_connection_that_we_end_is_read_until_its_peer_ends_it_too() -> 
 
 
 async def test_who_does_not_end_a_connection_that_we_have_ended_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpc_h2.http2.server_protocol._HEARD_S", SHORT_S)
+    monkeypatch.setattr("grpc_h2.http2.server_protocol._NOTICE_TIMEOUT_S", SHORT_S)
     side = Side()
     side.bring(GREETING)
     side.protocol.close()

@@ -48,7 +48,7 @@ class Box:
             lend=lend,
             lost=self.lost.append,
             held=held,
-            unpack=Unpacker().begin,
+            unpack=Unpacker().unpack,
         )
         held.count_head()
 
@@ -173,7 +173,7 @@ async def test_after_the_end_nothing_is_kept_and_who_reads_is_told() -> None:
     reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     box.bring(framed(bytes(1000))[:500])
-    box.inbox.close()
+    box.inbox.discard()
     assert await reading is None
     box.bring(bytes(10_000))
     assert box.inbox.room() is None
@@ -250,7 +250,7 @@ async def test_a_message_that_was_read_without_a_permit_counts_until_its_call_en
     box.bring(framed(b"abc"))
     await box.inbox.read()
     assert box.unadmitted.total_bytes == 3
-    box.inbox.close()
+    box.inbox.discard()
     assert box.unadmitted.total_bytes == 0
 
 
@@ -266,7 +266,7 @@ async def test_bytes_of_a_call_that_is_refused_before_it_is_read_are_counted_als
     box, refused = Box(), list[int]()
     box.windows.refused = refused.append
     box.bring(bytes(100))
-    box.inbox.close(refused=True)
+    box.inbox.discard(refused=True)
     box.bring(bytes(20))
     assert sum(refused) == 120
 

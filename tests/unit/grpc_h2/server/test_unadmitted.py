@@ -18,7 +18,7 @@ class Call:
     def holds(self, byte_count: int) -> None:
         self._unadmitted.holds(self, byte_count)
 
-    def give_up(self) -> None:
+    def refuse_call(self) -> None:
         self.refused = True
         self.holds(0)
 

@@ -92,7 +92,7 @@ async def test_nothing_is_told_of_what_was_stopped_and_its_thread_goes_on_to_the
             stopped.wait()
 
     stops = [
-        unpacker.begin(memoryview(packed(bytes(4 << 20))), Watched(64 << 20, "gzip"), None, told.append)
+        unpacker.unpack(memoryview(packed(bytes(4 << 20))), Watched(64 << 20, "gzip"), None, told.append)
         for _ in range(3)
     ]
     await asyncio.to_thread(entered.wait)
@@ -100,7 +100,7 @@ async def test_nothing_is_told_of_what_was_stopped_and_its_thread_goes_on_to_the
         stop()
     stopped.set()
     there: asyncio.Future[Unpacked | None] = asyncio.get_running_loop().create_future()
-    unpacker.begin(memoryview(packed(b"abc")), RULES, None, there.set_result)
+    unpacker.unpack(memoryview(packed(b"abc")), RULES, None, there.set_result)
     assert await there == b"abc"
     assert told == []
-    unpacker.close()
+    unpacker.shut_down()

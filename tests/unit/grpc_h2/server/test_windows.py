@@ -22,7 +22,7 @@ class Call:
 
     network = None
 
-    def give_up(self) -> None:
+    def refuse_call(self) -> None:
         raise AssertionError("nobody has to go here")
 
 

@@ -10,7 +10,7 @@ from grpc_h2.http2.wire.frames import frame
 from testkit.http2_pair import ServerSide, headers_frame
 
 BURST = 50
-LIMITS = Http2Limits(nuisance_burst=BURST, nuisance_per_s=10, max_streams=10)
+LIMITS = Http2Limits(control_frame_burst=BURST, control_frames_per_s=10, max_streams=10)
 
 
 def opened_and_reset() -> bytes:
@@ -86,7 +86,7 @@ def test_calls_that_are_answered_spend_no_patience() -> None:
     ids=["pings", "settings", "padding"],
 )
 def test_who_does_not_read_answers_to_control_frames_is_cut_off(data: bytes) -> None:
-    server = ServerSide(Http2Limits(nuisance_burst=1 << 20)).greeted()
+    server = ServerSide(Http2Limits(control_frame_burst=1 << 20)).greeted()
     server.connection.pause()
     head, again = (data[:-11], data[-11:]) if len(data) > 20 else (b"", data)
     assert server.fault_of(head) is None
@@ -97,7 +97,7 @@ def test_who_does_not_read_answers_to_control_frames_is_cut_off(data: bytes) -> 
 
 
 def test_who_reads_in_the_end_is_not_cut_off() -> None:
-    server = ServerSide(Http2Limits(nuisance_burst=1 << 20)).greeted()
+    server = ServerSide(Http2Limits(control_frame_burst=1 << 20)).greeted()
     for _ in range(20):
         server.connection.pause()
         assert server.fault_of(frame(frames.PING, 0, 0, bytes(8)) * 1000) is None
