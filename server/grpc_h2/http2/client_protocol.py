@@ -2,6 +2,7 @@
 """A connection that we begin, on its transport."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import cast
 
@@ -11,10 +12,8 @@ from grpc_h2.http2.protocol import ConnectionProtocol, Scratch
 from grpc_h2.http2.wire.errors import FaultKind
 
 
-class ClientProtocol(ConnectionProtocol):
+class ClientProtocol(ConnectionProtocol[ClientConnection]):
     """A connection that we begin, on its transport. It can be given up before it has one."""
-
-    connection: ClientConnection
 
     def __init__(
         self,
@@ -24,8 +23,14 @@ class ClientProtocol(ConnectionProtocol):
         on_opened: Callable[["ClientProtocol"], None],
         on_closed: Callable[["ClientProtocol"], None],
     ) -> None:
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=_told_by_calls)
-        self.connection = ClientConnection(limits, self._host())
+        super().__init__(
+            limits,
+            ClientConnection,
+            scratch=scratch,
+            on_opened=functools.partial(on_opened, self),
+            on_closed=functools.partial(on_closed, self),
+            on_fault=_told_by_calls,
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self.connection.usable:

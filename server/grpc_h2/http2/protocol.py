@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Generic, TypeVar, cast
 
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.connection import Connection, ConnectionHost
@@ -18,6 +18,8 @@ _NOTHING = memoryview(b"")
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _CLOSE_TIMEOUT_S = 2.0
+
+C = TypeVar("C", bound=Connection)
 
 
 class Scratch:
@@ -35,7 +37,7 @@ class Scratch:
         self.view[:byte_count] = _ZEROS[:byte_count]
 
 
-class ConnectionProtocol(asyncio.BufferedProtocol):
+class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
     """Brings a transport and a connection together, whoever began it.
 
     Owns both, and one timer. Invariants: while frames that have come are left for a later step, nothing is read; the
@@ -43,15 +45,14 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     each `on_opened`: a handshake of TLS that fails leads to neither.
     """
 
-    connection: Connection
-
     def __init__(
         self,
         limits: Http2Limits,
+        make_connection: Callable[[Http2Limits, ConnectionHost], C],
         *,
         scratch: Scratch,
-        on_opened: Callable[[Any], None],
-        on_closed: Callable[[Any], None],
+        on_opened: Callable[[], None],
+        on_closed: Callable[[], None],
         on_fault: OnFault,
     ) -> None:
         self._limits = limits
@@ -65,6 +66,8 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._heard = False
         self._has_frames_left = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
+        host = ConnectionHost(self._write, self._loop.call_soon, self._loop.time, on_fault, on_drained=self.close)
+        self.connection = make_connection(limits, host)
 
     # --- what the transport says ------------------------------------------------------------
 
@@ -73,7 +76,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
         self._timer = self._loop.call_later(self._limits.greeting_timeout_s, self._check_greeted)
         self.connection.greet()
-        self._on_opened(self)
+        self._on_opened()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         receiving = self.connection.receiving
@@ -139,7 +142,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
         self._ignores_input = True
         self.connection.end("the connection is gone")
         self._scratch.wipe(SCRATCH_BYTES)  # a transport that failed hands over nothing of what it has read
-        self._on_closed(self)
+        self._on_closed()
 
     def pause_writing(self) -> None:
         self.connection.pause()
@@ -159,11 +162,6 @@ class ConnectionProtocol(asyncio.BufferedProtocol):
     def _close_written(self) -> None:
         """Close a connection on which all is said."""
         self._close_soon()
-
-    def _host(self) -> ConnectionHost:
-        """Return what the connection is given of this."""
-        loop = self._loop
-        return ConnectionHost(self._write, loop.call_soon, loop.time, self._on_fault, on_drained=self.close)
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         if self.transport is not None and not self._closing and not self._has_ended_output:

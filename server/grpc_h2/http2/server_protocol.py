@@ -18,7 +18,7 @@ _NOTICE_TIMEOUT_S = 1.0
 _ALPN = "h2"
 
 
-class ServerProtocol(ConnectionProtocol):
+class ServerProtocol(ConnectionProtocol[ServerConnection]):
     """A connection that a client began, on its transport.
 
     Owns a second timer: of its age, and then of the grace that calls have to end in (gRFC A9).
@@ -26,8 +26,6 @@ class ServerProtocol(ConnectionProtocol):
     Args:
         max_age_s: It is drained when it is so old: what all have in common, give or take a little by chance.
     """
-
-    connection: ServerConnection
 
     def __init__(
         self,
@@ -40,12 +38,17 @@ class ServerProtocol(ConnectionProtocol):
         on_fault: Callable[["ServerProtocol", FaultKind, str], None],
         max_age_s: float = math.inf,
     ) -> None:
-        faulted = functools.partial(on_fault, self)
-        super().__init__(limits, scratch=scratch, on_opened=on_opened, on_closed=on_closed, on_fault=faulted)
+        super().__init__(
+            limits,
+            functools.partial(ServerConnection, open_stream=open_stream(self)),
+            scratch=scratch,
+            on_opened=functools.partial(on_opened, self),
+            on_closed=functools.partial(on_closed, self),
+            on_fault=functools.partial(on_fault, self),
+        )
         self._told: asyncio.Future[None] | None = None
         self._max_age_s = max_age_s
         self._age_timer: asyncio.TimerHandle | None = None
-        self.connection = ServerConnection(limits, self._host(), open_stream=open_stream(self))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tls = transport.get_extra_info("ssl_object")

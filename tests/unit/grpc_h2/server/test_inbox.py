@@ -290,7 +290,7 @@ def test_a_message_has_begun_once_it_is_whole_or_much_of_it_has_come(data: bytes
     assert box.inbox.arrived_bytes == len(data)
 
 
-@pytest.mark.parametrize("end", ["ended", "close"])
+@pytest.mark.parametrize("end", ["ended", "discard"])
 def test_who_waits_for_a_beginning_is_told_of_the_end_too(end: str) -> None:
     box, told = Box(), list[str]()
     box.inbox.when_begun(lambda: told.append("begun"))
