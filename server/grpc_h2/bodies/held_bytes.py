@@ -20,18 +20,6 @@ class HeldBytes:
         refuse: Told where the call has to end, as it holds too much.
     """
 
-    __slots__ = (
-        "_answer_bytes",
-        "_early_bytes",
-        "_head_bytes",
-        "_held_bytes",
-        "_refuse",
-        "_windows",
-        "network",
-        "permitted",
-        "read_bytes",
-    )
-
     def __init__(
         self, windows: Windows, network: str | None, head_bytes: int, refuse: Callable[[MessageFault], None]
     ) -> None:

@@ -38,29 +38,6 @@ class Inbox:
         unpack: Begins to unpack a compressed message, and tells what is in it.
     """
 
-    __slots__ = (
-        "_closed",
-        "_compressed",
-        "_early",
-        "_ended",
-        "_fault",
-        "_heard",
-        "_held",
-        "_lend",
-        "_let_send",
-        "_message",
-        "_most_bytes",
-        "_room",
-        "_rules",
-        "_stop_unpacking",
-        "_tell",
-        "_tell_begun",
-        "_unpack",
-        "_unpacked",
-        "lost",
-        "one_message",
-    )
-
     def __init__(
         self,
         *,

@@ -28,21 +28,6 @@ class Call:
         on_end: Told why the call failed, or None.
     """
 
-    __slots__ = (
-        "_connection",
-        "_done",
-        "_ended",
-        "_failure",
-        "_headers",
-        "_max_message_bytes",
-        "_message",
-        "_on_end",
-        "_prefix",
-        "_room",
-        "_stream",
-        "_trailers",
-    )
-
     def __init__(self, *, max_message_bytes: int, on_end: OnEnd | None) -> None:
         self._max_message_bytes = max_message_bytes
         self._on_end = on_end

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from grpc_h2.server.call import ServerCall
+from grpc_h2.server.metadata import Metadata
 
 Handler = grpc.RpcMethodHandler
 
@@ -24,7 +25,7 @@ class CallDetails(grpc.HandlerCallDetails):
     """What interceptors are told of a method."""
 
     method: str
-    invocation_metadata: Any
+    invocation_metadata: Metadata
 
 
 class Dispatch:
