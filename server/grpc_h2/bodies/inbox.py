@@ -147,7 +147,7 @@ class Inbox:
     async def read(self, most_bytes: int | None = None) -> Buffer | None:
         """Wait for the next message and return it, as `take` does; for those who serve a call in a task."""
         there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.expect(most_bytes, functools.partial(_note, there))
+        self.expect(most_bytes, functools.partial(resolve, there))
         try:
             await there
         finally:
@@ -292,6 +292,7 @@ def _ignore(_what: object) -> None:
     """Stand for the peer, or the call, of a stream that has ended."""
 
 
-def _note(there: asyncio.Future[None]) -> None:
-    if not there.done():
-        there.set_result(None)
+def resolve(waited_for: asyncio.Future[None]) -> None:
+    """Have whoever waits go on, if anybody still does."""
+    if not waited_for.done():
+        waited_for.set_result(None)

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
 
 from grpc_h2.bodies.framing import body_of
+from grpc_h2.bodies.inbox import resolve
 from grpc_h2.bodies.messages import MessageFault
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.server_connection import ServerConnection
@@ -122,12 +124,7 @@ class ServerCall(BareCall):
         if self._ended:
             raise asyncio.InvalidStateError("The call has ended.")
         sent: asyncio.Future[None] = self._loop.create_future()
-
-        def note() -> None:
-            if not sent.done():
-                sent.set_result(None)
-
-        body = self._body(message)
+        body, note = self._body(message), functools.partial(resolve, sent)
         self._connection.send(self._stream, headers=self._unsent_headers(), body=body, on_sent=note)
         if sent.done():
             return
