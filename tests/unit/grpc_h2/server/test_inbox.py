@@ -99,13 +99,12 @@ def test_messages_are_the_same_however_their_body_is_cut(
     assert asyncio.run(play()) == messages
 
 
-async def fault_of(data: bytes, *, encoding: str = "identity", ends: bool = True) -> MessageFault:
+async def fault_of(data: bytes, *, encoding: str = "identity") -> MessageFault:
     box = Box(encoding)
     reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
     await asyncio.sleep(0)
     box.bring(data)
-    if ends:
-        box.inbox.ended()
+    box.inbox.ended()
     with pytest.raises(MessageFault) as caught:
         await reading
     return caught.value
@@ -136,7 +135,15 @@ async def test_a_body_that_is_no_sequence_of_messages_is_a_fault(data: bytes, en
 
 
 async def test_too_large_a_message_is_refused_by_its_prefix() -> None:
-    await fault_of(b"\0" + (1 << 30).to_bytes(4, "big"), ends=False)
+    box = Box()
+    reading = asyncio.ensure_future(box.inbox.read(MOST_BYTES))
+    await asyncio.sleep(0)
+    box.leave.clear()
+    box.bring(b"\0" + (1 << 30).to_bytes(4, "big"))
+    with pytest.raises(MessageFault, match="larger than max") as caught:
+        await reading
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (box.inbox.room(), box.leave) == (None, [])  # nothing more of it is let come
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
