@@ -3,10 +3,10 @@
 
 from collections.abc import Callable
 
-# More than that is in memory that is lent: in the heap, what thousands of callers have sent would leave holes that stay
-# with the process, where its memory is locked.
+# More than that is in memory that is lent. In the heap, what thousands of callers have sent would leave it fragmented,
+# and a process whose memory is locked could not give it back.
 _SMALL_BYTES = 8 << 10
-# No less than a window: what comes unasked for. And no more, since all that was lent is overwritten in the end.
+# A window, which is what may come before anybody asks; no more, since all that was lent is overwritten in the end.
 _LENT_BYTES = 64 << 10
 
 

@@ -15,9 +15,9 @@ from grpc_h2.bodies.unpacking import Unpack, Unpacked
 from grpc_h2.buffers import Buffer
 from grpc_h2.http2.wire.frames import DEFAULT_WINDOW_BYTES
 
-# What the peer may send of the only message before its length is known, so that it need not stop for our leave.
+# What the peer may send of the only message before its length is known, so that it need not wait for a WINDOW_UPDATE.
 _AHEAD_BYTES = 1 << 20
-# So much of a message that its sender means it: half of what may be sent before anybody reads it.
+# A message of which so much has come has begun: half of what may be sent before anybody reads it.
 BEGUN_BYTES = 32 << 10
 
 
@@ -216,7 +216,7 @@ class Inbox:
     def _ahead_bytes(self) -> int:
         """Return what the peer may send before the length is known."""
         if not self.one_message:
-            # Half a window of many small messages: each of them is not worth a frame that gives back what it took.
+            # Half a window at a time: a WINDOW_UPDATE for each small message would cost more than it.
             return DEFAULT_WINDOW_BYTES // 2
         most_bytes = self._rules.max_bytes if self._most_bytes is None else self._most_bytes
         return min(_AHEAD_BYTES, PREFIX_BYTES + most_bytes) - len(self._early)

@@ -12,7 +12,7 @@ from grpc_h2.bodies.idle_memory import IdleMemoryWiper, Later, wipe
 
 _STEP_BYTES = 64 << 10
 _LARGEST_BYTES = 1 << 20
-# What nobody wanted for so long is given back to the system.
+# Memory that has been free for so long is given back to the system.
 _KEPT_TICKS = 10
 
 _Reference: TypeAlias = "weakref.ref[np.ndarray[tuple[int], np.dtype[np.uint8]]]"
@@ -40,7 +40,7 @@ class RecycledMemory:
         self._wiper = IdleMemoryWiper(self._sweep, later=later)
         # By their size in steps, the last to come free first.
         self._free: tuple[deque[_Piece], ...] = tuple(deque() for _ in range(_LARGEST_BYTES // _STEP_BYTES + 1))
-        # Of these. Threads can get it wrong together, and each sweep counts anew.
+        # Their sum. Threads that drop memory together can get it wrong, so each sweep counts anew.
         self._free_bytes = 0
         # By the identity of the reference that tells of their end: arrays have no hash.
         self._lent: dict[int, tuple[_Reference, mmap.mmap, int]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 _MOST_BYTES = 48 << 20
-# Where one network has more than all but that part, and others need some, it is of its calls that one goes.
+# Where one network holds more than all but this share and others hold something, one of its calls is refused.
 _KEPT_SHARE = 0.125
 
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from grpc_h2.bodies.unadmitted import Holder, Unadmitted
 
-# Whole messages of calls that are let in at once, as a rule: then the caller need not stop for our leave.
+# As a rule a whole message of a call that is let in at once: its caller need not wait for a WINDOW_UPDATE.
 _LARGE_BYTES = 1 << 20
-# What calls that are not let in have sent, all together: from here on everybody gets the usual window.
+# Once calls that are not let in have sent so much together, every connection gets the usual window.
 _CROWDED_BYTES = 16 << 20
 _QUIET_S = 1.0
 

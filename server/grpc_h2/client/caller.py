@@ -24,7 +24,7 @@ from grpc_h2.http2.wire.header_blocks import Fields, write_fields
 
 # 0x83: ":method: POST"; 0x86 and 0x87: ":scheme: http" and "https" (RFC 7541, A).
 _POST, _HTTP, _HTTPS = b"\x83", b"\x86", b"\x87"
-# The server is one that was chosen: nothing it does is taken for an attack, and only messages are bounded.
+# The server was chosen by whoever configured it and is trusted: only messages are bounded.
 # gRPC's channels do not ping either, unless they are told to.
 _LIMITS = Http2Limits(
     window_bytes=frames.MAX_WINDOW_BYTES,
@@ -124,7 +124,7 @@ class UnaryCaller:
     async def close(self) -> None:
         """Fail the calls under way, and close."""
         self._closed = True
-        if self._protocol is not None:  # here, as an attempt that has not had its first turn ends without a word
+        if self._protocol is not None:  # an attempt that is cancelled before its first step tells nobody
             self._protocol.connection.end("the caller is closed")
         for attempt in self._attempts:
             attempt.cancel()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 _SCHEMES = ("ipv4:", "ipv6:", "dns:///", "dns:")
 _UNIX = "unix:"
 _ALPN = "h2"
-# A peer that vanished without a word is noticed by the kernel, as gRPC's servers take it ill to be asked often.
+# The kernel notices a peer that vanished: gRPC's servers close connections on which they get many PINGs.
 _VANISHED_AFTER_S = 20
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBE_COUNT = 10, 3, 3
 

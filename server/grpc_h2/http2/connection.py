@@ -242,7 +242,7 @@ class Connection(ABC):
 
     def stream_error(self, stream: Stream, code: int, text: str, kind: FaultKind | None = None) -> None:
         """End a stream on which the peer did what it may not (RFC 9113, 5.4.2)."""
-        self._limiter.spend()  # to have streams reset is as quick as to reset them
+        self._limiter.spend()  # a peer that provokes resets costs as much as one that sends them
         self._host.on_fault(kind or kind_of(code), text)
         self._send_reset(stream.id, code, stream)
         self._break(stream, code, text)

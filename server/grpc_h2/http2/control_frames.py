@@ -132,7 +132,7 @@ class ControlFrames:
             self._sending.control(frames.frame(frames.PING, frames.ACK, 0, payload))
 
     def _on_window_update(self, _flags: int, _stream_id: int, payload: bytes) -> None:
-        _check_length(payload, frames.NUMBER_BYTES)  # those of the right one never come here: `window_came`
+        _check_length(payload, frames.NUMBER_BYTES)  # those of the right length go to `window_came`
 
     def window_came(self, stream_id: int, byte_count: int) -> None:
         """Count a WINDOW_UPDATE, of which there may be any number: who reads an answer may send one for each byte.

@@ -11,10 +11,10 @@ from grpc_h2.http2.limits import Http2Limits
 from grpc_h2.http2.wire.errors import ConnectionFault, HeadersTooLarge, OnFault
 
 SCRATCH_BYTES = 64 << 10
-# Taken in one step of the event loop, or two calls: then others have a turn.
+# Frames taken in one step of the event loop, where a call counts as twelve: then others have a turn.
 _FRAMES_A_STEP = 24
 _NOTHING = memoryview(b"")
-# Headers and the beginning of a body, but little of it: what comes here is copied once more.
+# Room for headers and little of a body: what is received here is copied once more.
 _HEAD_BYTES = 2 << 10
 _ZEROS = memoryview(bytes(SCRATCH_BYTES))
 _CLOSE_TIMEOUT_S = 2.0
@@ -90,7 +90,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
         self._heard = True
         try:
             if self._ignores_input:
-                return  # what TLS had taken before: nobody is there for it
+                return  # TLS hands over what it had read before the connection closed
             if self._in_place:
                 self.connection.receiving.wrote(nbytes)
             else:

@@ -8,10 +8,10 @@ from grpc_h2.http2.wire import frames
 from grpc_h2.http2.wire.errors import ConnectionFault, FaultKind, HeadersTooLarge
 from grpc_h2.http2.wire.foreign import what_it_speaks
 
-# A larger frame than that carries a body or headers, or is none of ours.
+# The longest frame that carries neither a body nor headers.
 _MAX_CONTROL_BYTES = 16_384
 _MAX_CONTINUATIONS = 16
-# A call takes a server as long to begin as so many other frames.
+# To begin a call costs a server as much as so many other frames.
 _CALL_FRAMES = 12
 # A pad length, 255 bytes of padding and a priority (RFC 9113, 6.2).
 _MAX_AROUND_BLOCK_BYTES = 261

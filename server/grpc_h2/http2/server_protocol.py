@@ -71,7 +71,7 @@ class ServerProtocol(ConnectionProtocol[ServerConnection]):
         self.connection.flush()
         self._has_ended_output = True
         if self.transport is not None and self.transport.can_write_eof():
-            with suppress(OSError):  # asyncio's own transports tell so that the peer is gone
+            with suppress(OSError):  # raised by asyncio's transports where the peer is gone
                 self.transport.write_eof()
         self._linger(_NOTICE_TIMEOUT_S)
 

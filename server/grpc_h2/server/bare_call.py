@@ -23,7 +23,7 @@ from grpc_h2.server.metadata import CallHead, status_block, trailers_only_block
 from grpc_h2.server.peer import Peer
 from grpc_h2.server.reading_time import ReadingTime
 
-# Of the state of a stream: what is over that counts as held by it.
+# A head of this size is part of the 8 KiB of state that any stream may have; what is larger counts as held.
 USUAL_HEAD_BYTES = 2 << 10
 
 
@@ -123,7 +123,7 @@ class BareCall(CallFacts):
         self.refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if self._gone:
             self._stop_serving()
-        else:  # who has not taken the answer so far takes no status either, and would hold both for ever
+        else:  # the caller does not read; a status would wait behind the answer
             self.cut_off()
 
     def _sent_too_much(self, fault: MessageFault) -> None:
@@ -199,7 +199,7 @@ class BareCall(CallFacts):
     def _written(self) -> None:
         self._gone = True
         self._held.answer_waits(0)
-        self.inbox.forget_call()  # or else the two would keep each other
+        self.inbox.forget_call()  # breaks the cycle of references between the two
         if self._timer is not None:
             self._timer.cancel()
         self._tell_if_done()

@@ -103,5 +103,5 @@ class CallFacts:
         for act in callbacks:
             try:
                 act(self)
-            except Exception as exc:  # noqa: BLE001 - theirs, and no reason not to tell the others
+            except Exception as exc:  # noqa: BLE001 - one that fails must not keep the others from being told
                 self._loop.call_exception_handler({"message": "a callback of a call failed", "exception": exc})

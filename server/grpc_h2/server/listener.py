@@ -13,7 +13,7 @@ from typing import Any
 
 BACKLOG = 1024
 _ACCEPT_AGAIN_S = 0.1
-# What says of one address of several that this machine does not have it.
+# Errors that say that this machine does not have an address, of several that a name has.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _UNIX = "unix:"
 
@@ -83,10 +83,10 @@ class Listener:
     async def _shake_hands(self, connection: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
         try:
             context = tls()
-        except (OSError, ValueError):  # files that do not fit, which are told of where they are read
+        except (OSError, ValueError):  # the files do not fit; whoever reads them reports it
             connection.close()
             return
-        with suppress(OSError):  # it is theirs to try again
+        with suppress(OSError):  # the handshake failed; the client may try again
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._make_protocol, connection, ssl=context, ssl_handshake_timeout=self._timeout_s
             )
@@ -125,7 +125,7 @@ def _bind_host(host: str, port: int, *, reuse_port: bool) -> tuple[list[socket.s
                 missing = exc
                 continue
             sockets.append(sock)
-            port = sock.getsockname()[1]  # the free port that one got is everybody's
+            port = sock.getsockname()[1]  # the other addresses take the same port
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -175,6 +175,6 @@ def _answers(path: str) -> bool:
             sock.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except OSError:  # who has no time or no room for us lives
+        except OSError:  # such as a full backlog: somebody listens
             return True
         return True

@@ -4,7 +4,7 @@
 import asyncio
 from collections.abc import Callable
 
-# So long a request that is none of gRPC's may take to end before it is answered all the same.
+# A request that is none of gRPC's is answered after so long even if it has not ended.
 _ANSWER_AFTER_S = 1.0
 
 
