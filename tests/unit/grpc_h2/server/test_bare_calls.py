@@ -39,7 +39,7 @@ class Echo:
             else:
                 copy = bytearray(message or b"none")
                 half = len(copy) // 2
-                call.answer([memoryview(copy)[:half], memoryview(copy)[half:]])
+                call.answer([memoryview(copy)[:half], memoryview(copy)[half:]], borrowed=True)
                 copy[:] = bytes(len(copy))
             call.let_go()
 

@@ -44,7 +44,7 @@ class Served:
 
         def came() -> None:
             call.received()
-            call.answer([bytes(100_000)])
+            call.answer([bytes(100_000)], borrowed=True)
             call.let_go()
 
         call.begin_without_task(call.let_go)
