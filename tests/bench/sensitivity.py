@@ -27,8 +27,6 @@ LOAD = 1.5
 MATTERS = 0.005
 # Constants as (where, name, how it is varied): a value by factors, a share or a factor by its distance from 1.
 CONSTANTS: tuple[tuple[ModuleType | None, str, str], ...] = (
-    (latency_model, "_OWN_GAIN", "value"),
-    (latency_model, "_COMMON_GAIN", "value"),
     (latency_model, "_DECAY", "distance"),
     (latency_model, "_MAX_WEIGHT", "value"),
     (latency_model, "_MIN_WEIGHT", "value"),

@@ -12,10 +12,8 @@ from collections import deque
 
 from matting_gateway.batching.latency.speed_change import SpeedChange
 
-_OWN_GAIN = 0.1  # how far an observation moves its own entry, at the least
-_COMMON_GAIN = 0.05  # how far it moves all others: a machine that got slower is slower at every size
 _DECAY = 0.97  # weight that an entry keeps at each observation of any size
-_MAX_WEIGHT = 10.0
+_MAX_WEIGHT = 9.0  # so an observation moves its entry by a tenth of what it is off at the least
 _MIN_WEIGHT = 0.02  # below it an entry has faded, the line speaks for it, and the size is tried again
 _RESCALED_WEIGHT = 0.04  # what a size still weighs that was not seen since a change: it fades within 23 observations
 _LINE_WEIGHT = 1.0  # what the line counts in an entry that is known
@@ -111,16 +109,12 @@ class LatencyTable:
 
     def _move(self, rows: int, seconds: float) -> None:
         weights = self._weights
-        common = 1.0 + _COMMON_GAIN * (min(seconds / self._curve[rows], 2.0) - 1.0)
         for other in range(1, self.max_rows + 1):
             weights[other] *= _DECAY
-            if other != rows:
-                self._entries[other] *= common
         if weights[rows] < _MIN_WEIGHT:
             self._entries[rows] = seconds
         else:
-            gain = max(_OWN_GAIN, 1.0 / (1.0 + weights[rows]))
-            self._entries[rows] += gain * (seconds - self._entries[rows])
+            self._entries[rows] += (seconds - self._entries[rows]) / (1.0 + weights[rows])
         weights[rows] = min(weights[rows] + 1.0, _MAX_WEIGHT)
 
     def rescale(self, ratio: float) -> None:
