@@ -91,7 +91,7 @@ SCENARIOS = (
 def varied(where: ModuleType | None, name: str, value: float) -> Iterator[BatchingSettings]:
     """Have a constant another value meanwhile; yields the settings to run with."""
     if where is None:
-        yield replace(BatchingSettings(), **{name: value})
+        yield replace(BatchingSettings(), **{name: value})  # type: ignore[arg-type]  # none of those varied is a count
         return
     before = getattr(where, name)
     setattr(where, name, value)
