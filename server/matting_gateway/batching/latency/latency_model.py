@@ -15,7 +15,7 @@ from matting_gateway.batching.latency.speed_change import SpeedChange
 _DECAY = 0.97  # weight that an entry keeps at each observation of any size
 _MAX_WEIGHT = 9.0  # so an observation moves its entry by a tenth of what it is off at the least
 _MIN_WEIGHT = 0.02  # below it an entry has faded, the line speaks for it, and the size is tried again
-_RESCALED_WEIGHT = 0.04  # what a size still weighs that was not seen since a change: it fades within 23 observations
+_RESCALED_WEIGHT = 2 * _MIN_WEIGHT  # of a size that was not seen since a change: it fades within 23 observations
 _LINE_WEIGHT = 1.0  # what the line counts in an entry that is known
 _PRIOR_SLOPE = 0.25  # a row more costs a quarter of a single call, until it is known better
 _COLD_COUNT = 3  # the first calls of a model may load, compile or tune: the quickest of them counts
