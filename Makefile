@@ -35,6 +35,9 @@ test: setup lint ## Lint, types and every test, against the real Triton and the 
 unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: forty seconds
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --dist worksteal
 
+conformance: .venv/.installed ## The transport's own gate: each requirement of HTTP/2 and gRPC by its test, against h2 and grpcio, and any bytes: two minutes
+	$(BIN)/pytest tests/unit/grpc_h2 tests/contract/test_http2_requirements.py tests/contract/test_packages_stand_alone.py
+
 check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: hours
 	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof COUNT=200000 SECONDS=300 PHOTO_COUNT=40000
 
@@ -137,4 +140,4 @@ clean: ## Remove what was built, not what was downloaded: a second
 	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.cache/*' -prune -exec rm -rf {} +
 
-.PHONY: help run test unit check-long setup lint proto bench simulate fuzz image manifests soak privacy-proof docs-pictures docs-site packages release dashboard tools lock clean
+.PHONY: help run test unit conformance check-long setup lint proto bench simulate fuzz image manifests soak privacy-proof docs-pictures docs-site packages release dashboard tools lock clean
