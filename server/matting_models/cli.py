@@ -15,7 +15,7 @@ import click
 
 from matting_models.errors import DependencyMissingError, ModelsError
 
-_EXTRA = {"numpy", "onnx", "onnxruntime", "openvino", "nncf", "PIL"}
+_EXTRA = {"numpy", "onnx", "onnxruntime", "openvino", "nncf", "PIL", "tritonclient"}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _ANY_PATH = click.Path(path_type=Path, exists=True)
@@ -94,12 +94,12 @@ def models(context: click.Context, repository: Path, cache: Path) -> None:
 @click.pass_obj
 def list_command(folders: Folders) -> None:
     """Lists the entries, with licence, engine and what is wrong with one."""
-    from matting_models.commands.listing import as_table, list_entries  # noqa: PLC0415 -- see the module's docstring
-    from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
-
     if not folders.repository.is_dir():
         raise click.ClickException(f"{folders.repository} is no folder: name the model repository by --repository")
     with telling_errors():
+        from matting_models.commands.listing import as_table, list_entries  # noqa: PLC0415 -- see module's docstring
+        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
+
         for line in as_table(list_entries(Repository(folders.repository))):
             click.echo(line)
 
@@ -107,10 +107,11 @@ def list_command(folders: Folders) -> None:
 @models.command("catalogue", short_help="List the models that can be added by name.")
 def catalogue_command() -> None:
     """Lists the models that can be added by name: size, input, licence, hash and where each comes from."""
-    from matting_models.commands.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
+    with telling_errors():
+        from matting_models.commands.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
 
-    for line in catalogue_table():
-        click.echo(line)
+        for line in catalogue_table():
+            click.echo(line)
 
 
 @models.command("add", short_help="Add an ONNX file, or a model by name or address.")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`models list`: what the repository holds, broken entries told apart from good ones; `models catalogue`: what can be
-added by name. Needs no heavy library.
+added by name. Needs no library that runs or changes networks.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,6 @@ from matting_models.errors import ConfigBrokenError, EntryNotFoundError
 from matting_models.recipes.recipe import Fit
 from matting_models.repository.config import Accelerator, EntryConfig, render
 from matting_models.repository.config_reader import is_ours, read_config
-from matting_models.repository.pbtxt import parse
 
 words = st.text(string.ascii_letters + string.digits + " _-.\"'\\é", min_size=1, max_size=12)
 sides = st.one_of(st.just((-1, -1)), st.tuples(st.integers(16, 4096), st.integers(16, 4096)))
@@ -58,26 +57,25 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_parsed_or_refused(text: str) -> None:
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("entry") / "config.pbtxt"
+    path.write_text(text, encoding="utf-8")
     with contextlib.suppress(ConfigBrokenError):
-        parse(text)
+        read_config(path)
 
 
-def test_the_ways_protobuf_text_may_be_written() -> None:
-    text = """
+def test_the_ways_protobuf_text_may_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.pbtxt"
+    path.write_text("""
     # a comment
     name: 'it''s' "joined";  max_batch_size: 0x08,
-    input < name: "image" dims: 1, dims: 2 >
-    output: [ { a: 1 }, { a: 2 } ]
-    flag: true
-    """
-    assert parse(text) == {
-        "name": ["itsjoined"],
-        "max_batch_size": ["0x08"],
-        "input": [{"name": ["image"], "dims": ["1", "2"]}],
-        "output": [{"a": ["1"]}, {"a": ["2"]}],
-        "flag": ["true"],
-    }
+    input < name: "image" data_type: TYPE_UINT8 dims: 32, dims: 48, dims: 3 >
+    output: [ { name: "alpha" data_type: 2 dims: [32, 48] } ]
+    of_a_newer_triton { flag: true }
+    """)
+    config = read_config(path)
+    assert (config.name, config.max_batch_size, config.sides_px) == ("itsjoined", 8, (32, 48))
+    assert not is_ours(path, config)
 
 
 @pytest.mark.parametrize(
@@ -85,21 +83,25 @@ def test_the_ways_protobuf_text_may_be_written() -> None:
     [
         ("name: ", 1),
         ("name\n: }", 2),
-        ("a {\n b: 1\n", 2),
-        ("a: 1\n\n]", 3),
-        ('a: "open', 1),
-        ("a: [1 2]", 1),
-        ("a 5", 1),
+        ("input {\n name: 'a'\n", 2),
+        ("name: 'a'\n\n]", 3),
+        ('name: "open', 1),
+        ("input: [1 2]", 1),
+        ("name 5", 1),
     ],
 )
-def test_what_is_broken_is_named_by_its_line(text: str, line: int) -> None:
+def test_what_is_broken_is_named_by_its_line(text: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "config.pbtxt"
+    path.write_text(text)
     with pytest.raises(ConfigBrokenError, match=f"line {line}"):
-        parse(text)
+        read_config(path)
 
 
-def test_messages_nested_without_end_are_refused() -> None:
+def test_messages_nested_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.pbtxt"
+    path.write_text("a {" * 10_000)
     with pytest.raises(ConfigBrokenError, match="nested"):
-        parse("a {" * 10_000)
+        read_config(path)
 
 
 def entry() -> EntryConfig:
@@ -117,10 +119,11 @@ def entry() -> EntryConfig:
         ("[32, 32, 3]", "[32, 3]", "height, width, 3"),
         ("TYPE_UINT8 dims: [32, 32]", "TYPE_FP32 dims: [32, 32]", "TYPE_UINT8"),
         ('"stretch"', '"crop"', "matting_fit"),
-        ("max_batch_size: 4", "max_batch_size: many", "whole number"),
-        ("[32, 32, 3]", "[32, wide, 3]", "whole number"),
-        ("max_batch_size: 4", "max_batch_size { }", "plain value"),
-        ("instance_group [", "instance_group: 5 x [", "message"),
+        ("max_batch_size: 4", "max_batch_size: many", "line 3.*integer"),
+        ("[32, 32, 3]", "[32, wide, 3]", "integer"),
+        ('fit_multiple" value { string_value: "1"', 'fit_multiple" value { string_value: "x"', "whole number"),
+        ("max_batch_size: 4", "max_batch_size { }", "line 3"),
+        ("instance_group [", "instance_group: 5 x [", "line 10"),
     ],
 )
 def test_a_config_of_something_else_is_refused(was: str, becomes: str, expected: str, tmp_path: Path) -> None:
