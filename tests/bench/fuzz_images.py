@@ -11,9 +11,9 @@ import pathlib
 import sys
 import time
 
+from rich.progress import track
 from testkit.image_fuzzing import Fuzzer
 from testkit.image_seeds import seeds
-from tqdm import tqdm
 
 CORPUS = pathlib.Path(__file__).parents[1] / "corpus" / "images"
 
@@ -27,7 +27,7 @@ def main() -> int:
     fuzzer = Fuzzer(dict(seeds()), arguments.seed)
     end_s = time.monotonic() + arguments.seconds
     try:
-        for _ in tqdm(range(arguments.count), unit="file", mininterval=5.0):
+        for _ in track(range(arguments.count), "files"):
             if time.monotonic() >= end_s:
                 break
             fuzzer.step()

@@ -237,7 +237,7 @@ def test_no_model_served_is_a_failure_that_says_why(
 
 
 def test_the_bare_install_works_and_says_what_it_lacks(gateway: FakeGateway, photos: Path, tmp_path: Path) -> None:
-    hidden = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'PIL', 'cv2', 'tqdm']))"
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'PIL', 'cv2', 'rich']))"
     program = f"{hidden}; from matting_client.program.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "cutout", str(photos), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=30)

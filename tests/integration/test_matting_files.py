@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import threading
@@ -194,6 +195,21 @@ def test_a_script_reads_what_became_of_each_photo(gateway: FakeGateway, folder: 
     assert made["subject"]["box"]["width_px"] == 15
     done = run("cutout", "photos", "-o", "out", "--json", "--skip-existing", server=gateway.address, folder=folder)
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["skipped", "skipped", "failed"]
+
+
+def test_a_bar_on_a_terminal_leaves_lines_for_a_script_alone(gateway: FakeGateway, folder: Path) -> None:
+    (folder / "photos/[bold]:cat:.png").touch()
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [PROGRAM, "cutout", "photos", "-o", "out", "--json"],
+        stdout=subprocess.PIPE, stderr=theirs, env=environment(gateway.address) | {"TERM": "xterm"}, cwd=folder,
+    )  # fmt: skip
+    os.close(theirs)
+    seen = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert sorted(json.loads(line)["status"] for line in done.stdout.splitlines()) == ["done", "done", "failed"]
+    assert "photos/[bold]:cat:.png: the file is empty" in seen
+    assert "3/3" in seen
 
 
 def test_who_stops_reading_the_lines_gets_the_files(gateway: FakeGateway, folder: Path) -> None:

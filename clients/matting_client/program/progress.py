@@ -1,38 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the programs tell a person how far they are, on standard error."""
 
-import importlib
+import importlib.util
 import sys
-from types import TracebackType
-from typing import Any, Self, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from matting_client.program.explaining import plain
 
 
 class Progress:
-    """A progress bar where tqdm is installed, a terminal watches and there is more than one thing to do.
+    """Messages, written above the bar where there is one, and `advance`, to be called for each photo that is done."""
 
-    Messages go around the bar. Owns the bar.
-    """
-
-    def __init__(self, bar: Any, stream: TextIO, quiet: bool) -> None:
-        self._bar = bar
-        self._stream = stream
+    def __init__(self, advance: Callable[[], None], write: Callable[[str], None], *, quiet: bool) -> None:
+        self.advance = advance
+        self._write = write
         self._quiet = quiet
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update(1)
 
     def say(self, message: str) -> None:
         """Tell something worth knowing; nothing where quiet was asked for."""
@@ -41,19 +24,20 @@ class Progress:
 
     def complain(self, message: str) -> None:
         """Tell of a failure."""
-        message = plain(message)
-        if self._bar is not None:
-            self._bar.write(message, file=self._stream)
-        else:
-            print(message, file=self._stream)  # what a program tells a person
+        self._write(plain(message))
 
 
-def make_progress(count: int, *, quiet: bool) -> Progress:
-    """Make the progress of `count` things."""
-    if count < 2 or quiet or not sys.stderr.isatty():
-        return Progress(None, sys.stderr, quiet)
-    try:
-        tqdm = importlib.import_module("tqdm")
-    except ImportError:  # the bare install has no bar
-        return Progress(None, sys.stderr, quiet)
-    return Progress(tqdm.tqdm(total=count, unit="photo", file=sys.stderr, dynamic_ncols=True), sys.stderr, quiet)
+@contextmanager
+def make_progress(count: int, *, quiet: bool) -> Iterator[Progress]:
+    """Show the progress of `count` photos: a bar where rich is installed, a terminal watches and there are several."""
+    if count < 2 or quiet or not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+        yield Progress(lambda: None, lambda message: print(message, file=sys.stderr), quiet=quiet)  # noqa: T201 - a program
+        return
+    from rich import console, progress  # noqa: PLC0415 - the bare install has no bar
+
+    there = console.Console(stderr=True, markup=False, emoji=False, highlight=False)
+    columns = (progress.BarColumn(None), progress.MofNCompleteColumn(), "photos", progress.TimeRemainingColumn())
+    # Lines of JSON on standard output are no messages.
+    with progress.Progress(*columns, console=there, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=count)
+        yield Progress(lambda: bar.advance(task), lambda text: there.print(text, soft_wrap=True), quiet=quiet)
