@@ -5,7 +5,6 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -77,9 +76,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
     def __repr__(self) -> str:

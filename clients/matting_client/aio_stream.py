@@ -4,7 +4,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -51,9 +50,7 @@ class AsyncStream(AsyncIterator[StreamAnswer]):
         self._feeder = asyncio.create_task(self._feed())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
     async def __anext__(self) -> StreamAnswer:

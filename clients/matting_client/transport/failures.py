@@ -9,58 +9,21 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from matting_client.errors import (
-    BackendUnavailableError,
     CallCancelledError,
-    CredentialsInvalidError,
-    CredentialsMissingError,
-    DeadlineExpiredError,
-    DeadlineUnreachableError,
-    DrainingError,
     ErrorDetails,
-    ImageFormatUnsupportedError,
-    ImageTooLargeError,
-    ImageUnreadableError,
-    InternalError,
     MattingError,
     MessageTooLargeError,
-    ModelNotFoundError,
     NoAnswerInTimeError,
-    OptionInvalidError,
-    OptionUnsupportedError,
-    OverloadedError,
-    PermissionDeniedError,
-    QuotaExceededError,
-    ResidencyExceededError,
     ServerUnreachableError,
-    TensorInvalidError,
     UnexpectedStatusError,
 )
 from matting_client.transport.receipt import Receipt, receipt_of
 
 DOMAIN = "matting-gateway"
 
+# The classes of `errors`, each of which names its reason.
 BY_REASON: Mapping[str, type[MattingError]] = {
-    error.reason: error
-    for error in (
-        ImageUnreadableError,
-        ImageFormatUnsupportedError,
-        ImageTooLargeError,
-        OptionInvalidError,
-        TensorInvalidError,
-        OptionUnsupportedError,
-        ModelNotFoundError,
-        OverloadedError,
-        QuotaExceededError,
-        DeadlineUnreachableError,
-        DeadlineExpiredError,
-        ResidencyExceededError,
-        BackendUnavailableError,
-        DrainingError,
-        CredentialsMissingError,
-        CredentialsInvalidError,
-        PermissionDeniedError,
-        InternalError,
-    )
+    error.reason: error for error in MattingError.__subclasses__() if error.reason
 }
 
 _BARE: Mapping[grpc.StatusCode, type[MattingError]] = {

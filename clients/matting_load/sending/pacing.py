@@ -12,7 +12,6 @@ import ctypes
 import os
 import sys
 import time
-from types import TracebackType
 from typing import Protocol, Self
 
 _TFD_TIMER_ABSTIME = 1
@@ -23,9 +22,7 @@ class Pacer(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_exc: object) -> None: ...
 
     async def until(self, instant_s: float) -> None:
         """Return when `time.monotonic()` has reached the instant; at once where it has already."""
@@ -42,9 +39,7 @@ class SleepPacer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         """Nothing to give back."""
 
     async def until(self, instant_s: float) -> None:
@@ -76,9 +71,7 @@ class TimerPacer:
         self._loop.add_reader(self._descriptor, self._fired)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         if self._loop is not None:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)

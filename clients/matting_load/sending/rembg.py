@@ -2,7 +2,6 @@
 """How a call is made to rembg's HTTP server."""
 
 import itertools
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -37,9 +36,7 @@ class RembgSender:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         if self._session is not None:
             await self._session.close()
 

@@ -7,7 +7,6 @@ of failed calls is in `errors`, a few messages of each outcome.
 
 import itertools
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Protocol, Self
 
 import grpc
@@ -38,9 +37,7 @@ class Sender(Protocol):
     async def __aenter__(self) -> Self:
         """Connect; raises UnreachableError where nobody answers."""
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_exc: object) -> None: ...
 
     async def send(self, index: int, timeout_s: float | None) -> str:
         """Send payload `index`; returns the outcome."""
@@ -101,9 +98,7 @@ class GrpcSender:
         self._calls = [channel.unary_unary(self._method) for channel in self._channels]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self._close()
 
     async def _close(self) -> None:
