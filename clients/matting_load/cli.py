@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"matting-load {first}: {error}", file=sys.stderr)
         return UNREACHABLE
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"matting-load {first}: {told}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"matting-load {first}: {message}", file=sys.stderr)
         return FAILED
     except RuntimeError as error:
         print(f"matting-load {first}: {error}", file=sys.stderr)

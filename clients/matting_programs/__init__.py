@@ -40,8 +40,8 @@ def _run(program: str, module: str, distribution: str) -> int:
             raise
         # Without a name it is the word of a package of ours, which says itself what it needs.
         name = (missing.name or "").split(".")[0]
-        told = f"{program} needs {name}: pip install {distribution}" if name else str(missing)
-        print(told, file=sys.stderr)  # noqa: T201 - a program
+        message = f"{program} needs {name}: pip install {distribution}" if name else str(missing)
+        print(message, file=sys.stderr)  # noqa: T201 - a program
         return 1
     except KeyboardInterrupt:  # before the program itself hears it
         return _INTERRUPTED

@@ -3,17 +3,22 @@
 
 What needs the libraries of the extra `[models]` is imported when a command runs, so that the others work without.
 """
+# ruff: noqa: PLC0415 -- see above
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import click
 
 from matting_models.errors import DependencyMissingError, ModelsError
+from matting_models.recipes.recipe import Activation, Channels, Layout, Normalise
+from matting_models.repository.repository import Repository
+from matting_models.repository.variants import ENGINES, PRECISIONS
+from matting_models.sources.catalogue import Places
+from matting_models.sources.samples import ensure_samples
 
 _EXTRA = {"numpy", "onnx", "onnxruntime", "openvino", "nncf", "PIL", "tritonclient"}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -25,22 +30,8 @@ _ANY_PATH = click.Path(path_type=Path, exists=True)
 class Folders:
     """Where the commands work: options of the group, which may also stand after the command."""
 
-    repository: Path
+    repository: Repository
     cache: Path
-
-
-@contextmanager
-def telling_errors() -> Iterator[None]:
-    """Turns this package's errors, and missing libraries of its extra, into one clear line."""
-    try:
-        yield
-    except ImportError as exc:
-        missing = (exc.name or "").partition(".")[0]
-        if missing not in _EXTRA:
-            raise
-        raise click.ClickException(str(missing_dependency(missing))) from exc
-    except ModelsError as exc:
-        raise click.ClickException(str(exc)) from exc
 
 
 def missing_dependency(module: str) -> DependencyMissingError:
@@ -55,8 +46,12 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-class _OptionsAnywhere(click.Group):
-    """Takes its own options after the command too: nobody knows whose they are."""
+def _values(kind: type[Enum]) -> click.Choice[str]:
+    return click.Choice([each.value for each in kind])
+
+
+class _Group(click.Group):
+    """Takes its own options after the command too: nobody knows whose they are. Ends errors in one clear line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own: list[str] = []
@@ -71,8 +66,20 @@ class _OptionsAnywhere(click.Group):
                 others.append(word)
         return super().parse_args(ctx, own + others)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turns this package's errors, and missing libraries of its extra, into one line."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as exc:
+            missing = (exc.name or "").partition(".")[0]
+            if missing not in _EXTRA:
+                raise
+            raise click.ClickException(str(missing_dependency(missing))) from exc
+        except ModelsError as exc:
+            raise click.ClickException(str(exc)) from exc
 
-@click.group(cls=_OptionsAnywhere)
+
+@click.group(cls=_Group)
 @click.option(
     "--repository",
     type=_FOLDER,
@@ -87,31 +94,29 @@ class _OptionsAnywhere(click.Group):
 @click.pass_context
 def models(context: click.Context, repository: Path, cache: Path) -> None:
     """Brings models into the repository, checks, quantises and tunes them."""
-    context.obj = Folders(repository, cache)
+    context.obj = Folders(Repository(repository), cache)
 
 
 @models.command("list", short_help="List the entries, their licences, and what is wrong with one.")
 @click.pass_obj
 def list_command(folders: Folders) -> None:
     """Lists the entries, with licence, engine and what is wrong with one."""
-    if not folders.repository.is_dir():
-        raise click.ClickException(f"{folders.repository} is no folder: name the model repository by --repository")
-    with telling_errors():
-        from matting_models.commands.listing import as_table, list_entries  # noqa: PLC0415 -- see module's docstring
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
+    from matting_models.commands.listing import as_table, list_entries
 
-        for line in as_table(list_entries(Repository(folders.repository))):
-            click.echo(line)
+    root = folders.repository.root
+    if not root.is_dir():
+        raise click.ClickException(f"{root} is no folder: name the model repository by --repository")
+    for line in as_table(list_entries(folders.repository)):
+        click.echo(line)
 
 
 @models.command("catalogue", short_help="List the models that can be added by name.")
 def catalogue_command() -> None:
     """Lists the models that can be added by name: size, input, licence, hash and where each comes from."""
-    with telling_errors():
-        from matting_models.commands.listing import catalogue_table  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.commands.listing import catalogue_table
 
-        for line in catalogue_table():
-            click.echo(line)
+    for line in catalogue_table():
+        click.echo(line)
 
 
 @models.command("add", short_help="Add an ONNX file, or a model by name or address.")
@@ -126,10 +131,10 @@ def catalogue_command() -> None:
 @click.option("--mean", default="", help="Subtracted after scaling: one number or R,G,B.")
 @click.option("--std", default="", help="Divided by after that: one number or R,G,B.")
 @click.option("--scale", default="", help="What pixels are divided by first: 255, 1, or max (the image's own maximum).")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default=None, help="Checked against the graph.")
-@click.option("--channels", type=click.Choice(["rgb", "bgr"]), default=None, help="Colour order the network wants.")
-@click.option("--activation", type=click.Choice(["none", "sigmoid"]), default=None)
-@click.option("--normalise", type=click.Choice(["none", "min-max"]), default=None, help="Stretch each alpha to 0..1.")
+@click.option("--layout", type=_values(Layout), default=None, help="Checked against the graph.")
+@click.option("--channels", type=_values(Channels), default=None, help="Colour order the network wants.")
+@click.option("--activation", type=_values(Activation), default=None)
+@click.option("--normalise", type=_values(Normalise), default=None, help="Stretch each alpha to 0..1.")
 @click.option(
     "--resize",
     type=click.Choice(["stretch", "letterbox", "letterbox-top-left", "aspect"]),
@@ -140,13 +145,8 @@ def catalogue_command() -> None:
     "--multiple", type=click.IntRange(1, 256), default=None, help="Both sides are a multiple of so many pixels."
 )
 @click.option("--sha256", default="", help="Refuse the file unless it has this hash; needed for an address.")
-@click.option(
-    "--engine", type=click.Choice(["openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-plan"]), default=None,
-    help="What runs it [default: openvino].",
-)  # fmt: skip
-@click.option(
-    "--precision", type=click.Choice(["auto", "f32", "tf32", "bf16", "f16"]), default=None, help="[default: auto]"
-)
+@click.option("--engine", type=click.Choice(ENGINES), default=None, help="What runs it [default: openvino].")
+@click.option("--precision", type=click.Choice(PRECISIONS), default=None, help="[default: auto]")
 @click.option("--max-batch-size", type=click.IntRange(1, 128), default=None, help="[default: 8]")
 @click.option("--license", "license_name", default="", help="Licence of the weights, as callers are told.")
 @click.option("--noncommercial/--commercial", default=None, help="Whether that licence forbids commercial use.")
@@ -158,15 +158,11 @@ def catalogue_command() -> None:
 @click.pass_obj
 def add_command(folders: Folders, /, source: str, **given: Any) -> None:
     """Adds SOURCE: an ONNX file, a name of the catalogue (`models catalogue`), or an https:// address with --sha256."""
-    with telling_errors():
-        from matting_models.commands.add import add  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.commands.add_options import request_from  # noqa: PLC0415 -- as above
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
-        from matting_models.sources.catalogue import Places  # noqa: PLC0415 -- as above
+    from matting_models.commands.add import add
+    from matting_models.commands.add_options import request_from
 
-        places = Places.usual(folders.cache, given.pop("rembg_home"))
-        added = add(request_from(source, given), Repository(folders.repository), places, say)
-        click.echo(added.folder)
+    places = Places.usual(folders.cache, given.pop("rembg_home"))
+    click.echo(add(request_from(source, given), folders.repository, places, say).folder)
 
 
 @models.command("verify", short_help="Compare an entry with its original file.")
@@ -179,29 +175,18 @@ def add_command(folders: Folders, /, source: str, **given: Any) -> None:
 )
 @click.option("--report", type=_FILE, default=None, help="Contact sheet [default: CACHE/reports/NAME-verify.html].")
 @click.pass_obj
-def verify_command(
-    folders: Folders,
-    name: str,
-    version: int | None,
-    photos: tuple[Path, ...],
-    original: Path | None,
-    engine: str | None,
-    report: Path | None,
-) -> None:
+def verify_command(folders: Folders, /, name: str, **given: Any) -> None:
     """Compares NAME with its original: alone, in batches, on photos and on hostile pictures."""
-    with telling_errors():
-        from matting_models.commands.verify_command import VerifyRequest, verify  # noqa: PLC0415 -- as above
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.commands.verify_command import VerifyRequest, verify
 
-        request = VerifyRequest(name, version, photos, original, engine, report)
-        result, page = verify(request, Repository(folders.repository), folders.cache, say)
-        for failure in result.failures:
-            click.echo(f"FAILED {failure}")
-        for text in (*result.notes, *result.advice):
-            click.echo(text)
-        click.echo(f"{name}: {'passed' if result.passed else 'FAILED'}, {result.mean:.5f} from the original; {page}")
-        if not result.passed:
-            raise click.exceptions.Exit(1)
+    result, page = verify(VerifyRequest(name, **given), folders.repository, folders.cache, say)
+    for failure in result.failures:
+        click.echo(f"FAILED {failure}")
+    for text in (*result.notes, *result.advice):
+        click.echo(text)
+    click.echo(f"{name}: {'passed' if result.passed else 'FAILED'}, {result.mean:.5f} from the original; {page}")
+    if not result.passed:
+        raise click.exceptions.Exit(1)
 
 
 @models.command("quantize", short_help="Make an int8 form of an entry beside it.")
@@ -214,37 +199,26 @@ def verify_command(
 @click.option("--bound", type=float, default=0.01, show_default=True, help="Mean difference allowed, of 1.0.")
 @click.option("--worst", type=float, default=0.03, show_default=True, help="Difference allowed on any photo.")
 @click.option(
-    "--crops",
-    "crops_per_photo",
-    type=click.IntRange(0, 32),
-    default=2,
-    show_default=True,
+    "--crops", "crops_per_photo", type=click.IntRange(0, 32), default=2, show_default=True,
     help="Crops a photo beside the whole.",
-)
+)  # fmt: skip
 @click.option(
-    "--folds",
-    "fold_count",
-    type=click.IntRange(0, 16),
-    default=0,
-    show_default=True,
+    "--folds", "fold_count", type=click.IntRange(0, 16), default=0, show_default=True,
     help="Also try on photos left out.",
-)
+)  # fmt: skip
 @click.option("--replace", is_flag=True, help="Replace the entry's version if it exists.")
 @click.pass_obj
 def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], **given: Any) -> None:
     """Makes NAME-int8: static int8, layers that hurt left in floating point."""
-    with telling_errors():
-        from matting_models.commands.quantize import QuantizeRequest, quantize  # noqa: PLC0415 -- as above
-        from matting_models.quantization.int8 import Bound  # noqa: PLC0415 -- see the module's docstring
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- as above
-        from matting_models.sources.samples import ensure_samples  # noqa: PLC0415 -- as above
-        from matting_models.trials.pictures import photo_paths  # noqa: PLC0415 -- as above
+    from matting_models.commands.quantize import QuantizeRequest, quantize
+    from matting_models.quantization.int8 import Bound
+    from matting_models.trials.pictures import photo_paths
 
-        chosen = photo_paths(photos) if photos else ensure_samples(folders.cache, say)
-        bound = Bound(given.pop("bound"), given.pop("worst"))
-        request = QuantizeRequest(name, tuple(chosen), bound=bound, **given)
-        quantize(request, Repository(folders.repository), folders.cache, say)
-        click.echo(request.target_name or f"{name}-int8")
+    chosen = photo_paths(photos) if photos else ensure_samples(folders.cache, say)
+    bound = Bound(given.pop("bound"), given.pop("worst"))
+    request = QuantizeRequest(name, tuple(chosen), bound=bound, **given)
+    quantize(request, folders.repository, folders.cache, say)
+    click.echo(request.target_name or f"{name}-int8")
 
 
 @models.command("tune", short_help="Measure what is fastest here, and configure it.")
@@ -256,11 +230,9 @@ def quantize_command(folders: Folders, /, name: str, photos: tuple[Path, ...], *
 @click.pass_obj
 def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool) -> None:
     """Measures instances, threads and batch sizes on this machine and writes the best into config.pbtxt."""
-    with telling_errors():
-        from matting_models.commands.tune_command import tune  # noqa: PLC0415 -- as above
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
+    from matting_models.commands.tune import tune
 
-        click.echo(tune(name, Repository(folders.repository), max_batch_size, say, write=not dry_run))
+    click.echo(tune(name, folders.repository, max_batch_size, say, write=not dry_run))
 
 
 @models.command("remove", short_help="Delete an entry, or one version of it.")
@@ -270,11 +242,8 @@ def tune_command(folders: Folders, name: str, max_batch_size: int, dry_run: bool
 @click.pass_obj
 def remove_command(folders: Folders, name: str, version: int | None) -> None:
     """Deletes NAME, or one version of it, from the repository."""
-    with telling_errors():
-        from matting_models.repository.repository import Repository  # noqa: PLC0415 -- see the module's docstring
-
-        for path in Repository(folders.repository).remove(name, version):
-            click.echo(f"removed {path}")
+    for path in folders.repository.remove(name, version):
+        click.echo(f"removed {path}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def add_entry(folder: Path, entry: Entry) -> None:
         read_config(source / "config.pbtxt"),
         name=entry.name,
         engine=variant.engine,
-        precision=variant.told_precision,
+        precision=variant.declared_precision,
         accelerator=variant.accelerator((320, 320, 3), (1, entry.max_batch_size)),
         on_gpu=True,
         instance_count=entry.instance_count,

@@ -10,7 +10,7 @@ import tritonclient.grpc as triton_client
 from matting_models.commands.add import AddRequest, add
 from matting_models.commands.quantize import QuantizeRequest, quantize
 from matting_models.commands.verify_command import VerifyRequest, original_file, verify
-from matting_models.quantization.int8 import IN_F32, Bound, mean_difference
+from matting_models.quantization.int8 import IN_F32, Bound
 from matting_models.repository.config_reader import read_config
 from matting_models.repository.repository import Repository
 from matting_models.repository.variants import openvino_properties
@@ -20,6 +20,7 @@ from matting_models.sources.samples import ensure_samples
 from matting_models.trials.engines import OpenVinoRunner
 from matting_models.trials.pictures import at_size, open_photo
 from matting_models.trials.reference import Reference
+from matting_models.trials.trial import mean_difference
 from matting_models.trials.verify import EXACT
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime

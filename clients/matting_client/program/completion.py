@@ -81,8 +81,8 @@ def _zsh(commands: Mapping[str, list[_Argument]]) -> list[str]:
             value = (
                 f":value:({argument.words})" if argument.words else ":file:_files" if argument.is_file else ":value: "
             )
-            told = f"[{argument.help}]" + (value if argument.takes_value else "")
-            specs += [f"'*{name}{told}'" for name in argument.names] or [f"'*{value}'"]
+            described = f"[{argument.help}]" + (value if argument.takes_value else "")
+            specs += [f"'*{name}{described}'" for name in argument.names] or [f"'*{value}'"]
         cases.append(f"    {command}) _arguments {' '.join(specs)} ;;")
     summaries = " ".join(f"'{name}:{SUMMARIES[name]}'" for name in commands)
     return [

@@ -41,7 +41,7 @@ def policy_text(policy: DataPolicy, *, as_json: bool) -> str:
 def outcome_json(outcome: FileOutcome) -> str:
     """Write what became of one photo as a line of JSON, and what the answer said where there is one."""
     job, cause = outcome.job, outcome.cause
-    told = {
+    facts = {
         "photo": "-" if job.source is None else str(job.source),
         "result": "-" if job.target is None else str(job.target),
         "status": outcome.status,
@@ -52,8 +52,8 @@ def outcome_json(outcome: FileOutcome) -> str:
         "request_id": cause.request_id if cause is not None else "",
         "note": outcome.note,
     }
-    told |= {name: text for name, text in optional.items() if text}
-    return json.dumps(told | (_answer_facts(outcome.answer) if outcome.answer is not None else {}))
+    facts |= {name: text for name, text in optional.items() if text}
+    return json.dumps(facts | (_answer_facts(outcome.answer) if outcome.answer is not None else {}))
 
 
 def stop_printing() -> None:

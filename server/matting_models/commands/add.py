@@ -212,7 +212,7 @@ def _config(request: AddRequest, name: str, preset: Preset | None, built: Built)
         license=request.license or (preset.license if preset else "unknown"),
         noncommercial=noncommercial,
         engine=variant.engine,
-        precision=variant.told_precision,
+        precision=variant.declared_precision,
         accelerator=variant.accelerator((*sides, 3), sizes),
         platform=variant.platform,
         on_gpu=variant.on_gpu,

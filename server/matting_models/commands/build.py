@@ -19,7 +19,7 @@ from matting_models.sources.fetch import Say
 from matting_models.trials.engines import OnnxRuntimeRunner, OpenVinoRunner, Pixels
 from matting_models.trials.pictures import synthetic
 from matting_models.trials.reference import CHAOS_FACTOR, Reference
-from matting_models.trials.trial import difference_steps, is_saturated, try_batch
+from matting_models.trials.trial import difference_steps, is_saturated, mean_difference, try_batch
 
 # The mean difference to the original, in steps of 1/255, beyond which an entry is not the same network any more.
 _WORST_MEAN_STEPS = 0.5
@@ -142,7 +142,7 @@ def _compare_with_original(reference: Reference, pictures: list[Pixels], alphas:
         expected, is_finite = reference.answer(picture)
         if not is_finite:
             raise VerificationError("The original network answers with NaN or infinity; it was not added.")
-        mean = _mean_steps(expected, alpha)
+        mean = mean_difference(expected, alpha) * 255
         if mean > _WORST_MEAN_STEPS:
             _require_within_jitter(reference, picture, mean, say)
             is_chaotic = True
@@ -202,9 +202,5 @@ def _refusal_of_openvino(
     found = [runner.run(picture[None])[0] for picture in pictures]
     if batches:
         runner.run(np.stack(pictures))
-    steps = _mean_steps(alone[0], found[0])
+    steps = mean_difference(alone[0], found[0]) * 255
     return f"its answers differ by {steps:.0f}/255 on average" if steps > _WORST_ENGINE_STEPS else ""
-
-
-def _mean_steps(one: Pixels, other: Pixels) -> float:
-    return float(np.abs(one.astype(np.int16) - other).mean())

@@ -81,13 +81,13 @@ def _fed(recipe: Recipe) -> str:
     """How a network gets its photo and what is made of its answer, in a few words."""
     height, width = recipe.size_px or (0, 0)
     scale = "its own maximum" if recipe.scale is None else f"{recipe.scale:g}"
-    told = [f"{width}x{height} pixels ({recipe.fit.value}) / {scale}"]
+    parts = [f"{width}x{height} pixels ({recipe.fit.value}) / {scale}"]
     if any(recipe.mean):
-        told.append(f"- {_numbers(recipe.mean)}")
+        parts.append(f"- {_numbers(recipe.mean)}")
     if set(recipe.std) != {1.0}:
-        told.append(f"/ {_numbers(recipe.std)}")
+        parts.append(f"/ {_numbers(recipe.std)}")
     after = [kind.value for kind in (recipe.activation, recipe.normalise) if kind.value != "none"]
-    return " ".join(told) + (f"; answers through {', '.join(after)}" if after else "")
+    return " ".join(parts) + (f"; answers through {', '.join(after)}" if after else "")
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -15,7 +15,7 @@ import onnx
 
 from matting_models.errors import QuantizationError
 from matting_models.quantization.calibration import calibration_pictures
-from matting_models.quantization.int8 import IN_F32, Bound, mean_difference, to_int8
+from matting_models.quantization.int8 import IN_F32, Bound, to_int8
 from matting_models.repository.config import SIDE_BY_SIDE, Accelerator
 from matting_models.repository.config_reader import read_config
 from matting_models.repository.entry import settle_config
@@ -25,6 +25,7 @@ from matting_models.sources.fetch import Say, link_or_copy, replacing, sha256_of
 from matting_models.trials.engines import OpenVinoRunner, Pixels
 from matting_models.trials.pictures import at_size, open_photo
 from matting_models.trials.report import Column, table, write_json, write_page
+from matting_models.trials.trial import mean_difference
 
 # Makes an int8 form from photos, checked on some of them by index; gives its graph and differences.
 _Quantise: TypeAlias = Callable[[Sequence[Path], Sequence[int], Bound], tuple[onnx.ModelProto, list[float]]]
@@ -90,7 +91,7 @@ def quantize(request: QuantizeRequest, repository: Repository, cache: Path, say:
     origin = read_origin(source.parent)
     kept = cache / "quantized" / _key(request, source)
     cached_model, cached_report = kept.with_suffix(".onnx"), kept.with_suffix(".json")
-    sides = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
+    sides = config.working_sides_px
     if cached_model.is_file() and cached_report.is_file():
         say(f"taking the int8 form of {request.name} from {cached_model}")
         report = _report_from(cached_report)
@@ -182,7 +183,7 @@ def _seconds_per_image(runner: OpenVinoRunner, photos: Sequence[Pixels], rounds:
 
 
 def _key(request: QuantizeRequest, source: Path) -> str:
-    told = {
+    inputs = {
         "method": METHOD_VERSION,
         "model": sha256_of(source),
         "photos": [sha256_of(path) for path in request.photos],
@@ -192,13 +193,13 @@ def _key(request: QuantizeRequest, source: Path) -> str:
         "folds": request.fold_count,
         "nncf": metadata.version("nncf"),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _report_from(path: Path) -> QuantizeReport:
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
-    return QuantizeReport(**{**told, **lists})
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+    return QuantizeReport(**{**content, **lists})
 
 
 def write_report(path: Path, report: QuantizeReport, bound: Bound) -> None:

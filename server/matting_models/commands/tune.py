@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`models tune`: measures instances, threads and batch sizes with the engine, and keeps the best.
+"""`models tune`: measures instances, threads and batch sizes with the engine, and writes the best into `config.pbtxt`.
 
 Instances are measured as OpenVINO streams of one compiled model, each fed by a thread of its own, which share the
 weights; Triton's instances are processes, which compute the same but each with its own copy of them.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from matting_models.errors import EngineError
-from matting_models.repository.config import SIDE_BY_SIDE, Accelerator, EntryConfig
+from matting_models.errors import ConfigBrokenError, EngineError
+from matting_models.repository.config import SIDE_BY_SIDE, Accelerator, EntryConfig, render
+from matting_models.repository.config_reader import is_ours, read_config
+from matting_models.repository.repository import Repository
 from matting_models.sources.fetch import Say
 
 # Differences smaller than this are noise; within it the setting that costs least is taken.
@@ -57,6 +60,42 @@ class Measured:
 
 # Images per second of a setting, measured for about so many seconds.
 Measure: TypeAlias = Callable[[Setting, float], float]
+
+
+def tune(
+    name: str,
+    repository: Repository,
+    max_batch_size: int,
+    say: Say,
+    *,
+    write: bool = True,
+    rounds_s: Sequence[float] = ROUNDS_S,
+) -> str:
+    """Tunes an entry for the machine this runs on and returns what was chosen, in words.
+
+    Raises:
+        EntryNotFoundError: there is no such entry.
+        ConfigBrokenError: its configuration is broken, was written by hand, or is for another engine.
+    """
+    path = repository.model_path(name)
+    config_path = repository.config_path(name)
+    config = read_config(config_path)
+    if config.engine != "openvino" or config.accelerator is None:
+        raise ConfigBrokenError(f"{name} runs on {config.engine}; tune measures entries that OpenVINO runs.")
+    if write and not is_ours(config_path, config):
+        raise ConfigBrokenError(
+            f"{config_path} says more than this program writes, which would be lost. Use --dry-run and edit it by hand."
+        )
+    cores = len(os.sched_getaffinity(0))
+    sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size] if config.max_batch_size else [1]
+    sides = config.working_sides_px
+    kept = {key: value for key, value in config.accelerator.parameters.items() if key not in TUNED_PROPERTIES}
+    settings = candidates(cores, sizes)
+    say(f"measuring {len(settings)} settings of {name} on {cores} cores")
+    chosen = choose(best_setting(settings, OpenVinoMeter(path, kept, sides), say, rounds_s))
+    if write:
+        repository.write_config(name, render(tuned(config, chosen.setting, cores)))
+    return f"{name}: {chosen.setting}, {chosen.images_per_s:.2f} images/s"
 
 
 def candidates(core_count: int, batch_sizes: Sequence[int]) -> list[Setting]:

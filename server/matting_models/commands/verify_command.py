@@ -4,7 +4,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from matting_models.commands.advice import advice_for
 from matting_models.errors import EntryNotFoundError
 from matting_models.repository.config import EntryConfig
 from matting_models.repository.config_reader import read_config
@@ -49,7 +48,7 @@ def verify(request: VerifyRequest, repository: Repository, cache: Path, say: Say
         repository, request.name, cache, say, version=request.version, moved_to=request.original
     )
     paths = photo_paths(request.photos) if request.photos else ensure_samples(cache, say)
-    sides = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
+    sides = config.working_sides_px
     images = {photo.name: at_size(open_photo(photo), sides) for photo in paths}
     made_up = synthetic(sides)
     without_content = {name: made_up.pop(name) for name in _WITHOUT_CONTENT}
@@ -94,6 +93,35 @@ def original_file(
         raise EntryNotFoundError(f"{original}, which {name} was made of, is gone. Say where it is: --original.")
     require_hash(original, origin.sha256)
     return original, origin
+
+
+def advice_for(result: Verification, config: EntryConfig, origin: Origin, precision: str) -> tuple[str, ...]:
+    """What to do about an entry that was found wanting, in commands: the likeliest cause first; none where it passed.
+
+    `precision` is what it ran in.
+    """
+    if result.passed:
+        return ()
+    source = origin.catalogue or origin.original
+    again = f"matting-gateway models add {source} --name {config.name}"
+    advice = []
+    if any("is the recipe right" in failure for failure in result.failures):
+        advice.append(f"The family may be another: {again} --replace --preset FAMILY.")
+    if config.precision == "int8":
+        advice.append(
+            f"Quantise it again with photos like yours (matting-gateway models quantize {origin.derived_from} "
+            f"--photos FOLDER --to {config.name} --replace), or serve {origin.derived_from}."
+        )
+    elif precision != "f32":
+        advice.append(
+            f"It was computed in {precision}, which not every network bears; f32 is exact and slower: "
+            f"{again} --replace --precision f32."
+        )
+    elif config.engine == "openvino":
+        advice.append(f"Another engine may do what this one does not: {again} --replace --engine onnxruntime.")
+    if any(not outcome.independent for outcome in result.batches):
+        advice.append(f"Alone, photos cannot disturb one another: {again} --replace --max-batch-size 1.")
+    return tuple(advice) or (f"Make it anew from its original: {again} --replace.",)
 
 
 def _runner(engine: str, path: Path, config: EntryConfig) -> Runner:

@@ -38,6 +38,7 @@ from matting_models.graph.single_maps import with_cheap_single_maps
 from matting_models.graph.sizes import with_constant_sizes
 from matting_models.sources.fetch import Say
 from matting_models.trials.engines import OpenVinoRunner, Pixels
+from matting_models.trials.trial import mean_difference
 
 IN_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -170,11 +171,6 @@ class _Attempt:
         lossy = sorted(layers, key=lambda layer: -losses.get(layer.name, 0.0))[:_PROBED_LAYERS]
         gains = {layer.name: gain(layer) / max(layer.share, _LEAST_SHARE) for layer in lossy}
         return [name for name, value in sorted(gains.items(), key=lambda item: -item[1]) if value > 0]
-
-
-def mean_difference(one: Pixels, other: Pixels) -> float:
-    """Mean absolute difference of two alphas, 0 to 1."""
-    return float(np.abs(one.astype(np.int16) - other).mean() / 255)
 
 
 def _at_quantizable_opset(model: onnx.ModelProto) -> onnx.ModelProto:

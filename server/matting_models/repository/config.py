@@ -60,9 +60,14 @@ class EntryConfig:
         place = "top left" if self.top_left else "middle"
         return (self.sides_px, self.fit.value, place, self.multiple_px, "batches" if self.max_batch_size else "single")
 
+    @property
+    def working_sides_px(self) -> tuple[int, int]:
+        """(height, width) to try and warm it with."""
+        return self.warmup_sides_px if -1 in self.sides_px else self.sides_px
+
     def parameters(self) -> dict[str, str]:
         """The `parameters` of the entry, all of them strings."""
-        told = {
+        entries = {
             "matting_engine": self.engine,
             "matting_fit": self.fit.value,
             "matting_fit_multiple": str(self.multiple_px),
@@ -71,10 +76,10 @@ class EntryConfig:
             "matting_precision": self.precision,
         }
         if self.stand_in:
-            told["matting_stand_in"] = self.stand_in
+            entries["matting_stand_in"] = self.stand_in
         if self.top_left:
-            told["matting_fit_place"] = TOP_LEFT
-        return {**told, **self.extra_parameters}
+            entries["matting_fit_place"] = TOP_LEFT
+        return {**entries, **self.extra_parameters}
 
 
 def render(config: EntryConfig) -> str:
@@ -137,7 +142,7 @@ def _optimization(config: EntryConfig) -> list[str]:
 
 
 def _warmup(config: EntryConfig, batch_size: int) -> str:
-    height, width = config.warmup_sides_px if -1 in config.sides_px else config.sides_px
+    height, width = config.working_sides_px
     dims = [height, width, 3] if config.max_batch_size else [1, height, width, 3]
     return (
         "model_warmup [\n"

@@ -45,20 +45,20 @@ def read_origin(folder: Path) -> Origin:
     """
     path = folder / ORIGIN_FILE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        recipe = told.pop("recipe")
-        return Origin(**told, recipe=_recipe_of(recipe))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        recipe = content.pop("recipe")
+        return Origin(**content, recipe=_recipe_of(recipe))
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise EntryNotFoundError(
             f"{path} is missing or unreadable, so what this entry was made of is not known. Add the model again."
         ) from exc
 
 
-def _recipe_of(told: dict[str, object]) -> Recipe:
+def _recipe_of(content: dict[str, object]) -> Recipe:
     kinds = {
         "layout": Layout, "channels": Channels, "activation": Activation, "normalise": Normalise, "fit": Fit,
     }  # fmt: skip
-    values: dict[str, object] = {key: kinds[key](value) if key in kinds else value for key, value in told.items()}
+    values: dict[str, object] = {key: kinds[key](value) if key in kinds else value for key, value in content.items()}
     for key in ("mean", "std", "size_px"):
         value = values[key]
         values[key] = tuple(value) if isinstance(value, list) else None

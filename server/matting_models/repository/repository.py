@@ -60,7 +60,7 @@ class Repository:
                     return path
         what = f"version {wanted} of {name}" if wanted is not None else name
         raise EntryNotFoundError(
-            f"{self.root} holds no model file for {what}. It has: {', '.join(self._told()) or 'nothing'}."
+            f"{self.root} holds no model file for {what}. It has: {', '.join(self._entries()) or 'nothing'}."
         )
 
     def require_free(self, name: str, version: int, *, replacing: bool = False) -> None:
@@ -132,15 +132,15 @@ class Repository:
         """
         folder = self.root / name if version is None else self.version_folder(name, version)
         if not _NAME.fullmatch(name) or not folder.is_dir():
-            told = ", ".join(self._told()) or "nothing"
-            raise EntryNotFoundError(f"{self.root} has no {folder.relative_to(self.root)}. It has: {told}.")
+            present = ", ".join(self._entries()) or "nothing"
+            raise EntryNotFoundError(f"{self.root} has no {folder.relative_to(self.root)}. It has: {present}.")
         if version is not None and self.versions(name) == [version]:
             folder = self.root / name
         gone = [folder, *sorted(folder.rglob("*"))]
         shutil.rmtree(folder)
         return gone
 
-    def _told(self) -> Iterator[str]:
+    def _entries(self) -> Iterator[str]:
         for name in self.names():
             versions = self.versions(name)
             yield f"{name} ({', '.join(map(str, versions))})" if versions else name

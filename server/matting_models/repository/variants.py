@@ -47,7 +47,7 @@ class Variant:
         return "tensorrt_plan" if self.engine == "tensorrt-plan" else ""
 
     @property
-    def told_precision(self) -> str:
+    def declared_precision(self) -> str:
         """What `matting_precision` says. `auto` is resolved where the engine's choice is always the same."""
         if self.precision != "auto" or self.engine == "openvino":
             return self.precision

@@ -242,8 +242,8 @@ def catalogue_model(name: str) -> CatalogueModel:
         known = ", ".join(sorted(CATALOGUE))
         near = difflib.get_close_matches(name, CATALOGUE, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        told = f"{name} is neither a file nor a model that can be fetched by name ({known}).{meant}"
-        raise RecipeError(told) from None
+        problem = f"{name} is neither a file nor a model that can be fetched by name ({known}).{meant}"
+        raise RecipeError(problem) from None
 
 
 def known_by_hash(sha256: str) -> CatalogueModel | None:

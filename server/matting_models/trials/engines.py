@@ -54,17 +54,17 @@ class OpenVinoRunner:
 
     def __init__(self, model: Path | bytes, properties: Mapping[str, str] | None = None) -> None:
         core = openvino.Core()
-        told = dict(properties or {})
+        chosen = dict(properties or {})
         try:
             graph = core.read_model(model)
             takes_any_batch = graph.inputs[0].get_partial_shape()[0].is_dynamic
-            self._side_by_side = takes_any_batch and told.get("PERFORMANCE_HINT") == "THROUGHPUT"
+            self._side_by_side = takes_any_batch and chosen.get("PERFORMANCE_HINT") == "THROUGHPUT"
             if self._side_by_side:
                 graph.reshape([1, *list(graph.inputs[0].get_partial_shape())[1:]])
-            self.compiled = core.compile_model(graph, "CPU", told)
+            self.compiled = core.compile_model(graph, "CPU", chosen)
         except RuntimeError as exc:
             what = model if isinstance(model, Path) else "the model"
-            raise EngineError(f"OpenVINO refuses {what} with {told}: {exc}") from exc
+            raise EngineError(f"OpenVINO refuses {what} with {chosen}: {exc}") from exc
         self._request = self.compiled.create_infer_request()
         self.precision = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
         is_quantised = any(operation.get_type_name() == "FakeQuantize" for operation in graph.get_ops())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""onnxruntime, told before its first use not to tell its maker of sessions, and to keep no database for that."""
+"""onnxruntime, imported with its telemetry switched off: it neither reports sessions nor keeps a database for that."""
 
 import os
 

@@ -15,6 +15,7 @@ from PIL import Image
 from matting_models.errors import EngineError
 from matting_models.recipes.recipe import Activation, Channels, Layout, Normalise, Recipe
 from matting_models.trials.engines import Pixels, ort_errors, ort_session
+from matting_models.trials.trial import mean_difference
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -75,7 +76,7 @@ class Reference:
             row, column = rng.integers(0, image.shape[0]), rng.integers(0, image.shape[1])
             changed[row, column] = np.where(image[row, column] > 127, image[row, column] - 1, image[row, column] + 1)
             alpha, _ = self.answer(changed)
-            moved = max(moved, float(np.abs(alpha.astype(np.int16) - settled).mean()) / 255)
+            moved = max(moved, mean_difference(alpha, settled))
         return moved
 
 

@@ -85,14 +85,14 @@ def write_contact_sheet(path: Path, verification: Verification) -> None:
         ),
     )
     failures = "".join(f"<li>{html.escape(failure)}</li>" for failure in verification.failures)
-    told = "".join(f"<p>{html.escape(text)}</p>" for text in (*verification.notes, *verification.advice))
+    remarks = "".join(f"<p>{html.escape(text)}</p>" for text in (*verification.notes, *verification.advice))
     rows = "".join(map(_picture_row, verification.pictures))
     write_page(
         path,
         f"{verification.entry} against its original",
         summary,
         passed=verification.passed,
-        body=f"<ul>{failures}</ul>{told}{rows}<h3>In batches, among hostile neighbours</h3>{batches}",
+        body=f"<ul>{failures}</ul>{remarks}{rows}<h3>In batches, among hostile neighbours</h3>{batches}",
     )
 
 

@@ -33,6 +33,11 @@ def difference_steps(one: Pixels, other: Pixels) -> int:
     return int(np.abs(one.astype(np.int16) - other.astype(np.int16)).max(initial=0))
 
 
+def mean_difference(one: Pixels, other: Pixels) -> float:
+    """Mean absolute difference of two alphas, 0 to 1."""
+    return float(np.abs(one.astype(np.int16) - other).mean() / 255)
+
+
 def is_saturated(alpha: Pixels) -> bool:
     """Whether an alpha uint8 is opaque, or transparent, as good as everywhere."""
     share = max(float((alpha == 0).mean()), float((alpha == 255).mean()))

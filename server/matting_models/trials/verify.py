@@ -8,7 +8,14 @@ import numpy as np
 
 from matting_models.trials.engines import Pixels, Runner
 from matting_models.trials.reference import CHAOS_FACTOR, Reference
-from matting_models.trials.trial import BatchOutcome, difference_steps, is_saturated, neighbourhoods, try_batch
+from matting_models.trials.trial import (
+    BatchOutcome,
+    difference_steps,
+    is_saturated,
+    mean_difference,
+    neighbourhoods,
+    try_batch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class PictureResult:
     @property
     def mean(self) -> float:
         """Mean absolute difference, 0 to 1."""
-        return float(np.abs(self.expected.astype(np.int16) - self.found).mean() / 255)
+        return mean_difference(self.expected, self.found)
 
     @property
     def worst_steps(self) -> int:
@@ -151,11 +158,9 @@ def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -
     if empty and not bounds.of_pictures_without_content:
         return ()
     failures = []
-    difference = np.abs(expected.astype(np.int16) - found)
-    if difference.max(initial=0) > bounds.worst_steps:
-        failures.append(f"differs by up to {difference.max()}/255 (bound {bounds.worst_steps}/255)")
-    mean = difference.mean() / 255
-    if mean > bounds.mean:
+    if (steps := difference_steps(expected, found)) > bounds.worst_steps:
+        failures.append(f"differs by up to {steps}/255 (bound {bounds.worst_steps}/255)")
+    if (mean := mean_difference(expected, found)) > bounds.mean:
         failures.append(f"differs by {mean:.4f} on average (bound {bounds.mean})")
     if not empty and not is_saturated(expected) and is_saturated(found):
         # A NaN in the network also ends here: it becomes 0 or 255 everywhere once it is a byte.

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from matting_models.commands.add import Added
-from matting_models.commands.options import RecipeOptions, recipe_from, sides_from
+from matting_models.commands.add_options import RecipeOptions, recipe_from, sides_from
 from matting_models.errors import RecipeError
 from matting_models.graph.guess import guess
 from matting_models.recipes.presets import preset_of

@@ -9,20 +9,20 @@ import onnx
 import pytest
 from matting_models.commands.add import Added
 from matting_models.commands.quantize import QuantizeRequest, quantize
-from matting_models.commands.tune import Measured, OpenVinoMeter, Setting, best_setting, candidates, choose, tuned
-from matting_models.commands.tune_command import tune
+from matting_models.commands.tune import Measured, OpenVinoMeter, Setting, best_setting, candidates, choose, tune, tuned
 from matting_models.errors import ConfigBrokenError, QuantizationError
 from matting_models.graph.layers import end_layers, layers_of
 from matting_models.graph.restore import restored, rounding_losses
 from matting_models.graph.single_maps import with_cheap_single_maps
 from matting_models.graph.sizes import with_constant_sizes
 from matting_models.quantization import int8
-from matting_models.quantization.int8 import Bound, mean_difference, to_int8
+from matting_models.quantization.int8 import Bound, to_int8
 from matting_models.recipes.recipe import Recipe
 from matting_models.repository.config_reader import read_config
 from matting_models.repository.repository import Repository
 from matting_models.trials.engines import OpenVinoRunner
 from matting_models.trials.pictures import synthetic
+from matting_models.trials.trial import mean_difference
 from PIL import Image
 from testkit import tiny_networks as tiny
 

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from matting_models.cli import models
 from matting_models.commands import verify_command
 from matting_models.commands.add import Added
-from matting_models.commands.advice import advice_for
-from matting_models.commands.verify_command import VerifyRequest, verify
+from matting_models.commands.verify_command import VerifyRequest, advice_for, verify
 from matting_models.errors import EntryNotFoundError, HashMismatchError
 from matting_models.recipes.recipe import Recipe
 from matting_models.repository.config import SIDE_BY_SIDE
