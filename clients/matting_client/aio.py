@@ -25,7 +25,6 @@ from matting_client.transport.calls import (
     Request,
     Response,
     Settings,
-    call_metadata,
     check_timeout,
     make_settings,
     new_request_id,
@@ -36,8 +35,7 @@ from matting_client.transport.connection import (
     Connection,
     Tls,
     Token,
-    channel_options,
-    channel_target,
+    open_channel,
 )
 from matting_client.transport.failures import error_of_call
 from matting_client.transport.receipt import Receipt, receipt_of
@@ -66,12 +64,7 @@ class AsyncClient:
         connection = Connection(addresses or (DEFAULT_ADDRESS,), tls, token, token_over_plaintext, max_message_bytes)
         self._settings: Settings = make_settings(connection, timeout_s, retry, clock)
         self._sleep = sleep
-        target, options = channel_target(connection.addresses), channel_options(connection)
-        self._channel = (
-            grpc.aio.insecure_channel(target, options)
-            if tls is None
-            else grpc.aio.secure_channel(target, tls.credentials(), options)
-        )
+        self._channel = open_channel(grpc.aio.insecure_channel, grpc.aio.secure_channel, connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,10 +120,8 @@ class AsyncClient:
         """
         check_timeout(timeout_s)
         request_id = new_request_id()
-        call = self._channel.stream_stream(
-            STREAM_REMOVE_BACKGROUND.path, STREAM_REMOVE_BACKGROUND.serialize, STREAM_REMOVE_BACKGROUND.deserialize
-        )
-        metadata = grpc.aio.Metadata(*call_metadata(self._settings.connection, request_id))
+        call = self._channel.stream_stream(*STREAM_REMOVE_BACKGROUND)
+        metadata = grpc.aio.Metadata(*self._settings.metadata(request_id))
         return AsyncStream(lambda: call(timeout=timeout_s, metadata=metadata), items, max_in_flight, request_id)
 
     async def list_models(self, *, timeout_s: float | None = None) -> tuple[Model, ...]:
@@ -153,10 +144,9 @@ class AsyncClient:
     async def _call(
         self, method: Method[Request, Response], request: Request, timeout_s: float | None, request_id: str
     ) -> tuple[Response, Receipt | None]:
-        check_timeout(timeout_s)
-        attempts = self._settings.attempts(self._settings.timeout_s if timeout_s is None else timeout_s)
-        send = self._channel.unary_unary(method.path, method.serialize, method.deserialize)
-        metadata = grpc.aio.Metadata(*call_metadata(self._settings.connection, request_id, request))
+        attempts = self._settings.attempts(timeout_s)
+        send = self._channel.unary_unary(*method)
+        metadata = grpc.aio.Metadata(*self._settings.metadata(request_id, request))
         while True:
             call = send(request, timeout=attempts.remaining_s(), metadata=metadata)
             try:

@@ -21,7 +21,6 @@ from matting_client.transport.calls import (
     Request,
     Response,
     Settings,
-    call_metadata,
     check_timeout,
     make_settings,
     new_request_id,
@@ -32,8 +31,7 @@ from matting_client.transport.connection import (
     Connection,
     Tls,
     Token,
-    channel_options,
-    channel_target,
+    open_channel,
 )
 from matting_client.transport.failures import error_of_call
 from matting_client.transport.receipt import Receipt, receipt_of
@@ -76,12 +74,7 @@ class Client:
         connection = Connection(addresses or (DEFAULT_ADDRESS,), tls, token, token_over_plaintext, max_message_bytes)
         self._settings: Settings = make_settings(connection, timeout_s, retry, clock)
         self._sleep = sleep
-        target, options = channel_target(connection.addresses), channel_options(connection)
-        self._channel = (
-            grpc.insecure_channel(target, options)
-            if tls is None
-            else grpc.secure_channel(target, tls.credentials(), options)
-        )
+        self._channel = open_channel(grpc.insecure_channel, grpc.secure_channel, connection)
 
     def __enter__(self) -> Self:
         return self
@@ -140,10 +133,8 @@ class Client:
         """
         check_timeout(timeout_s)
         request_id = new_request_id()
-        call = self._channel.stream_stream(
-            STREAM_REMOVE_BACKGROUND.path, STREAM_REMOVE_BACKGROUND.serialize, STREAM_REMOVE_BACKGROUND.deserialize
-        )
-        metadata = call_metadata(self._settings.connection, request_id)
+        call = self._channel.stream_stream(*STREAM_REMOVE_BACKGROUND)
+        metadata = self._settings.metadata(request_id)
         return Stream(
             lambda requests: call(requests, timeout=timeout_s, metadata=metadata), items, max_in_flight, request_id
         )
@@ -168,10 +159,9 @@ class Client:
     def _call(
         self, method: Method[Request, Response], request: Request, timeout_s: float | None, request_id: str
     ) -> tuple[Response, Receipt | None]:
-        check_timeout(timeout_s)
-        attempts = self._settings.attempts(self._settings.timeout_s if timeout_s is None else timeout_s)
-        send = self._channel.unary_unary(method.path, method.serialize, method.deserialize)
-        metadata = call_metadata(self._settings.connection, request_id, request)
+        attempts = self._settings.attempts(timeout_s)
+        send = self._channel.unary_unary(*method)
+        metadata = self._settings.metadata(request_id, request)
         while True:
             try:
                 message, call = send.with_call(request, timeout=attempts.remaining_s(), metadata=metadata)

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from matting.v1 import matting_service_pb2 as pb
@@ -23,32 +23,25 @@ REQUEST_BYTES_KEY = "x-matting-request-bytes"
 PIXELS_KEY = "x-matting-pixels"
 DEFAULT_TIMEOUT_S = 60.0
 
-_SERVICE = "/matting.v1.MattingService/"
 
-
-@dataclass(frozen=True, slots=True)
-class Method(Generic[Request, Response]):
-    """A unary method of the service."""
+class Method(NamedTuple, Generic[Request, Response]):
+    """A method of the service, as channels take it."""
 
     path: str
     serialize: Callable[[Request], bytes]
     deserialize: Callable[[bytes], Response]
 
 
-REMOVE_BACKGROUND = Method(
-    _SERVICE + "RemoveBackground",
-    pb.RemoveBackgroundRequest.SerializeToString,
-    pb.RemoveBackgroundResponse.FromString,
+def _method(name: str, request: type[Request], response: type[Response]) -> Method[Request, Response]:
+    return Method(f"/matting.v1.MattingService/{name}", request.SerializeToString, response.FromString)
+
+
+REMOVE_BACKGROUND = _method("RemoveBackground", pb.RemoveBackgroundRequest, pb.RemoveBackgroundResponse)
+STREAM_REMOVE_BACKGROUND = _method(
+    "StreamRemoveBackground", pb.StreamRemoveBackgroundRequest, pb.StreamRemoveBackgroundResponse
 )
-STREAM_REMOVE_BACKGROUND = Method(
-    _SERVICE + "StreamRemoveBackground",
-    pb.StreamRemoveBackgroundRequest.SerializeToString,
-    pb.StreamRemoveBackgroundResponse.FromString,
-)
-LIST_MODELS = Method(_SERVICE + "ListModels", pb.ListModelsRequest.SerializeToString, pb.ListModelsResponse.FromString)
-GET_DATA_POLICY = Method(
-    _SERVICE + "GetDataPolicy", pb.GetDataPolicyRequest.SerializeToString, pb.GetDataPolicyResponse.FromString
-)
+LIST_MODELS = _method("ListModels", pb.ListModelsRequest, pb.ListModelsResponse)
+GET_DATA_POLICY = _method("GetDataPolicy", pb.GetDataPolicyRequest, pb.GetDataPolicyResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +55,14 @@ class Settings:
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def attempts(self, timeout_s: float | None) -> Attempts:
-        """Start counting the attempts of one call."""
-        return Attempts(self.retry, self.budget, timeout_s, self.clock)
+        """Start counting the attempts of one call; None: the client's own time-out."""
+        check_timeout(timeout_s)
+        return Attempts(self.retry, self.budget, self.timeout_s if timeout_s is None else timeout_s, self.clock)
+
+    def metadata(self, request_id: str, request: Message | None = None) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of one call; of a stream, which has no one request, without its size."""
+        size = () if request is None else size_promises(request)
+        return ((REQUEST_ID_KEY, request_id), *size, *self.connection.credential_metadata())
 
 
 def make_settings(
@@ -84,14 +83,6 @@ def check_timeout(timeout_s: float | None) -> None:
 def new_request_id() -> str:
     """Make an `x-request-id`."""
     return uuid.uuid4().hex
-
-
-def call_metadata(
-    connection: Connection, request_id: str, request: Message | None = None
-) -> tuple[tuple[str, str], ...]:
-    """Return the metadata of one call; of a stream, which has no one request, without its size."""
-    size = () if request is None else size_promises(request)
-    return ((REQUEST_ID_KEY, request_id), *size, *connection.credential_metadata())
 
 
 def size_promises(request: Message) -> tuple[tuple[str, str], ...]:

@@ -8,13 +8,14 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import grpc
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
+Channel = TypeVar("Channel")
 Token: TypeAlias = str | Callable[[], str]
 ChannelOptions: TypeAlias = list[tuple[str, int | str]]
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
@@ -89,6 +90,18 @@ class Connection:
             return ()
         token = self.token() if callable(self.token) else self.token
         return (("authorization", f"Bearer {token}"),)
+
+
+def open_channel(
+    insecure: Callable[[str, ChannelOptions], Channel],
+    secure: Callable[[str, grpc.ChannelCredentials, ChannelOptions], Channel],
+    connection: Connection,
+    *more_options: tuple[str, int | str],
+) -> Channel:
+    """Open a channel by grpc's functions, or grpc.aio's. Raises what `channel_target` and `Tls.credentials` do."""
+    target, options = channel_target(connection.addresses), [*channel_options(connection), *more_options]
+    tls = connection.tls
+    return insecure(target, options) if tls is None else secure(target, tls.credentials(), options)
 
 
 def channel_target(addresses: Sequence[str], resolve: Resolver | None = None) -> str:

@@ -14,7 +14,7 @@ import grpc.aio
 from matting_client.errors import NoAnswerInTimeError
 from matting_client.photos import OutputSpec, build_request
 from matting_client.transport.calls import REMOVE_BACKGROUND, size_promises
-from matting_client.transport.connection import Connection, channel_options, channel_target
+from matting_client.transport.connection import Connection, open_channel
 from matting_client.transport.failures import error_of_call
 
 from matting_load.outcomes import EMPTY_ANSWER, MALFORMED_ANSWER, NO_ANSWER_IN_TIME, OK
@@ -186,11 +186,7 @@ def _connections(plan: Plan, target: GatewayTarget | TensorTarget) -> tuple[Conn
 def _channel(connection: Connection) -> grpc.aio.Channel:
     """Make a channel, and have it connect."""
     # A pool of its own makes each channel a connection of its own.
-    options = [*channel_options(connection), ("grpc.use_local_subchannel_pool", 1)]
-    target = channel_target(connection.addresses)
-    if connection.tls is None:
-        channel = grpc.aio.insecure_channel(target, options)
-    else:
-        channel = grpc.aio.secure_channel(target, connection.tls.credentials(), options)
+    of_its_own = ("grpc.use_local_subchannel_pool", 1)
+    channel = open_channel(grpc.aio.insecure_channel, grpc.aio.secure_channel, connection, of_its_own)
     channel.get_state(try_to_connect=True)
     return channel
