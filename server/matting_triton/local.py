@@ -12,10 +12,9 @@ from typing import Self
 from matting_triton import shepherd
 from matting_triton.command import ModelControl, Ports, command_line
 from matting_triton.errors import ModelLoadError, PortTakenError, RepositoryMissingError, TritonStartError
-from matting_triton.logs import LogCallable, TellCallable
-from matting_triton.ports import LOOPBACK, HeldPort
+from matting_triton.logs import LogCallable, LogLineCallable
+from matting_triton.ports import LOOPBACK, HeldPort, ReadinessProbe
 from matting_triton.process import ShepherdedProcess
-from matting_triton.readiness import ReadinessProbe
 from matting_triton.runtime import Runtime
 
 # The backend knows its own segments by it (backends/onnxruntime/model.py).
@@ -39,7 +38,7 @@ class LocalTriton:
         environment: Added to the small environment Triton gets (nothing is inherited): allocator settings, thread
             counts, CUDA's variables.
         log: Gets each line that Triton writes, on a thread of its own.
-        tell: Gets, on that thread, what of the lines that matter may be told: see `LogLine`.
+        tell: Gets, on that thread, the notable lines, redacted: see `LogLine`.
         on_end: Called on that thread whenever the process has ended, asked to or not.
         grace_s: Seconds between SIGTERM and SIGKILL. Triton needs about 3 to unload its models; nothing is lost when
             it is killed instead, so a caller that has drained it can say 0.
@@ -57,7 +56,7 @@ class LocalTriton:
         model_control: ModelControl = ModelControl.EXPLICIT,
         environment: Mapping[str, str] | None = None,
         log: LogCallable | None = None,
-        tell: TellCallable | None = None,
+        tell: LogLineCallable | None = None,
         on_end: Callable[[], None] | None = None,
         grace_s: float = 8.0,
         extra_arguments: tuple[str, ...] = (),
@@ -181,9 +180,9 @@ class LocalTriton:
         return {} if self._process is None else self._process.output.failures
 
     @property
-    def last_told(self) -> str:
-        """What it said last, as far as that may be told: once it is up, only how bad it was and where it came from."""
-        return "" if self._process is None else self._process.output.last_told
+    def last_words(self) -> str:
+        """What it said last, redacted: once it is up, only how bad it was and where it came from."""
+        return "" if self._process is None else self._process.output.last_words
 
     @property
     def log_tail(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading what Triton says: passing it on, keeping its last words, and finding the models that did not load.
 
-What of it may be told elsewhere is decided here too. Until Triton opens its port nobody can have sent it a tensor, so
+It is also redacted here for whoever keeps logs. Until Triton opens its port nobody can have sent it a tensor, so
 that what it says until then holds none: it lists its options (tritonserver.cc, main) after it has loaded every model
 and before it opens any port. Afterwards a line could quote what a model choked on, and only its severity and place are
 passed on, but for lines that always read the same.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 LogCallable = Callable[[str], None]
-TellCallable = Callable[["LogLine"], None]
+LogLineCallable = Callable[["LogLine"], None]
 
 _TAIL_LINES = 30
 # As model_lifecycle.cc and model_repository_manager.cc of Triton 2.51 word them. A configuration that cannot be parsed
@@ -55,20 +55,20 @@ _SEVERITIES = {"I": Severity.INFO, "W": Severity.WARNING, "E": Severity.ERROR, "
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line that may be told: no tensor's content is in it. `words` are Triton's own, "" where they could hold any."""
+    """A redacted line: no tensor's content is in it. `words` are Triton's own, "" where they could hold any."""
 
     severity: Severity
     place: str
     words: str
 
     @property
-    def worth_telling(self) -> bool:
+    def is_notable(self) -> bool:
         """Whether it says more than that all goes its way. Of lines of Triton's lowest severity there are many."""
         return self.severity is not Severity.INFO or bool(self.words)
 
 
-class TellableLines:
-    """Turns the lines of one Triton process, from its first, into what may be told of them. No thread, no I/O.
+class LogRedactor:
+    """Redacts the lines of one Triton process, from its first. No thread, no I/O.
 
     Owns whether anybody can have sent it a tensor. Invariant: once that is so it stays so.
     """
@@ -76,8 +76,8 @@ class TellableLines:
     def __init__(self) -> None:
         self.reachable = False
 
-    def take(self, line: str) -> LogLine | None:
-        """Return what may be told of a line, or None where it is no line of the log's own form."""
+    def redact(self, line: str) -> LogLine | None:
+        """Return a line without what could be a tensor's, or None where it is no line of the log's own form."""
         found = _LINE.match(line)
         if found is None:
             return None
@@ -130,13 +130,13 @@ def _tidy(reason: str) -> str:
 class LogFollower:
     """Follows one Triton's output on a thread of its own until it ends.
 
-    Owns the tail of the output, the reports on models and what may be told; all are changed by that thread only.
+    Owns the tail of the output, the reports on models and the redactor; all are changed by that thread only.
 
     Args:
         lines: The output; the end of it ends the thread.
         log: Gets each line. If it raises, it gets no more of them: Triton must not wait for a reader.
         on_end: Called on the thread when the output has ended.
-        tell: Gets what may be told of the lines that are worth it, as `log` gets all.
+        tell: Gets the notable lines, redacted, as `log` gets all lines whole.
     """
 
     def __init__(
@@ -144,13 +144,13 @@ class LogFollower:
         lines: Iterable[str],
         log: LogCallable | None,
         on_end: Callable[[], None],
-        tell: TellCallable | None = None,
+        tell: LogLineCallable | None = None,
     ) -> None:
         self._lines = lines
         self._log = log
         self._tell = tell
-        self._tellable = TellableLines()
-        self._last_told = ""
+        self._redactor = LogRedactor()
+        self._last_redacted = ""
         self._on_end = on_end
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._reports = LoadReports()
@@ -168,11 +168,11 @@ class LogFollower:
         return tuple(self._tail)
 
     @property
-    def last_told(self) -> str:
-        """Its last words where they may be told, or how bad its last line was and where it came from."""
-        if not self._tellable.reachable:
+    def last_words(self) -> str:
+        """Its last words where no tensor can be in them, or how bad its last line was and where it came from."""
+        if not self._redactor.reachable:
             return "\n".join(self._tail)
-        return self._last_told
+        return self._last_redacted
 
     @property
     def failures(self) -> dict[str, str]:
@@ -191,11 +191,11 @@ class LogFollower:
     def _take(self, line: str) -> None:
         self._tail.append(line)
         self._reports.take(line)
-        told = self._tellable.take(line)
-        if told is not None:
-            self._last_told = f"{told.severity.value} at {told.place}"
-            if self._tell is not None and told.worth_telling:
-                self._tell(told)
+        redacted = self._redactor.redact(line)
+        if redacted is not None:
+            self._last_redacted = f"{redacted.severity.value} at {redacted.place}"
+            if self._tell is not None and redacted.is_notable:
+                self._tell(redacted)
         if self._log is not None:
             try:
                 self._log(line)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matting_triton import shepherd
 from matting_triton.errors import TritonStartError
-from matting_triton.logs import LogCallable, LogFollower, TellCallable
+from matting_triton.logs import LogCallable, LogFollower, LogLineCallable
 
 # How much longer than the command's own grace the shepherd may take.
 _SHEPHERD_GRACE_S = 5.0
@@ -29,7 +29,7 @@ class ShepherdedProcess:
         shm_prefix: What the names of its shared-memory segments begin with.
         grace_s: Seconds between SIGTERM and SIGKILL.
         log: Gets each line of its output, on a thread.
-        tell: Gets what may be told of it, on that thread.
+        tell: Gets the notable lines, redacted, on that thread.
         on_end: Called on that thread when it has ended by whatever cause.
 
     Raises:
@@ -45,7 +45,7 @@ class ShepherdedProcess:
         grace_s: float,
         log: LogCallable | None,
         on_end: Callable[[], None],
-        tell: TellCallable | None = None,
+        tell: LogLineCallable | None = None,
     ) -> None:
         self._grace_s = grace_s
         self._shm_prefix = shm_prefix

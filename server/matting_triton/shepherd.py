@@ -99,8 +99,8 @@ def _wait(child: "subprocess.Popen[bytes]", control: int, parent_pid: int, grace
             poller.register(descriptor, select.POLLIN)
     kill_at: float | None = None
     while child.poll() is None:
-        patience_ms = None if kill_at is None else max(0, (kill_at - time.monotonic()) * 1000)
-        ready = {descriptor for descriptor, _ in poller.poll(patience_ms)}
+        timeout_ms = None if kill_at is None else max(0, (kill_at - time.monotonic()) * 1000)
+        ready = {descriptor for descriptor, _ in poller.poll(timeout_ms)}
         asked = False
         if wakeup_read in ready:
             asked = signal.SIGTERM in os.read(wakeup_read, 64)

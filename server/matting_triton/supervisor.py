@@ -12,7 +12,7 @@ from matting_triton.backoff import Backoff
 from matting_triton.command import ModelControl
 from matting_triton.errors import LocalTritonError, TritonStartError
 from matting_triton.local import LocalTriton
-from matting_triton.logs import TellCallable
+from matting_triton.logs import LogLineCallable
 from matting_triton.runtime import Runtime
 from matting_triton.stubs import StubWatch, children_of
 
@@ -58,7 +58,7 @@ class TritonSupervisor:
         grpc_port: Port of 127.0.0.1; 0 for any free one, the same for all restarts.
         model_control: Who decides which models are loaded.
         environment: Added to Triton's own environment.
-        tell: Gets, on a thread, what of Triton's lines may be told: see `LogLine`.
+        tell: Gets, on a thread, Triton's notable lines, redacted: see `LogLine`.
         on_event: Called on the loop with what happens.
         backoff: How long to wait before a restart.
         ready_timeout_s: A Triton that is not ready by then is killed and started again.
@@ -74,7 +74,7 @@ class TritonSupervisor:
         grpc_port: int = 0,
         model_control: ModelControl = ModelControl.EXPLICIT,
         environment: Mapping[str, str] | None = None,
-        tell: TellCallable | None = None,
+        tell: LogLineCallable | None = None,
         on_event: Callable[[SupervisorEvent], None] | None = None,
         backoff: Backoff | None = None,
         ready_timeout_s: float = 900.0,
@@ -174,7 +174,7 @@ class TritonSupervisor:
                 return
             lived_well = not problem and loop.time() - ready_at >= self._backoff.reset_s
             deaths = 1 if lived_well else deaths + 1
-            said = f"its last words: {self._triton.last_told}"
+            said = f"its last words: {self._triton.last_words}"
             self._tell(EventKind.DIED, f"{problem} {said}" if problem else said)
             await self._restart_after(self._backoff.delay_s(deaths))
 

@@ -35,7 +35,7 @@ def make_client(arguments: argparse.Namespace) -> Client:
 
 
 def make_async_client(arguments: argparse.Namespace) -> AsyncClient:
-    """Make the client for asyncio, which tries once: whoever uses it has `Patience`. Raises what `make_client` does."""
+    """Make the client for asyncio, which tries once: whoever uses it has `Retrier`. Raises what `make_client` does."""
     return AsyncClient(
         *arguments.server,
         tls=read_tls(arguments),

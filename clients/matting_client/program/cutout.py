@@ -26,7 +26,7 @@ from matting_client.photos import OutputSpec
 from matting_client.program.explaining import explain
 from matting_client.program.paths.files import FileJob
 from matting_client.program.paths.transfer import read_photo, waits_for_others, write_result
-from matting_client.program.patience import Patience
+from matting_client.program.retrier import Retrier
 
 Status: TypeAlias = Literal["done", "skipped", "failed", "not tried"]
 Given = ParamSpec("Given")
@@ -91,13 +91,13 @@ class CutoutRun:
         client: AsyncClient,
         jobs: Sequence[FileJob],
         plan: CutoutPlan,
-        patience: Patience,
+        retrier: Retrier,
         on_done: Callable[[FileOutcome], None],
     ) -> None:
         self._client = client
         self._jobs = jobs
         self._plan = plan
-        self._patience = patience
+        self._retrier = retrier
         self._on_done = on_done
         self._composer = local_composer(plan.spec) if plan.local else None
         self._stopped = False
@@ -132,7 +132,7 @@ class CutoutRun:
         photo = await read(read_photo, job.source)
         if not photo:
             raise ValueError("the file is empty" if job.source is not None else "it is empty")
-        content, answer, note = await self._patience.until_answered(lambda left_s: self._finished(photo, left_s))
+        content, answer, note = await self._retrier.until_answered(lambda left_s: self._finished(photo, left_s))
         if not content:
             raise ValueError("the server answered with an empty file")
         plan = self._plan

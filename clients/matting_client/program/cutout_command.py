@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from matting_client.errors import MattingError
 from matting_client.program.connecting import code_of, explain_at_length, make_async_client
 from matting_client.program.cutout import CutoutRun, FileOutcome
-from matting_client.program.patience import Patience
 from matting_client.program.printing import outcome_json, stop_printing
 from matting_client.program.progress import Progress, make_progress
 from matting_client.program.reading import CutoutOrder, read_cutout
+from matting_client.program.retrier import Retrier
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -99,8 +99,8 @@ class _Teller:
 
 async def _cut_out(arguments: argparse.Namespace, order: CutoutOrder, teller: _Teller) -> None:
     async with make_async_client(arguments) as client:
-        patience = Patience(arguments.timeout, teller.tell_wait)
-        run = CutoutRun(client, order.jobs, order.plan, patience, teller.tell)
+        retrier = Retrier(arguments.timeout, teller.tell_wait)
+        run = CutoutRun(client, order.jobs, order.plan, retrier, teller.tell)
         await run.run(concurrency=arguments.concurrency)
 
 

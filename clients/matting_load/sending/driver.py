@@ -106,13 +106,13 @@ class Driver:
             task.add_done_callback(self._calls.discard)
         await pacer.until(self._start_s + self._plan.load.duration_s)
         if self._calls:
-            await asyncio.wait(self._calls, timeout=self._patience_s())
+            await asyncio.wait(self._calls, timeout=self._drain_timeout_s())
 
     async def _closed(self, load: ClosedLoop) -> None:
         callers = range(self._shard.index, load.caller_count, self._shard.count)
         self._calls = {asyncio.create_task(self._caller(caller, load.duration_s)) for caller in callers}
         if self._calls:
-            await asyncio.wait(self._calls, timeout=load.duration_s + self._patience_s())
+            await asyncio.wait(self._calls, timeout=load.duration_s + self._drain_timeout_s())
 
     async def _caller(self, caller: int, duration_s: float) -> None:
         rng = np.random.default_rng((self._plan.seed, 3, caller))
@@ -140,7 +140,7 @@ class Driver:
                 )
         return outcome
 
-    def _patience_s(self) -> float:
+    def _drain_timeout_s(self) -> float:
         """Return how long to wait for answers once the last call is sent."""
         longest_s = max((each or self._plan.drain_s for each in self._deadlines_s), default=0.0)
         return longest_s + 1.0

@@ -12,7 +12,7 @@ from matting_client import Answer, AsyncClient, Output, OutputSpec, Subject, Tim
 from matting_client.program import cutout
 from matting_client.program.cutout import CutoutPlan, CutoutRun, FileOutcome
 from matting_client.program.paths.files import FileJob
-from matting_client.program.patience import Patience
+from matting_client.program.retrier import Retrier
 
 ANSWER = Answer((Output(b"result", "image/png", None, 1, 1),), "model", "1", Subject(True, None, 0.5), Timings(0, 0, 0))
 
@@ -51,7 +51,7 @@ async def test_a_result_that_is_being_written_is_written_to_its_end_and_nothing_
     outcomes: list[FileOutcome] = []
     jobs = [FileJob(photo, tmp_path / f"{number}.png") for number in range(3)]
     run = CutoutRun(
-        cast("AsyncClient", Server()), jobs, CutoutPlan(OutputSpec()), Patience(60, lambda _: None), outcomes.append
+        cast("AsyncClient", Server()), jobs, CutoutPlan(OutputSpec()), Retrier(60, lambda _: None), outcomes.append
     )
     task = asyncio.create_task(run.run(concurrency=1))
     await asyncio.to_thread(disk.begun.wait, 30)

@@ -11,7 +11,7 @@ from matting_client.errors import (
     OverloadedError,
     ServerUnreachableError,
 )
-from matting_client.program.patience import GONE_S, Patience
+from matting_client.program.retrier import GONE_S, Retrier
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 LOADING = BackendUnavailableError("loading", code=UNAVAILABLE, details=ErrorDetails(retry_after_s=1.0))
@@ -28,7 +28,7 @@ class Story:
         self.now_s = 0.0
         self.told: list[MattingError] = []
         self.left_s: list[float] = []
-        self.patience = Patience(timeout_s, self.told.append, clock=lambda: self.now_s, sleep=self.sleep)
+        self.patience = Retrier(timeout_s, self.told.append, clock=lambda: self.now_s, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds

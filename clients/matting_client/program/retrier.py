@@ -29,7 +29,7 @@ _BUSY = (BackendUnavailableError, OverloadedError, QuotaExceededError)
 _GONE = (ServerUnreachableError, DrainingError)
 
 
-class Patience:
+class Retrier:
     """Asks again while that can help: of a gateway that loads its model or is busy until the photo's time is up, of one
     that served before and is gone for ten seconds, and of one that never answered not at all.
 
