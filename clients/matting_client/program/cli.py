@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from matting_client.client import Client
 from matting_client.errors import MattingError
 from matting_client.program.arguments import EPILOG, SUMMARIES, make_parsers
 from matting_client.program.completion import completion_script
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_models(arguments: argparse.Namespace) -> int:
     """Print the models that can be named; none at all is a failure, which the exit code tells."""
-    with make_client(arguments) as client:
+    with make_client(arguments, Client) as client:
         models = client.list_models()
     print(models_text(models, as_json=arguments.json), flush=True)
     if models:
@@ -77,7 +78,7 @@ def run_models(arguments: argparse.Namespace) -> int:
 
 def run_policy(arguments: argparse.Namespace) -> int:
     """Print the data policy."""
-    with make_client(arguments) as client:
+    with make_client(arguments, Client) as client:
         print(policy_text(client.data_policy(), as_json=arguments.json), flush=True)
     return DONE
 

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import TypeVar
 
 from matting_client.aio import AsyncClient
 from matting_client.client import Client
@@ -17,32 +18,23 @@ from matting_client.transport.retry import RetryPolicy
 
 FAILED, UNREACHABLE = 1, 3
 
+Kind = TypeVar("Kind", Client, AsyncClient)
 
-def make_client(arguments: argparse.Namespace) -> Client:
-    """Make the blocking client.
+
+def make_client(arguments: argparse.Namespace, kind: type[Kind], retry: RetryPolicy | None = None) -> Kind:
+    """Make the client, blocking or for asyncio.
 
     Raises:
         UsageError: A file for TLS cannot be read, or holds something else.
         ValueError: An address or an option that cannot be.
     """
-    return Client(
+    return kind(
         *arguments.server,
         tls=read_tls(arguments),
         token=arguments.token,
         token_over_plaintext=arguments.token_over_plaintext,
         timeout_s=arguments.timeout,
-    )
-
-
-def make_async_client(arguments: argparse.Namespace) -> AsyncClient:
-    """Make the client for asyncio, which tries once: whoever uses it has `Retrier`. Raises what `make_client` does."""
-    return AsyncClient(
-        *arguments.server,
-        tls=read_tls(arguments),
-        token=arguments.token,
-        token_over_plaintext=arguments.token_over_plaintext,
-        timeout_s=arguments.timeout,
-        retry=RetryPolicy(max_attempts=1),
+        retry=retry,
     )
 
 
@@ -79,7 +71,7 @@ def explain_at_length(arguments: argparse.Namespace, error: MattingError, *, ans
         why = why_unreachable(arguments.server, read_tls(arguments), error.message)
         return f"the gateway stopped answering: {why}" if answered else why
     if isinstance(error, ModelNotFoundError):
-        with contextlib.suppress(MattingError), make_client(arguments) as client:
+        with contextlib.suppress(MattingError), make_client(arguments, Client) as client:
             names = [model.name for model in client.list_models()]
             return f"{explain(error)}{which_models(arguments.model.partition(':')[0], names)}"
     return explain(error)

@@ -6,13 +6,15 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from matting_client.aio import AsyncClient
 from matting_client.errors import MattingError
-from matting_client.program.connecting import code_of, explain_at_length, make_async_client
+from matting_client.program.connecting import code_of, explain_at_length, make_client
 from matting_client.program.cutout import CutoutRun, FileOutcome
 from matting_client.program.printing import outcome_json, stop_printing
 from matting_client.program.progress import Progress, make_progress
 from matting_client.program.reading import CutoutOrder, read_cutout
 from matting_client.program.retrier import Retrier
+from matting_client.transport.retry import RetryPolicy
 
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -27,15 +29,15 @@ def run_cutout(arguments: argparse.Namespace) -> int:
     order = read_cutout(arguments)
     with make_progress(len(order.jobs), quiet=arguments.quiet) as progress:
         _tell_before(order, progress)
-        teller = _Teller(arguments, progress)
+        reporter = _OutcomeReporter(arguments, progress)
         for job in order.kept:
-            teller.tell(FileOutcome(job, "skipped"))
+            reporter.report(FileOutcome(job, "skipped"))
         try:
-            asyncio.run(_cut_out(arguments, order, teller))
+            asyncio.run(_cut_out(arguments, order, reporter))
         except KeyboardInterrupt:
-            progress.complain(f"interrupted: {_counts(order, teller.outcomes)}; what is written is whole")
+            progress.complain(f"interrupted: {_counts(order, reporter.outcomes)}; what is written is whole")
             return INTERRUPTED
-        outcomes = teller.outcomes
+        outcomes = reporter.outcomes
         stopped_by = next((outcome.cause for outcome in outcomes if outcome.of_all), None)
         if stopped_by is not None:
             answered = any(outcome.status == "done" for outcome in outcomes)
@@ -65,8 +67,8 @@ def _sum_up(order: CutoutOrder, outcomes: Sequence[FileOutcome], progress: Progr
         progress.say(f"wrote {first.job.target_name}")
 
 
-class _Teller:
-    """Tells of outcomes as they come, and keeps them."""
+class _OutcomeReporter:
+    """Prints outcomes as they come, and keeps them."""
 
     def __init__(self, arguments: argparse.Namespace, progress: Progress) -> None:
         self._as_json = arguments.json
@@ -74,7 +76,7 @@ class _Teller:
         self._progress = progress
         self.outcomes: list[FileOutcome] = []
 
-    def tell(self, outcome: FileOutcome) -> None:
+    def report(self, outcome: FileOutcome) -> None:
         self.outcomes.append(outcome)
         if outcome.status != "skipped":
             self._progress.advance()
@@ -86,7 +88,7 @@ class _Teller:
         elif outcome.note:
             self._progress.say(f"{name}: {outcome.note}")
 
-    def tell_wait(self, error: MattingError) -> None:
+    def report_wait(self, error: MattingError) -> None:
         self._progress.say(f"waiting, for at most {self._timeout_s:g} s (--timeout): {error.message}")
 
     def _print(self, line: str) -> None:
@@ -97,10 +99,11 @@ class _Teller:
             self._as_json = False
 
 
-async def _cut_out(arguments: argparse.Namespace, order: CutoutOrder, teller: _Teller) -> None:
-    async with make_async_client(arguments) as client:
-        retrier = Retrier(arguments.timeout, teller.tell_wait)
-        run = CutoutRun(client, order.jobs, order.plan, retrier, teller.tell)
+async def _cut_out(arguments: argparse.Namespace, order: CutoutOrder, reporter: _OutcomeReporter) -> None:
+    # Asking again is the retrier's.
+    async with make_client(arguments, AsyncClient, RetryPolicy(max_attempts=1)) as client:
+        retrier = Retrier(arguments.timeout, reporter.report_wait)
+        run = CutoutRun(client, order.jobs, order.plan, retrier, reporter.report)
         await run.run(concurrency=arguments.concurrency)
 
 

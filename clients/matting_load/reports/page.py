@@ -69,7 +69,7 @@ def _plots(plots: Sequence[str]) -> str:
 def _verdicts(reports: Sequence[Report]) -> str:
     rows = [
         f'<tr class="{each.word}"><th>{each.word}</th>'
-        + (f'<td class="run">{_dot(index)}{escape(report.label)}</td>' if len(reports) > 1 else "")
+        + _run_cell(reports, index)
         + f'<td class="run">{escape(each.asked)}</td><td class="run">{escape(each.found)}</td></tr>'
         for index, report in enumerate(reports)
         for each in report.verdicts
@@ -158,11 +158,7 @@ def _outcome_table(reports: Sequence[Report]) -> str:
     rows: list[str] = []
     for index, report in enumerate(reports):
         for outcome in report.total.outcomes:
-            run = (
-                f'<td class="run"><i class="dot c{index % 8}"></i>{escape(report.label)}</td>'
-                if len(reports) > 1
-                else ""
-            )
+            run = _run_cell(reports, index)
             said = "".join(f"<small>{escape(each)}</small>" for each in outcome.messages)
             rows.append(
                 f"<tr><th>{escape(outcome.name)}{said}</th>{run}<td>{outcome.count:,}</td><td>{outcome.share:.2%}</td>"
@@ -196,6 +192,10 @@ def _ms(seconds: float | None) -> str:
         return "-"
     milliseconds = seconds * 1e3
     return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
+def _run_cell(reports: Sequence[Report], index: int) -> str:
+    return f'<td class="run">{_dot(index)}{escape(reports[index].label)}</td>' if len(reports) > 1 else ""
 
 
 def _dot(index: int) -> str:
