@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast, get_args
 
 from matting.v1 import matting_service_pb2 as pb
 
@@ -24,36 +24,21 @@ Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 Refinement: TypeAlias = Literal["none", "guided", "matting"]
 Color: TypeAlias = tuple[int, int, int]
 
-REFINEMENTS: tuple[Refinement, ...] = ("none", "guided", "matting")
-FILE_FORMATS: tuple[FileFormat, ...] = ("png", "webp", "jpeg", "avif")
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
-_KINDS = {
-    "alpha": pb.OUTPUT_KIND_ALPHA,
-    "cutout": pb.OUTPUT_KIND_CUTOUT,
-    "composite": pb.OUTPUT_KIND_COMPOSITE,
-}
-_PIXEL_FORMATS = {
-    "gray8": pb.PIXEL_FORMAT_GRAY8,
-    "rgb8": pb.PIXEL_FORMAT_RGB8,
-    "bgr8": pb.PIXEL_FORMAT_BGR8,
-    "rgba8": pb.PIXEL_FORMAT_RGBA8,
-    "gray16": pb.PIXEL_FORMAT_GRAY16,
-    "rgb16": pb.PIXEL_FORMAT_RGB16,
-    "rgba16": pb.PIXEL_FORMAT_RGBA16,
+# The contract's numbers of all these names.
+_KINDS: dict[str, pb.OutputKind] = {name: getattr(pb, f"OUTPUT_KIND_{name.upper()}") for name in get_args(Kind)}
+_PIXEL_FORMATS: dict[str, pb.PixelFormat] = {
+    name: getattr(pb, f"PIXEL_FORMAT_{name.upper()}") for name in get_args(PixelFormat)
 }
 _REFINEMENTS: dict[Refinement, pb.Refinement] = {
-    "none": pb.REFINEMENT_NONE,
-    "guided": pb.REFINEMENT_GUIDED,
-    "matting": pb.REFINEMENT_MATTING,
+    name: getattr(pb, f"REFINEMENT_{name.upper()}") for name in REFINEMENTS
 }
+_PRIORITIES: dict[str, pb.Priority] = {name: getattr(pb, f"PRIORITY_{name.upper()}") for name in get_args(Priority)}
+_FITS: dict[str, pb.BackgroundFit] = {name: getattr(pb, f"BACKGROUND_FIT_{name.upper()}") for name in get_args(Fit)}
 REFINEMENT_NAMES: dict[int, Refinement] = {number: name for name, number in _REFINEMENTS.items()}
 PIXEL_FORMAT_NAMES = {number: name for name, number in _PIXEL_FORMATS.items()}
-_PRIORITIES = {"low": pb.PRIORITY_LOW, "normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
-_FITS = {
-    "cover": pb.BACKGROUND_FIT_COVER,
-    "contain": pb.BACKGROUND_FIT_CONTAIN,
-    "stretch": pb.BACKGROUND_FIT_STRETCH,
-}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -9,6 +9,7 @@ from importlib import resources
 from matting_load.reports.naming import in_common, named, title_of, what_was_sent
 from matting_load.reports.plots import plots_against_load, plots_of_calls
 from matting_load.reports.report import Latency, Report, Summary
+from matting_load.reports.svg import number
 
 
 def render_page(reports: Sequence[Report], title: str = "") -> str:
@@ -188,10 +189,7 @@ def _details(reports: Sequence[Report]) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    milliseconds = seconds * 1e3
-    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+    return "-" if seconds is None else number(seconds * 1e3)
 
 
 def _run_cell(reports: Sequence[Report], index: int) -> str:

@@ -138,11 +138,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def number(value: float) -> str:
     """Write a number with as many digits as matter."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _frame(xs: Sequence[float], ys: Sequence[float], x: Axis, y: Axis) -> _Frame:

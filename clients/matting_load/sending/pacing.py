@@ -12,25 +12,9 @@ import ctypes
 import os
 import sys
 import time
-from typing import Protocol, Self
+from typing import Self, TypeAlias
 
 _TFD_TIMER_ABSTIME = 1
-
-
-class Pacer(Protocol):
-    """Waits on the monotonic clock."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_exc: object) -> None: ...
-
-    async def until(self, instant_s: float) -> None:
-        """Return when `time.monotonic()` has reached the instant; at once where it has already."""
-
-
-def make_pacer() -> Pacer:
-    """Make the most precise pacer that this machine has."""
-    return TimerPacer() if sys.platform == "linux" else SleepPacer()
 
 
 class SleepPacer:
@@ -98,3 +82,12 @@ class TimerPacer:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return result
+
+
+# The two wait on the monotonic clock.
+Pacer: TypeAlias = SleepPacer | TimerPacer
+
+
+def make_pacer() -> Pacer:
+    """Make the most precise pacer that this machine has."""
+    return TimerPacer() if sys.platform == "linux" else SleepPacer()

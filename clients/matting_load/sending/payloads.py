@@ -13,21 +13,12 @@ from matting_load.plan import Photos
 
 PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic"))
 
-_ITEM_BYTES = {
-    "BOOL": 1,
-    "UINT8": 1,
-    "INT8": 1,
-    "UINT16": 2,
-    "INT16": 2,
-    "FP16": 2,
-    "BF16": 2,
-    "UINT32": 4,
-    "INT32": 4,
-    "FP32": 4,
-    "UINT64": 8,
-    "INT64": 8,
-    "FP64": 8,
-}
+_ITEM_BYTES = (
+    dict.fromkeys(("BOOL", "UINT8", "INT8"), 1)
+    | dict.fromkeys(("UINT16", "INT16", "FP16", "BF16"), 2)
+    | dict.fromkeys(("UINT32", "INT32", "FP32"), 4)
+    | dict.fromkeys(("UINT64", "INT64", "FP64"), 8)
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

