@@ -222,7 +222,7 @@ def _read_output(message: pb.Output) -> Output:
     pixels: Pixels | None = None
     if message.WhichOneof("result") == "pixels":
         raw = message.pixels
-        # A pixel format newer than this client has no name here; the rows are still the caller's.
+        # A pixel format newer than this client has no name here; the rows are passed on as they are.
         name = cast("PixelFormat", PIXEL_FORMAT_NAMES.get(raw.pixel_format, f"format {raw.pixel_format}"))
         pixels = Pixels(raw.data, raw.width_px, raw.height_px, name)
     return Output(

@@ -74,7 +74,7 @@ def _opened(photo: bytes) -> Image.Image:
     _know_heif()
     try:
         with warnings.catch_warnings():
-            # Between its warning and its refusal Pillow is asked for a photo that the server took.
+            # Pillow warns of large photos and refuses those of twice that size: what it only warns of is read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(photo))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

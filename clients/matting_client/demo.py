@@ -64,7 +64,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def _service(listen: str, metrics_listen: str) -> Iterator["subprocess.Popen[bytes]"]:
     program = Path(sys.executable).with_name("matting-gateway")
     command = [str(program), "serve", "--listen", listen, "--metrics-listen", metrics_listen]
-    # Its log lines are for machines; what it has to say to people is on standard error.
+    # Its log lines on standard output are for machines; messages for people are on standard error.
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield process

@@ -45,7 +45,7 @@ def find_limit(
         while rate <= _MOST_RATE:
             load = OpenLoop(steady(rate, trial_s + _WARMUP_S))
             plan = Plan(target, load, warmup_s=_WARMUP_S, processes=processes, connections=connections)
-            # Another program's moment on the processor is not this one's limit.
+            # A rate is tried several times: another program may have taken the processor.
             if not any(_tried(plan, rate, run, on_trial) for _ in range(_TRIES)):
                 break
             reached, rate = rate, rate * 2

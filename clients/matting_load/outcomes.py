@@ -6,7 +6,7 @@ OK = "ok"
 EMPTY_ANSWER = "empty_answer"
 MALFORMED_ANSWER = "malformed_answer"
 NO_ANSWER_IN_TIME = "no_answer_in_time"
-# Whoever hears one of these at once would hear it as often as it asks: nobody is there to do the work.
+# Outcomes that come at once because nothing serves: a caller of a closed loop pauses after one.
 AWAY = frozenset(("UNAVAILABLE", "BACKEND_UNAVAILABLE", "DRAINING", "ClientConnectorError", "HTTP_502", "HTTP_503"))
 
 # Noted by the driver: an answer past its deadline, a call that was due and not sent, one that was given up at the end.

@@ -12,7 +12,7 @@ from matting_load.arrivals import Process, Segment, before
 
 # Each call leaves a row of 36 bytes, and its time is drawn before the test begins.
 MOST_CALLS = 50_000_000
-# What a photo of it takes while it is made is some twenty bytes a pixel.
+# Making a photo takes some twenty bytes of memory a pixel.
 MOST_PIXELS = 100_000_000
 
 

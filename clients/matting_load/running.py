@@ -21,7 +21,7 @@ from matting_load.sending.workers import run_in_processes
 
 Watcher = Callable[[Tally], None]
 
-# From everything being ready to the first call.
+# From when everything is ready to the first call.
 LEAD_S = 0.2
 WATCH_EVERY_S = 0.25
 

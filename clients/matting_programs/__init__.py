@@ -16,7 +16,7 @@ _INTERRUPTED = 130
 
 def matting() -> int:
     """Run `matting`."""
-    # Lines of C++ about a failed handshake tell a person nothing that the program does not say itself.
+    # Silences gRPC's own lines about failed handshakes: the program explains them itself.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return _run("matting", "matting_client.program.cli", "")
 
@@ -38,7 +38,7 @@ def _run(program: str, module: str, distribution: str) -> int:
     except ImportError as missing:
         if not distribution or (missing.name or "").startswith(_OUR_OWN):
             raise
-        # Without a name it is the word of a package of ours, which says itself what it needs.
+        # Without a name the message is from a package of ours, and says what it needs.
         name = (missing.name or "").split(".")[0]
         message = f"{program} needs {name}: pip install {distribution}" if name else str(missing)
         print(message, file=sys.stderr)  # noqa: T201 - a program

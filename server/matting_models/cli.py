@@ -51,7 +51,7 @@ def _values(kind: type[Enum]) -> click.Choice[str]:
 
 
 class _Group(click.Group):
-    """Takes its own options after the command too: nobody knows whose they are. Ends errors in one clear line."""
+    """Takes its own options after the command as well, and turns errors into one line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own: list[str] = []
@@ -67,7 +67,7 @@ class _Group(click.Group):
         return super().parse_args(ctx, own + others)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Turns this package's errors, and missing libraries of its extra, into one line."""
+        """Turns this package's errors, and missing libraries of its extra, into click's own."""
         try:
             return super().invoke(ctx)
         except ImportError as exc:

@@ -10,7 +10,7 @@ from matting_triton.errors import TritonStartError
 from matting_triton.ports import LOOPBACK
 from matting_triton.runtime import Runtime
 
-# By this name, whatever the environment says.
+# The Python backend uses /tmp whatever TMPDIR says.
 _TEMPORARY_FOLDER = Path("/tmp")  # noqa: S108 -- see above; nothing is written there
 
 
@@ -29,7 +29,7 @@ class ModelControl(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where Triton listens; None switches a door off."""
+    """Where Triton listens; None switches a protocol off."""
 
     grpc: int
     http: int | None = None
@@ -67,7 +67,7 @@ def command_line(
         "--strict-readiness=false",
         "--exit-timeout-secs=5",
         "--log-verbose=0",
-        # Message objects that are kept for reuse would keep the photo last in them.
+        # Message objects kept for reuse would keep the last photo in memory.
         "--grpc-infer-allocation-pool-size=0",
         f"--grpc-address={LOOPBACK}",
         f"--grpc-port={ports.grpc}",

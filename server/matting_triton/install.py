@@ -114,7 +114,7 @@ def _install_server(runtime: Runtime, tell: Progress) -> None:
 
 
 def _install_environment(runtime: Runtime, tell: Progress) -> None:
-    # Without pip inside it the environment is made in 40 ms, and whoever runs in it cannot install anything.
+    # Without pip the environment is made in 40 ms, and models that run in it cannot install anything.
     has_pip = importlib.util.find_spec("pip") is not None
     venv.create(runtime.environment_folder, with_pip=not has_pip, symlinks=True)
     python = runtime.environment_folder / "bin" / "python3"

@@ -22,7 +22,7 @@ _SHM_PREFIX = "matting_triton_"
 
 
 class LocalTriton:
-    """Runs a Triton on the loopback interface, behind a shepherd that outlives nobody.
+    """Runs a Triton on the loopback interface, behind a shepherd process that cleans up after it.
 
     Owns the process (with one stub for each instance of a Python model), its shared-memory segments and the held ports.
     Invariants: after `stop` none of them is left; they are gone as well soon after this process dies, in whatever way.

@@ -29,14 +29,14 @@ _PARSE_ERROR = re.compile(r"""Error parsing text-format inference\.ModelConfig: 
 _LINE = re.compile(r"(?P<severity>[IWEF])\d{4} [\d:.]+ \d+ (?P<place>[\w.]+:\d+)\] ?(?P<words>.*)")
 _OPTIONS_PLACE = "tritonserver.cc:"
 _NO_GPU = "no GPU is used: "
-# Lines that always read the same, as Triton 2.51 words them, and what they are worth.
+# Lines with constant text, as Triton 2.51 words them, and the severity they are passed on with.
 KNOWN_WORDS = {
     "CudaDriverHelper has not been initialized.": ("info", _NO_GPU),
     "Unable to allocate pinned system memory, pinned memory pool will not be available: CUDA driver version is"
     " insufficient for CUDA runtime version": ("info", _NO_GPU),
     "Unable to allocate pinned system memory, pinned memory pool will not be available: no CUDA-capable device is"
     " detected": ("info", _NO_GPU),
-    # Which ones, and why, is said of each of them.
+    # A line of its own names each model that failed, and why.
     "Internal: failed to load all models": ("warning", ""),
 }
 
@@ -63,7 +63,7 @@ class LogLine:
 
     @property
     def is_notable(self) -> bool:
-        """Whether it says more than that all goes its way. Of lines of Triton's lowest severity there are many."""
+        """Whether it is worth a log line: Triton writes many of its lowest severity, of which only known ones are."""
         return self.severity is not Severity.INFO or bool(self.words)
 
 

@@ -100,7 +100,7 @@ class ShepherdedProcess:
             self._process.kill()
             self._process.wait()
         if self._process.returncode < 0:
-            # Somebody killed the shepherd: do the last of its work.
+            # The shepherd was killed: end the group and remove the segments in its place.
             if self.pid:
                 shepherd.kill_group(self.pid)
             shepherd.remove_segments(self._shm_prefix)

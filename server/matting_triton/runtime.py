@@ -63,7 +63,7 @@ class Runtime:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONNOUSERSITE": "1",
             **extra,
-            # onnxruntime would tell its maker of every session over the network, and keep a database for that.
+            # Switches off onnxruntime's telemetry, which reports every session and keeps a database for that.
             "ORT_DISABLE_TELEMETRY": "1",
             "LD_LIBRARY_PATH": ":".join(libraries),
         }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small process between a program and its Triton: sees to it that nothing outlives either of them.
+"""The small process between a program and its Triton: nothing of Triton is left when either of them has ended.
 
 Runs on the standard library alone, as a script of its own:
 

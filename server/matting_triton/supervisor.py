@@ -127,7 +127,7 @@ class TritonSupervisor:
         self._loop = asyncio.get_running_loop()
         async with self._changing:
             await asyncio.to_thread(self._triton.start)
-        self._tell(EventKind.STARTED, f"on {self.grpc_address}")
+        self._emit(EventKind.STARTED, f"on {self.grpc_address}")
         self._watcher = asyncio.create_task(self._watch(), name="triton-supervisor")
 
     async def wait_ready(self) -> None:
@@ -155,7 +155,7 @@ class TritonSupervisor:
         if watcher is not None:
             await watcher
             self._ready.clear()
-            self._tell(EventKind.STOPPED, "in order")
+            self._emit(EventKind.STOPPED, "in order")
 
     def __repr__(self) -> str:
         return f"TritonSupervisor({self._triton!r}, {self.statistics()!r})"
@@ -175,7 +175,7 @@ class TritonSupervisor:
             lived_well = not problem and loop.time() - ready_at >= self._backoff.reset_s
             deaths = 1 if lived_well else deaths + 1
             said = f"its last words: {self._triton.last_words}"
-            self._tell(EventKind.DIED, f"{problem} {said}" if problem else said)
+            self._emit(EventKind.DIED, f"{problem} {said}" if problem else said)
             await self._restart_after(self._backoff.delay_s(deaths))
 
     async def _until_ready(self) -> str:
@@ -185,12 +185,12 @@ class TritonSupervisor:
         except LocalTritonError as exc:
             return exc.what if isinstance(exc, TritonStartError) else str(exc)
         for name, reason in self._triton.failed_models.items():
-            self._tell(EventKind.MODEL_FAILED, f"{name}: {reason}")
+            self._emit(EventKind.MODEL_FAILED, f"{name}: {reason}")
         with contextlib.suppress(TritonStartError):  # stopped in this moment
             self._stubs = StubWatch(self._triton.pid, self._on_dead_stub)
             self._stubs.add(children_of(self._triton.pid))
         self._ready.set()
-        self._tell(EventKind.READY, f"on {self.grpc_address}")
+        self._emit(EventKind.READY, f"on {self.grpc_address}")
         return ""
 
     async def _until_ended(self) -> None:
@@ -201,18 +201,18 @@ class TritonSupervisor:
                 await self._ended.wait()
 
     async def _restart_after(self, delay_s: float) -> None:
-        self._tell(EventKind.RESTARTING, f"in {delay_s:.1f} s")
+        self._emit(EventKind.RESTARTING, f"in {delay_s:.1f} s")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay_s)
         async with self._changing:
             if self._stopping.is_set():
                 return
             self._restart_count += 1
-            # A process that cannot be made is noticed as one that is not running.
+            # A start that failed is handled by the watcher like a process that died.
             with contextlib.suppress(TritonStartError):
                 await asyncio.to_thread(self._triton.restart)
 
-    def _tell(self, kind: EventKind, detail: str) -> None:
+    def _emit(self, kind: EventKind, detail: str) -> None:
         if self._on_event is not None:
             self._on_event(SupervisorEvent(kind, detail))
 
@@ -226,7 +226,7 @@ class TritonSupervisor:
             self._stubs.add(pids)
 
     def _on_dead_stub(self, pid: int) -> None:
-        self._tell(EventKind.STUB_DIED, f"process {pid}; Triton does not replace it and is started anew")
+        self._emit(EventKind.STUB_DIED, f"process {pid}; Triton does not replace it and is started anew")
         self._triton.kill()
 
     def _on_line(self, line: str) -> None:

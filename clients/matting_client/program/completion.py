@@ -33,7 +33,7 @@ def _argument(action: argparse.Action) -> _Argument:
         names=tuple(action.option_strings),
         help=" ".join(re.sub(r"[\[\]:'\"`$\\]", " ", action.help or "").split()),
         takes_value=action.nargs != 0,
-        # One of a few words is what its metavar shows as such.
+        # A metavar like `png|webp` lists the words that may be given.
         words=metavar.replace("|", " ") if re.fullmatch(r"[a-z]+(\|[a-z]+)+", metavar) else "",
         is_file=action.dest in FILES,
     )
@@ -46,7 +46,7 @@ def _bash(commands: Mapping[str, list[_Argument]]) -> list[str]:
         for option in options:
             if option.takes_value:
                 cases = "|".join(f"{command}:{name}" for name in option.names)
-                # What yields nothing is completed by names of files.
+                # Without words bash offers names of files.
                 offer = f"COMPREPLY=($(compgen -W '{option.words}' -- \"$word\")); " if option.words else ""
                 values.append(f"    {cases}) {offer}return ;;")
         names = " ".join(name for option in options for name in option.names)

@@ -32,7 +32,7 @@ Status: TypeAlias = Literal["done", "skipped", "failed", "not tried"]
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
-# What would befall every other photo just so, waited out where that helps: told once, and nothing more is tried.
+# Failures that every other photo would meet as well: reported once, and the rest is not tried.
 OF_ALL = (
     ServerUnreachableError,
     BackendUnavailableError,

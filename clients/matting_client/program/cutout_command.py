@@ -100,7 +100,7 @@ class _OutcomeReporter:
 
 
 async def _cut_out(arguments: argparse.Namespace, order: CutoutOrder, reporter: _OutcomeReporter) -> None:
-    # Asking again is the retrier's.
+    # The retrier tries again, not the client.
     async with make_client(arguments, AsyncClient, RetryPolicy(max_attempts=1)) as client:
         retrier = Retrier(arguments.timeout, reporter.report_wait)
         run = CutoutRun(client, order.jobs, order.plan, retrier, reporter.report)

@@ -14,7 +14,7 @@ from matting_client.errors import (
     PermissionDeniedError,
 )
 
-# What to do about it, by the program's own options.
+# What to do about an error, by the program's own options.
 _ADVICE: Mapping[type[MattingError], str] = {
     BackendUnavailableError: "wait longer by --timeout, or ask the gateway's operator",
     CredentialsMissingError: "give --token TOKEN or @FILE, or a certificate by --tls-cert and --tls-key",

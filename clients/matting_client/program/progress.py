@@ -37,7 +37,7 @@ def make_progress(count: int, *, quiet: bool) -> Iterator[Progress]:
 
     there = console.Console(stderr=True, markup=False, emoji=False, highlight=False)
     columns = (progress.BarColumn(None), progress.MofNCompleteColumn(), "photos", progress.TimeRemainingColumn())
-    # Lines of JSON on standard output are no messages.
+    # Standard output is for lines of JSON.
     with progress.Progress(*columns, console=there, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("", total=count)
         yield Progress(lambda: bar.advance(task), lambda text: there.print(text, soft_wrap=True), quiet=quiet)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why no gateway was reached, looked at once more by plain sockets and said so that a person can act on it."""
+"""Finds out by plain sockets why no gateway was reached, in words that a person can act on."""
 
 import socket
 import ssl

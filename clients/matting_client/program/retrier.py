@@ -20,7 +20,7 @@ from matting_client.transport.retry import RetryPolicy, backoff_s
 
 Made = TypeVar("Made")
 
-# One that served and is gone: as long as a restart takes.
+# How long to wait for a gateway that served and is gone: as long as a restart takes.
 GONE_S = 10.0
 # Waits between tries, where the server does not say how long.
 WAITS = RetryPolicy(initial_backoff_s=1.0, max_backoff_s=2.0)
@@ -30,11 +30,11 @@ _GONE = (ServerUnreachableError, DrainingError)
 
 
 class Retrier:
-    """Asks again while that can help: of a gateway that loads its model or is busy until the photo's time is up, of one
-    that served before and is gone for ten seconds, and of one that never answered not at all.
+    """Repeats a call while that can help: until the photo's time-out where the gateway loads its model or is busy, for
+    GONE_S where it served before and is gone, and not at all where it never answered.
 
-    Owns what was seen: whether any answer came, and since when none does. `on_wait` hears once why all wait, and again
-    once an answer came in between.
+    Owns whether any answer came, and since when the gateway is gone. `on_wait` is called with the reason of the first
+    wait, and again after an answer came in between.
     """
 
     def __init__(

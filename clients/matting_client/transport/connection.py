@@ -141,7 +141,7 @@ def channel_options(connection: Connection) -> ChannelOptions:
     options: ChannelOptions = [
         ("grpc.max_send_message_length", connection.max_message_bytes),
         ("grpc.max_receive_message_length", connection.max_message_bytes),
-        # A peer that vanished without a word is found within 40 s while calls are open.
+        # A peer that vanished is noticed within 40 s while calls are open.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 0),

@@ -16,7 +16,7 @@ from matting_load.plan import Plan
 from matting_load.reports.analysis import describe_load
 from matting_load.sending.records import Tally
 
-# A rate is taken over so many looks: a second or two.
+# A rate is taken over so many tallies: a second or two.
 _LOOKS = 8
 
 

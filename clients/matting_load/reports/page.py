@@ -30,7 +30,7 @@ def render_page(reports: Sequence[Report], title: str = "") -> str:
     test = [_cards(one) if one else "", _summary_table(reports), _LEGEND]
     against_load, of_calls = plots_against_load(reports), plots_of_calls(reports)
     if one and one.searched:
-        # It is about its rates; what calls were like at one of them comes after.
+        # A search is about its rates; the figures of calls at the best one come after.
         figures = [*steps, _plots(against_load), *test, _plots(of_calls)]
     else:
         figures = [*test, *steps, _plots([*against_load, *of_calls])]

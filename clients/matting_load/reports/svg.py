@@ -11,9 +11,9 @@ Point: TypeAlias = tuple[float, float]
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 44
-# About how wide a capital is.
+# About how wide a capital letter is, in pixels.
 _CHARACTER = 7.5
-# Below this a span is none.
+# A smaller span counts as zero.
 _TINY = 1e-9
 
 

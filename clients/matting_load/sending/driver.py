@@ -20,7 +20,7 @@ from matting_load.sending.pacing import Pacer, make_pacer
 from matting_load.sending.records import Recorder, Records
 from matting_load.sending.targets import Sender
 
-# A caller in a closed loop that heard that nobody is there asks again after this, and not thousands of times a second.
+# How long a caller of a closed loop pauses after an outcome in AWAY, instead of sending thousands of calls a second.
 PAUSE_S = 0.25
 
 # When many calls are due at once, answers are read in between.

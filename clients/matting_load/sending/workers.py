@@ -103,7 +103,7 @@ def _work(plan: Plan, shard: Shard, pipe: "Connection[object, object]") -> None:
     try:
         asyncio.run(_send_all(plan, shard, pipe))
     except (OSError, ValueError) as error:
-        # Another process may have failed before, and nobody may be listening any more.
+        # The parent may have closed the pipe, if another process failed before.
         with contextlib.suppress(BrokenPipeError):
             pipe.send(_Failed(error))
     except KeyboardInterrupt:
@@ -118,13 +118,13 @@ async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]"
         telling = asyncio.create_task(_tell(recorder, pipe))
         try:
             driver = Driver(plan, sender, recorder, shard)
-            # However often it comes: this process ends when its rows are handed over.
+            # SIGINT may come several times: this process ends once its rows are handed over.
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, driver.stop)
             records = await driver.run(start_s)
         finally:
             telling.cancel()
             await asyncio.wait([telling])
-    # A Ctrl-C comes twice, from the terminal and from who started this, maybe only once the loop is closed.
+    # SIGINT comes from the terminal and from the parent; the second may come after the loop is closed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pipe.send(dataclasses.replace(records, errors=sender.errors.kept()))
 

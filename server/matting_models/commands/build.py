@@ -23,7 +23,7 @@ from matting_models.trials.trial import difference_steps, is_saturated, mean_dif
 
 # The mean difference to the original, in steps of 1/255, beyond which an entry is not the same network any more.
 _WORST_MEAN_STEPS = 0.5
-# The same for what an engine answers in the precision that it chooses, of the picture that has something in it.
+# The same for an engine in the precision that it chooses, on the picture that shows a subject.
 _WORST_ENGINE_STEPS = 25.0
 _TRIED_PICTURES = ("subject", "noise")
 _USUAL_SIDES_PX = (512, 512)

@@ -30,7 +30,7 @@ from matting_models.trials.trial import mean_difference
 # Makes an int8 form from photos, checked on some of them by index; gives its graph and differences.
 _Quantise: TypeAlias = Callable[[Sequence[Path], Sequence[int], Bound], tuple[onnx.ModelProto, list[float]]]
 
-# Part of what a result is known by, cached or in place: raise it when the same input shall give another result.
+# Part of the key of a cached result, and kept in origin.json: raise it when the same input gives another result.
 METHOD_VERSION = 4
 
 

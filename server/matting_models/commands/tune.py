@@ -23,10 +23,10 @@ from matting_models.repository.config_reader import is_ours, read_config
 from matting_models.repository.repository import Repository
 from matting_models.sources.fetch import Say
 
-# Differences smaller than this are noise; within it the setting that costs least is taken.
+# Smaller differences are noise: among settings within it the one with the least memory is taken.
 NOISE_SHARE = 0.03
 TUNED_PROPERTIES = ("ENABLE_CPU_PINNING", "INFERENCE_NUM_THREADS", "NUM_STREAMS", "PERFORMANCE_HINT")
-# Processes that pin their threads do not know of one another and would all choose the same cores.
+# Processes that pin their threads would all choose the same cores.
 _UNPINNED = {"ENABLE_CPU_PINNING": "NO"}
 # How long each setting is measured, all of them first, then the better part.
 ROUNDS_S = (0.5, 2.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matting_models.errors import InterfaceError
 
-# A map of the picture with fewer values than one for each 8x8 pixels is none that a matte could be made of.
+# A map with fewer than one value for each 8x8 pixels is too coarse for a matte.
 _COARSEST = 8
 
 

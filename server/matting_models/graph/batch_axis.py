@@ -22,7 +22,7 @@ from matting_models.graph.nodes import axes_are_an_input, constants_of, names_re
 
 Shapes = Mapping[str, Sequence[int | str]]
 
-# What these answer is about sizes, not about pixels.
+# Their outputs are sizes, not pixels.
 _SHAPE_READERS = {"Shape", "Size"}
 _REDUCTIONS = {
     "ReduceMin", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",

@@ -87,7 +87,7 @@ def _resize_like_image(chain: Chain, opset: int) -> None:
     chain.apply("Shape", [values])
     chain.then("Slice", chain.constant(np.array([0], np.int64)), chain.constant(np.array([2], np.int64)))
     sizes = chain.apply("Concat", [chain.tensor, height_width], axis=0).tensor
-    # Until opset 13 what is not given had to be given empty.
+    # Before opset 13 unused inputs had to be passed as empty tensors.
     unused = chain.constant(np.array([], np.float32)) if opset < _OPTIONAL_RESIZE_INPUTS_SINCE else ""
     chain.apply("Resize", [values, unused, unused, sizes], mode="linear", coordinate_transformation_mode="half_pixel")
     chain.over_axes("Squeeze", (1,))

@@ -47,15 +47,15 @@ _OPSET = 17
 _QUANTIZABLE_SINCE = 13
 _PROBED_LAYERS = 12
 _PROBED_PICTURES = 3
-# A layer pays if it lowers the mean difference by this share. While layers pay, photos to come gain by them too.
+# A layer is worth floating point if that lowers the mean difference by this share: unseen photos gain by it too.
 _PAYING_SHARE = 0.1
-# Photos to come differ more than those that the layers were chosen by: for these the bound is narrower by so much.
+# Unseen photos differ more than those that the layers were chosen by, so the search aims at this share of the bound.
 _SPARE = 0.6
-# The least that a layer is thought to cost, as a share: small layers are not free, and small gains may be chance.
+# The least cost that a layer is counted with, as a share: small layers are not free, and small gains may be chance.
 _LEAST_SHARE = 0.01
 # Beyond this share of multiplications in floating point, int8 is not worth its error.
 _LARGEST_FLOAT_SHARE = 0.3
-# As much is given for what is spare: it must not cost the speed that int8 is for.
+# The same once the bound itself holds: the margin may cost little of the speed that int8 is for.
 _SPARE_FLOAT_SHARE = 0.03
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides between the `config.pbtxt` that an entry has and the one that was made for it."""
+"""Keeps the `config.pbtxt` that an entry has, or writes the one that was made for it."""
 
 from matting_models.errors import ConfigBrokenError, InterfaceError
 from matting_models.repository.config import EntryConfig, render

@@ -12,7 +12,7 @@ from matting_models.repository.repository import ONNX_FILE, PLAN_FILE
 ENGINES = ("openvino", "onnxruntime", "cuda", "tensorrt", "tensorrt-plan")
 PRECISIONS = ("auto", "f32", "tf32", "bf16", "f16")
 
-# What each engine computes in where it is asked by name. OpenVINO on a CPU emulates nothing: it refuses f16.
+# The precisions that each engine can be asked for. OpenVINO on a CPU refuses f16.
 _POSSIBLE = {
     "openvino": ("auto", "f32", "bf16"),
     "onnxruntime": ("auto", "f32"),
@@ -21,7 +21,7 @@ _POSSIBLE = {
     "tensorrt-plan": ("auto", "f32", "f16"),
 }
 _TENSORRT_WORKSPACE_BYTES = 4 << 30
-# As the native backend numbers the ways to choose kernels.
+# The native backend's number for choosing kernels by heuristics.
 _HEURISTIC = "1"
 
 
@@ -80,7 +80,7 @@ class Variant:
             hint = {} if self.precision == "auto" else {"INFERENCE_PRECISION_HINT": self.precision}
             return Accelerator("openvino", parameters=hint)
         if self.engine == "cuda":
-            # Measured when an entry is loaded, the fastest kernels would cost it minutes.
+            # An exhaustive search for the fastest kernels would take minutes whenever the entry is loaded.
             options = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0" if self.precision == "f32" else "1"}
             return Accelerator("cuda", on_gpu=True, parameters=options)
         if self.engine != "tensorrt":

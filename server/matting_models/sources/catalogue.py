@@ -51,7 +51,7 @@ _U2NET_BYTES = 175_997_641
 
 # Sizes and hashes: of u2net and u2netp from the files themselves; MD5, and the SHA-256 of bria-rmbg, from the source of
 # rembg 2.0.86; the other SHA-256 and sizes as at least two independent programs that fetch these files pin them. What
-# does not match is not taken, whoever was wrong.
+# does not match is refused.
 CATALOGUE: dict[str, CatalogueModel] = {
     model.name: model
     for model in (

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from matting_models.errors import DownloadError
 from matting_models.sources.fetch import Say, replacing, require_hash
 
-# What a protobuf may hold, and so an ONNX file without weights beside it.
+# The most a protobuf message may hold, and so an ONNX file without external weights.
 LARGEST_MODEL_BYTES = 1 << 31
 _SILENCE_S = 30.0
 _CHUNK_BYTES = 1 << 20

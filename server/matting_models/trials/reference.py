@@ -20,8 +20,8 @@ from matting_models.trials.trial import mean_difference
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
-# An engine's rounding differs from another's by less than one level of one pixel does. Where that moves the original's
-# own answer, no form of it can be nearer to it than about that; two such answers differ by twice as much at the most.
+# Engines round differently, by less than one level of one pixel. Where a change of one level moves the original's own
+# answer, an entry may differ from it by about as much; two such answers differ by at most twice that.
 CHAOS_FACTOR = 2.0
 _JITTERED_PIXELS = 4
 

@@ -17,7 +17,7 @@ from matting_models.trials.engines import Pixels
 from matting_models.trials.verify import PictureResult, Verification
 
 _THUMBNAIL_PX = 220
-# Differences are small; so many times larger they can be seen.
+# Differences are small: they are shown so many times larger.
 _DIFFERENCE_GAIN = 8
 
 _PAGE = """<!doctype html>

@@ -163,6 +163,6 @@ def _failures(expected: Pixels, found: Pixels, bounds: Bounds, *, empty: bool) -
     if (mean := mean_difference(expected, found)) > bounds.mean:
         failures.append(f"differs by {mean:.4f} on average (bound {bounds.mean})")
     if not empty and not is_saturated(expected) and is_saturated(found):
-        # A NaN in the network also ends here: it becomes 0 or 255 everywhere once it is a byte.
+        # A NaN in the network shows as this too: converted to bytes it is 0 or 255 everywhere.
         failures.append("is all transparent or all opaque (or not a number), the original's is not")
     return tuple(failures)
