@@ -89,10 +89,10 @@ class LocalTriton:
             raise TritonStartError("This Triton has been started already; stop it first.")
         if not self._repository.is_dir():
             raise RepositoryMissingError(f"There is no model repository at {self._repository}.")
-        self._ports = self._hold_ports()
         try:
+            self._ports = self._hold_ports()
             self._launch(self._ports)
-        except TritonStartError:
+        except (PortTakenError, TritonStartError):
             self.stop()
             raise
 
@@ -211,11 +211,7 @@ class LocalTriton:
         return self._process
 
     def _hold_ports(self) -> Ports:
-        try:
-            numbers = [None if wanted is None else self._hold_port(wanted) for wanted in self._wanted]
-        except PortTakenError:
-            self.stop()
-            raise
+        numbers = [None if wanted is None else self._hold_port(wanted) for wanted in self._wanted]
         return Ports(numbers[0] or 0, numbers[1], numbers[2])
 
     def _hold_port(self, wanted: int) -> int:
