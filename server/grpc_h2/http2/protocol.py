@@ -68,6 +68,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
         self._timer: asyncio.TimerHandle | None = None
         host = ConnectionHost(self._write, self._loop.call_soon, self._loop.time, on_fault, on_drained=self.close)
         self.connection = make_connection(limits, host)
+        self._receiving = self.connection.receiving
 
     # --- what the transport says ------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
         self._on_opened()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        receiving = self.connection.receiving
+        receiving = self._receiving
         room = None if self._paused else receiving.room()
         self._in_place = room is not None
         if room is not None:
@@ -92,7 +93,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
             if self._ignores_input:
                 return  # TLS hands over what it had read before the connection closed
             if self._in_place:
-                self.connection.receiving.wrote(nbytes)
+                self._receiving.wrote(nbytes)
             else:
                 self._take(self._scratch.view[:nbytes])
         except ConnectionFault as fault:
@@ -104,7 +105,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
     def _take(self, data: memoryview) -> None:
         """Take what came, a few frames in a step; where many calls begin with it, others have their turn in between."""
         most_frames = 0 if self._paused else _FRAMES_A_STEP
-        self._has_frames_left = self.connection.receiving.take(data, most_frames)
+        self._has_frames_left = self._receiving.take(data, most_frames)
         if self._has_frames_left and not self._paused and not self._closing:
             self._paused = True
             self._pause_reading()
@@ -116,7 +117,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
             return
         if self._has_frames_left:
             try:
-                self._has_frames_left = self.connection.receiving.take(_NOTHING, _FRAMES_A_STEP)
+                self._has_frames_left = self._receiving.take(_NOTHING, _FRAMES_A_STEP)
             except ConnectionFault as fault:
                 self._has_frames_left = False
                 self._fail(fault)
@@ -207,7 +208,7 @@ class ConnectionProtocol(asyncio.BufferedProtocol, Generic[C]):
         self._timer = self._loop.call_later(after_s, act)
 
     def _check_greeted(self) -> None:
-        if self.connection.receiving.greeted:
+        if self._receiving.greeted:
             self._heard = True
             self._check_alive()
         else:

@@ -160,21 +160,21 @@ class GrpcServer:
         self._stopping = True
         for listener in self._listeners:
             await listener.close()
-        await asyncio.gather(*(connection.drain() for connection in self._connections))
+        await asyncio.gather(*(protocol.drain() for protocol in self._connections))
 
     async def stop(self, grace: float | None = None) -> None:
         """Close the listeners; end calls that are not answered after `grace` seconds, and every connection."""
         self._stopping = True
         for listener in self._listeners:
             await listener.close()
-        for connection in tuple(self._connections):
-            connection.connection.shut()
+        for protocol in tuple(self._connections):
+            protocol.connection.shut()
         if grace:
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._calls.idle.wait()
-        for connection in tuple(self._connections):
-            connection.close()
+        for protocol in tuple(self._connections):
+            protocol.close()
         await self._calls.idle.wait()
         await self._all_closed.wait()
         self._unpacker.shut_down()
