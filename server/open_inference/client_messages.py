@@ -12,11 +12,12 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from open_inference import wire
-from open_inference.header_cache import HeaderCache
+from open_inference.bounded_cache import BoundedCache
 from open_inference.tensors import Buffer
 
 RAW_INPUT_FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 RAW_OUTPUT_FIELD = service_pb2.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+MAX_HEADER_BYTES = 1024  # of one that is remembered
 REGION, BYTE_SIZE, OFFSET = "shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"
 
 
@@ -99,10 +100,13 @@ def put_place(
 
 
 class AnswerReader:
-    """Reads ModelInferResponses; the raw tensors are views into the message."""
+    """Reads ModelInferResponses; the raw tensors are views into the message.
+
+    Owns the memory of headers that repeat. Invariant: none of them has contents, which would stay behind.
+    """
 
     def __init__(self) -> None:
-        self._headers = HeaderCache(_answer_header, keep=lambda header: not header.typed)
+        self._headers = BoundedCache[bytes, AnswerHeader]()
 
     def read(self, message: bytes | bytearray) -> InferAnswer:
         """Read one.
@@ -113,8 +117,14 @@ class AnswerReader:
         cut = wire.cut(message, RAW_OUTPUT_FIELD)
         if cut is None:
             raise DecodeError("the answer is no message, or one of more parts than any has")
-        header = self._headers(cut.rest)
-        return _checked(header, cut.contents)
+        header = self._headers.get(cut.rest)
+        if header is None:
+            header = _answer_header(cut.rest)
+            if len(cut.rest) <= MAX_HEADER_BYTES and not header.typed:
+                self._headers[cut.rest] = header
+        if header.typed or len(cut.contents) != len(header.outputs):
+            raise DecodeError("the answer has not one raw content for each output")
+        return InferAnswer(header, cut.contents)
 
 
 def _answer_header(data: bytes) -> AnswerHeader:
@@ -124,9 +134,3 @@ def _answer_header(data: bytes) -> AnswerHeader:
         tuple(OutputHeader(output.name, output.datatype, tuple(output.shape)) for output in answer.outputs),
         any(output.HasField("contents") for output in answer.outputs),
     )
-
-
-def _checked(header: AnswerHeader, contents: tuple[memoryview, ...]) -> InferAnswer:
-    if header.typed or len(contents) != len(header.outputs):
-        raise DecodeError("the answer has not one raw content for each output")
-    return InferAnswer(header, contents)

@@ -14,15 +14,23 @@ from typing import TypeAlias
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from open_inference.tensors import Buffer
+from open_inference.wire import (
+    END_GROUP,
+    FIXED32,
+    FIXED64,
+    FIXED_BYTES,
+    LENGTH_DELIMITED,
+    MAX_LENGTH,
+    MAX_TAG,
+    MAX_TAG_BYTES,
+    MAX_VARINT_BYTES,
+    START_GROUP,
+    VARINT,
+    MalformedMessageError,
+    read_varint,
+)
 
-VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
-# Protobuf itself refuses tags of more than 32 bits, lengths of 2 GiB and more, and deeper messages.
-_MAX_TAG_BYTES = 5
-_MAX_TAG = 2**32 - 1
-_MAX_LENGTH = 2**31 - 1
-_MAX_VARINT_BYTES = 10
-_MAX_DEPTH = 100
-_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+_MAX_DEPTH = 100  # as protobuf itself
 _CONTINUED = bytes(range(0x80, 0x100))
 
 _WIRE_TYPES = {
@@ -34,10 +42,6 @@ _WIRE_TYPES = {
         (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE), LENGTH_DELIMITED
     ),
 }
-
-
-class MalformedMessageError(ValueError):
-    """The bytes are no protobuf message of the kind that they should be."""
 
 
 class MessageLimitError(ValueError):
@@ -118,7 +122,7 @@ def shape_of(descriptor: Descriptor, *, bulk: frozenset[str] = frozenset(), path
             where, told.is_repeated and not is_bulk, is_text, 0, is_bulk, nested
         )
         if told.is_repeated and wire_type != LENGTH_DELIMITED:
-            size = _FIXED_BYTES.get(wire_type, 1)
+            size = FIXED_BYTES.get(wire_type, 1)
             packed = FieldShape(where, repeated=True, text=False, packed_bytes=size, bulk=is_bulk, nested=None)
             shape[told.number << 3 | LENGTH_DELIMITED] = packed
     return shape
@@ -166,7 +170,7 @@ class _Pass:
             tag = data[at]
             at += 1
             if tag >= 0x80:
-                tag, at = read_varint(data, at - 1, end, _MAX_TAG_BYTES)
+                tag, at = read_varint(data, at - 1, end, MAX_TAG_BYTES)
             known = shape.get(tag)
             if tag & 7 != LENGTH_DELIMITED:
                 if tag & 7 == VARINT and data[at] < 0x80 and tag >= 8:
@@ -181,9 +185,9 @@ class _Pass:
             length = data[at]
             at += 1
             if length >= 0x80:
-                length, at = read_varint(data, at - 1, end, _MAX_VARINT_BYTES)
+                length, at = read_varint(data, at - 1, end, MAX_VARINT_BYTES)
             start, at = at, at + length
-            if at > end or tag < 8 or tag > _MAX_TAG or length > _MAX_LENGTH:
+            if at > end or tag < 8 or tag > MAX_TAG or length > MAX_LENGTH:
                 raise MalformedMessageError("a field that is none, or ends after the message")
             if known is None or known.text:
                 self._count_text(length, known)
@@ -207,12 +211,12 @@ class _Pass:
     def _skip(self, at: int, end: int, tag: int, depth: int) -> int:
         """Return where a value without a length ends."""
         wire_type = tag & 7
-        if not 8 <= tag <= _MAX_TAG:
+        if not 8 <= tag <= MAX_TAG:
             raise MalformedMessageError("a tag that is none")
         if wire_type == VARINT:
-            return read_varint(self._data, at, end, _MAX_VARINT_BYTES)[1]
-        if wire_type in _FIXED_BYTES:
-            return at + _FIXED_BYTES[wire_type]
+            return read_varint(self._data, at, end, MAX_VARINT_BYTES)[1]
+        if wire_type in FIXED_BYTES:
+            return at + FIXED_BYTES[wire_type]
         if wire_type == START_GROUP and depth:
             return self._skip_group(at, end, tag, depth - 1)
         raise MalformedMessageError("a kind of field that there is not, or a group within too many others")
@@ -223,15 +227,15 @@ class _Pass:
             self._fields_left -= 1
             if self._fields_left < 0:
                 raise self._too_many_fields()
-            tag, at = read_varint(self._data, at, end, _MAX_TAG_BYTES)
+            tag, at = read_varint(self._data, at, end, MAX_TAG_BYTES)
             if tag & 7 == END_GROUP:
                 if tag >> 3 != group >> 3:
                     break
                 return at
-            if tag & 7 == LENGTH_DELIMITED and 8 <= tag <= _MAX_TAG:
-                length, at = read_varint(self._data, at, end, _MAX_VARINT_BYTES)
+            if tag & 7 == LENGTH_DELIMITED and 8 <= tag <= MAX_TAG:
+                length, at = read_varint(self._data, at, end, MAX_VARINT_BYTES)
                 at += length
-                if at > end or length > _MAX_LENGTH:
+                if at > end or length > MAX_LENGTH:
                     break
                 self._count_text(length, None)
             else:
@@ -263,25 +267,9 @@ class _Pass:
             self.has_bulk = True
             return
         left = self._limits.max_entries - counts.get(known.path, 0)
-        if end - start > left * (size if size > 1 else _MAX_VARINT_BYTES):
+        if end - start > left * (size if size > 1 else MAX_VARINT_BYTES):
             raise MessageLimitError(known.path, self._limits.max_entries, "entries")
         count = (end - start) // size
         if size == 1:  # of varints it is those bytes that end one
             count = len(bytes(self._data[start:end]).translate(None, _CONTINUED))
         self._count(count, known, counts)
-
-
-def read_varint(data: Buffer, at: int, end: int, max_bytes: int) -> tuple[int, int]:
-    """Return the integer at `at` and where it ends.
-
-    Raises:
-        MalformedMessageError: It ends nowhere, or has more bytes than it may.
-    """
-    value = shift = 0
-    for position in range(at, min(end, at + max_bytes)):
-        byte = data[position]
-        if byte < 0x80:
-            return value | byte << shift, position + 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-    raise MalformedMessageError("a number without an end")

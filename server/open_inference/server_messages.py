@@ -13,15 +13,17 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from open_inference import wire
+from open_inference.bounded_cache import BoundedCache
 from open_inference.client_messages import (
     BYTE_SIZE,
+    MAX_HEADER_BYTES,
     OFFSET,
     RAW_INPUT_FIELD,
     RAW_OUTPUT_FIELD,
     REGION,
+    OutputRequest,
     Place,
 )
-from open_inference.header_cache import MAX_HEADER_BYTES, HeaderCache
 from open_inference.tensors import Buffer, Tensor
 from open_inference.typed_contents import TypedContents, read_contents
 
@@ -47,14 +49,6 @@ class InputHeader:
     typed: str
 
 
-@dataclass(frozen=True, slots=True)
-class OutputHeader:
-    """An output asked for."""
-
-    name: str
-    place: Place | None
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class InferHeader:
     """A request without its contents.
@@ -67,7 +61,7 @@ class InferHeader:
     id: str
     parameters: Parameters
     inputs: tuple[InputHeader, ...]
-    outputs: tuple[OutputHeader, ...]
+    outputs: tuple[OutputRequest, ...]
     extra: bool
 
 
@@ -111,12 +105,10 @@ class RequestReader:
         messages: Looks at each before anything is made of it.
     """
 
-    _MAX_COUNT = 256
-
     def __init__(self, messages: MessageCheck) -> None:
         self._messages = messages
-        self._headers = HeaderCache(_parse_header, keep=lambda _header: True)
-        self._repeated: dict[int, _Repeated] = {}
+        self._headers = BoundedCache[bytes, InferHeader]()
+        self._repeated = BoundedCache[int, _Repeated]()
 
     def read(self, message: Buffer) -> InferRequest:
         """Read one.
@@ -134,10 +126,14 @@ class RequestReader:
         cut = wire.cut(message, RAW_INPUT_FIELD, _TYPED if has_typed else None)
         if cut is None:
             raise self._messages.unreadable()
-        try:
-            header = self._headers(cut.rest)
-        except DecodeError as exc:
-            raise self._messages.unreadable() from exc
+        header = self._headers.get(cut.rest)
+        if header is None:
+            try:
+                header = _header_of(service_pb2.ModelInferRequest.FromString(cut.rest))
+            except DecodeError as exc:
+                raise self._messages.unreadable() from exc
+            if len(cut.rest) <= MAX_HEADER_BYTES:
+                self._headers[cut.rest] = header
         if cut.inner:
             return _with_typed(InferRequest(header, cut.contents), cut.inner)
         request = InferRequest(header, cut.contents)
@@ -150,8 +146,6 @@ class RequestReader:
             return
         prefix = rest + wire.head(RAW_INPUT_FIELD, len(request.contents[0]))
         if message[: len(prefix)] == prefix:  # the content is no earlier field: no other begins like it
-            if len(self._repeated) >= self._MAX_COUNT:
-                self._repeated.clear()
             self._repeated[len(message)] = _Repeated(prefix, request.header)
 
 
@@ -180,10 +174,6 @@ def with_raw(request: InferRequest) -> InferRequest:
     )
 
 
-def _parse_header(data: bytes) -> InferHeader:
-    return _header_of(service_pb2.ModelInferRequest.FromString(data))
-
-
 def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
     inputs, outputs, extra = [], [], False
     for tensor in message.inputs:
@@ -192,7 +182,7 @@ def _header_of(message: service_pb2.ModelInferRequest) -> InferHeader:
         extra = extra or others
     for output in message.outputs:
         place, others = _place_of(output.parameters)
-        outputs.append(OutputHeader(output.name, place))
+        outputs.append(OutputRequest(output.name, place))
         extra = extra or others
     return InferHeader(
         model=message.model_name,
@@ -239,10 +229,8 @@ class InferResponse(NamedTuple):
 class ResponseWriter:
     """Writes ModelInferResponses; owns the memory of how repeated ones begin."""
 
-    _MAX_COUNT = 256
-
     def __init__(self) -> None:
-        self._beginnings: dict[tuple[object, ...], bytes] = {}
+        self._beginnings = BoundedCache[tuple[object, ...], bytes]()
 
     def write(self, response: InferResponse) -> list[Buffer]:
         """Return the message in pieces; joining them copies the outputs once.
@@ -269,8 +257,6 @@ class ResponseWriter:
         )
         beginning = self._beginnings.get(key)
         if beginning is None:
-            if len(self._beginnings) >= self._MAX_COUNT:
-                self._beginnings.clear()
             beginning = bytes(_response_header(response).SerializeToString())
             beginning += b"".join(wire.head(RAW_OUTPUT_FIELD, size) for size in length)
             self._beginnings[key] = beginning

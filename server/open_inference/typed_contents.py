@@ -30,7 +30,6 @@ _AS_THEY_ARE = {"fp32_contents": wire.FIXED32, "fp64_contents": wire.FIXED64, _B
 _NAMES: Mapping[int, str] = {f.number: f.name for f in service_pb2.InferTensorContents.DESCRIPTOR.fields}
 # So much is made numbers at once.
 _PIECE_BYTES = 64 << 10
-_MAX_VARINT_BYTES = 10
 
 
 class DamagedContentsError(ValueError):
@@ -121,7 +120,7 @@ def _pieces(views: Sequence[memoryview]) -> Iterator[Any]:
     start = 0
     while start < len(data):
         end = min(len(data), start + _PIECE_BYTES)
-        while end < len(data) and data[end - 1] >= 0x80 and end - start < _PIECE_BYTES + _MAX_VARINT_BYTES:
+        while end < len(data) and data[end - 1] >= 0x80 and end - start < _PIECE_BYTES + wire.MAX_VARINT_BYTES:
             end += 1
         yield data[start:end]
         start = end
@@ -136,7 +135,7 @@ def _numbers(data: Any, field: str) -> Any:
     starts = np.concatenate(([0], ends[:-1] + 1))
     sizes = ends - starts + 1
     size = int(sizes.max(initial=0))
-    if not last[-1] or size > _MAX_VARINT_BYTES:
+    if not last[-1] or size > wire.MAX_VARINT_BYTES:
         raise _damaged(field)
     numbers = np.zeros(len(ends), np.uint64)
     for place in range(size):

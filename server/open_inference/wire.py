@@ -12,12 +12,12 @@ from typing import NamedTuple
 from open_inference.tensors import Buffer
 
 VARINT, FIXED64, LENGTH_DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
-_FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 # Protobuf itself refuses tags of more than 32 bits and lengths of 2 GiB and more.
-_MAX_TAG_BYTES = 5
-_MAX_TAG = 2**32 - 1
-_MAX_VARINT_BYTES = 10
-_MAX_LENGTH = 2**31 - 1
+MAX_TAG_BYTES = 5
+MAX_TAG = 2**32 - 1
+MAX_VARINT_BYTES = 10
+MAX_LENGTH = 2**31 - 1
 # What is followed of a message takes some hundredths of a second at the most.
 _MAX_FIELDS = 1 << 16
 
@@ -40,15 +40,15 @@ class CutMessage(NamedTuple):
     inner: tuple[tuple[int, memoryview], ...]
 
 
-class NotFollowedError(Exception):
-    """The bytes are no message, or one of more fields than are followed."""
+class MalformedMessageError(ValueError):
+    """The bytes are no protobuf message of the kind that they should be, or one of more fields than are followed."""
 
 
 def cut(message: Buffer, field: int, inner: Inner | None = None) -> CutMessage | None:
     """Take the length-delimited fields of number `field`, and those that are `inner`, out of a message, or decline."""
     try:
         return _cut(memoryview(message), field, inner)
-    except NotFollowedError:
+    except MalformedMessageError:
         return None
 
 
@@ -86,44 +86,43 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, int]]:
     Where a group starts and ends are fields of their own, without a value.
 
     Raises:
-        NotFollowedError: Here it is none, or has too many.
+        MalformedMessageError: Here it is none, or has too many.
     """
     position, end, left = 0, len(data), _MAX_FIELDS
     while position < end:
         left -= 1
-        tag, position = _read_varint(data, position, _MAX_TAG_BYTES)
+        tag, position = read_varint(data, position, end, MAX_TAG_BYTES)
         wire_type = tag & 7
-        if not 8 <= tag <= _MAX_TAG or left < 0:
-            raise NotFollowedError
-        start = position
+        start, length = position, 0
         if wire_type == LENGTH_DELIMITED:
-            length, start = _read_varint(data, position, _MAX_VARINT_BYTES)
+            length, start = read_varint(data, position, end, MAX_VARINT_BYTES)
             position = start + length
-            if not 0 <= length <= _MAX_LENGTH:
-                raise NotFollowedError
         elif wire_type == VARINT:
-            value, position = _read_varint(data, position, _MAX_VARINT_BYTES)
-            if value < 0:
-                raise NotFollowedError
-        elif wire_type in _FIXED_BYTES:
-            position += _FIXED_BYTES[wire_type]
+            position = read_varint(data, position, end, MAX_VARINT_BYTES)[1]
+        elif wire_type in FIXED_BYTES:
+            position += FIXED_BYTES[wire_type]
         elif wire_type not in (START_GROUP, END_GROUP):
-            raise NotFollowedError
-        if position > end:
-            raise NotFollowedError
+            raise MalformedMessageError("a kind of field that there is not")
+        if left < 0 or not 8 <= tag <= MAX_TAG or length > MAX_LENGTH or position > end:
+            raise MalformedMessageError("a field that is none, ends after the message, or is one too many")
         yield tag, start, position
 
 
-def _read_varint(data: Buffer, position: int, max_bytes: int) -> tuple[int, int]:
-    """Return the integer at `position` and where it ends; -1 where it is damaged or too long."""
-    value = shift = 0
-    for byte in data[position : position + max_bytes]:
-        position += 1
-        value |= (byte & 0x7F) << shift
+def read_varint(data: Buffer, at: int, end: int, max_bytes: int) -> tuple[int, int]:
+    """Return the integer at `at` and where it ends.
+
+    Raises:
+        MalformedMessageError: It ends nowhere, or has more bytes than it may.
+    """
+    value, shift, most = 0, 0, 7 * max_bytes
+    while at < end and shift < most:
+        byte = data[at]
+        at += 1
         if byte < 0x80:
-            return value, position
+            return value | byte << shift, at
+        value |= (byte & 0x7F) << shift
         shift += 7
-    return -1, position
+    raise MalformedMessageError("a number without an end")
 
 
 def varint(value: int) -> bytes:

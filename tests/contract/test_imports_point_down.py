@@ -15,13 +15,14 @@ ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("server", "clients")
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
-BASE = {"domain", "errors", "clock", "traces", "version"}
+BASE = {"domain", "errors", "clock", "token_bucket", "traces", "version"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "reloading", "readiness"}
 MAY_IMPORT = {
     "domain": {"errors", "traces"},
     "errors": set(),
     "clock": set(),
+    "token_bucket": set(),
     "traces": {"errors"},
     "version": set(),
     "readiness": BASE,

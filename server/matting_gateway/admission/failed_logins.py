@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often callers of a network may show credentials that are nobody's: guessing is slow, and costs nothing here."""
 
-from matting_gateway.admission.token_bucket import BucketLevel, Rate, full, refilled, take
 from matting_gateway.clock import Clock
 from matting_gateway.errors import QuotaExceededError
+from matting_gateway.token_bucket import BucketLevel, Rate, full, refilled, take
 
 _RATE = Rate(per_s=2.0, burst=50.0)
 _MAX_NETWORKS = 4096

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from matting_gateway.admission.tenant_file import ANONYMOUS, Tenant, TenantDirectory, tenants_from_file
-from matting_gateway.admission.token_bucket import BucketLevel, Rate, full, take
 from matting_gateway.clock import Clock
 from matting_gateway.errors import (
     CredentialsInvalidError,
@@ -17,6 +16,7 @@ from matting_gateway.errors import (
     QuotaExceededError,
 )
 from matting_gateway.reloading.watched_files import WatchedFiles
+from matting_gateway.token_bucket import BucketLevel, Rate, full, take
 
 __all__ = ["ANONYMOUS", "Tenant", "TenantByteHold", "Tenants", "TenantsStatistics", "tenants_from_file"]
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc_h2.client.caller import UnaryCaller
 from grpc_h2.client.status import CallError
 from grpc_h2.client.target import Target
+from open_inference.wire import varint
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
@@ -191,16 +192,7 @@ def _write_own_span(trace: Trace, trace_id: bytes, span_id: bytes, to_unix_ns: i
 
 def _field(tag: bytes, content: bytes) -> bytes:
     """Return a field with its length before it (protobuf.dev/programming-guides/encoding)."""
-    return _head(tag, len(content)) + content
-
-
-def _head(tag: bytes, length: int) -> bytes:
-    encoded = bytearray(tag)
-    while length > 0x7F:
-        encoded.append(length & 0x7F | 0x80)
-        length >>= 7
-    encoded.append(length)
-    return bytes(encoded)
+    return tag + varint(len(content)) + content
 
 
 # What is said of many spans is put together once: the head of the field that a span is, and of that all that repeats.
@@ -246,7 +238,7 @@ def _said_of_batch(backend: str, batch_size: int, error_type: str, link_bytes: i
 
 
 def _with_head(said: bytes, more_bytes: int) -> bytes:
-    return _head(_SPANS, len(said) + more_bytes) + said
+    return _SPANS + varint(len(said) + more_bytes) + said
 
 
 def _with_error(span: Span, error_type: str, *, ours: bool = True) -> bytes:

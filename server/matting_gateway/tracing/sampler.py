@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 
 from matting_gateway.clock import Clock
+from matting_gateway.token_bucket import Rate, full, take
 from matting_gateway.traces import Trace, caller_context
 from matting_gateway.tracing.settings import TracingSettings
 
@@ -32,12 +33,11 @@ class Sampler:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._ratio = settings.sample_ratio
-        self._asked_per_s = settings.asked_per_s
+        self._rate = Rate(settings.asked_per_s, max(1.0, settings.asked_per_s))
         self._now = clock.now
         self._on_end = on_end
         self._chance = chance
-        self._left = self._most = max(1.0, settings.asked_per_s)
-        self._refilled_s = clock.now()
+        self._left = full(self._rate, clock.now())
 
     def __repr__(self) -> str:
         return f"<Sampler of {self._ratio:g} of the calls>"
@@ -51,15 +51,10 @@ class Sampler:
         """
         chosen = self._chance() < self._ratio
         context = caller_context(header) if header is not None else None
-        if context is not None and may_ask and self._asked_per_s > 0:
+        if context is not None and may_ask and self._rate.per_s > 0:
             chosen = context.sampled and (chosen or self._may_be_asked())
         return Trace(self._on_end, context) if chosen else None
 
     def _may_be_asked(self) -> bool:
-        now_s = self._now()
-        self._left = min(self._most, self._left + (now_s - self._refilled_s) * self._asked_per_s)
-        self._refilled_s = now_s
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
+        self._left, wait_s = take(self._rate, self._left, self._now(), 1.0)
+        return wait_s == 0

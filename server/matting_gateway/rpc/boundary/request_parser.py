@@ -4,14 +4,9 @@
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from open_inference.message_limits import (
-    MalformedMessageError,
-    MessageLimitError,
-    MessageLimits,
-    check,
-    shape_of,
-)
+from open_inference.message_limits import MessageLimitError, MessageLimits, check, shape_of
 from open_inference.tensors import Buffer
+from open_inference.wire import MalformedMessageError
 
 from matting_gateway.errors import GatewayError, OptionInvalidError, TensorInvalidError
 

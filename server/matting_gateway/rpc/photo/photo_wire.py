@@ -96,7 +96,7 @@ def _only(message: memoryview, numbers: Collection[int]) -> _Field | None:
                     return None
                 found = _Field(tag >> 3, start, value, end)
             start = end
-    except wire.NotFollowedError:
+    except wire.MalformedMessageError:
         return None
     return found
 

@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Mapping
 
+from open_inference.bounded_cache import BoundedCache
 from open_inference.client_messages import Place
 from open_inference.message_limits import MessageLimits
 from open_inference.server_messages import (
@@ -45,8 +46,6 @@ from matting_gateway.traces import Trace, passed_on
 from matting_gateway.triton.pool.pool import Pool
 from matting_gateway.triton.transport.failures import ModelFailedError
 
-_MAX_PLANS = 256
-
 
 class InferService:
     """Answers requests for tensors.
@@ -76,7 +75,7 @@ class InferService:
         self.residency = Timeouts(max_residency_s)
         self._reader = RequestReader(RequestParser(service_pb2.ModelInferRequest, limits))
         self._writer = ResponseWriter()
-        self._plans: dict[int, tuple[InferHeader, ModelContract, TensorPlan]] = {}
+        self._plans = BoundedCache[int, tuple[InferHeader, ModelContract, TensorPlan]]()
 
     def arrive(self, message: Buffer, call: CallInfo) -> Arrived:
         """Read a request and find its model.
@@ -219,8 +218,6 @@ class InferService:
             return known[2]
         made = plan(header, contract)
         if not any(tensor.typed for tensor in header.inputs):  # or else the header is this request's own
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
             self._plans[id(header)] = (header, contract, made)
         return made
 

@@ -5,6 +5,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from open_inference.bounded_cache import BoundedCache
+
 from matting_gateway.clock import Clock
 from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState
 from matting_gateway.domain.model import ModelContract
@@ -63,7 +65,7 @@ class Pool:
         self._unknown: dict[ConfiguredAddress, str] = {}
         self._places: dict[ConfiguredAddress, tuple[Address, ...]] = {}
         self._endpoints: dict[str, Endpoint] = {}
-        self._states: dict[BatchKey, tuple[EndpointState, ...]] = {}
+        self._states = BoundedCache[BatchKey, tuple[EndpointState, ...]](_MAX_CACHED_KEYS)
         self._models: dict[str, ModelContract] | None = None
         self._lookups: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -89,8 +91,6 @@ class Pool:
         """Return the backends that have the key's model, healthy or not."""
         states = self._states.get(key)
         if states is None:
-            if len(self._states) >= _MAX_CACHED_KEYS:
-                self._states.clear()
             states = self._states[key] = tuple(self._present(key))
         return states
 

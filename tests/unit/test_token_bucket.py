@@ -2,7 +2,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.admission.token_bucket import BucketLevel, Rate, full, refilled, take
+from matting_gateway.token_bucket import BucketLevel, Rate, full, refilled, take
 
 RATE = Rate(per_s=10.0, burst=20.0)
 
