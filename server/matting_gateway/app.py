@@ -26,6 +26,7 @@ from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.readiness import BackendView, Readiness, readiness
+from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
 from matting_gateway.reloading.reloads import Reloads
 from matting_gateway.rpc.serving.grpc_frontend import Dependencies, GrpcFrontend
 from matting_gateway.rpc.serving.readiness_report import ReadinessReport
@@ -36,8 +37,6 @@ from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.tracing.exporter import Collector, Exporter
 from matting_gateway.tracing.sampler import Sampler
 from matting_gateway.triton.pool.pool import Pool
-from matting_gateway.triton.transport.credentials import TritonTls
-from matting_gateway.triton.transport.tls_channels import TlsChannels
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,16 +230,24 @@ class Gateway:
         settings = self.settings
         addresses = settings.triton if self._own_backend is None else (self._own_backend,)
         scrub, ours = settings.hardening.scrub_memory, self._own_backend is not None
-        pool = replace(settings.pool, wanted_model=settings.default_model, scrub=scrub, scrub_backends=scrub and ours)
-        if settings.triton_tls is not None:
-            channels = TlsChannels(settings.triton_tls, clock=self._clock, on_reload=self._reloads.report)
-            self._reloads.add(channels.reload)
-            pool = replace(
-                pool, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
-            )
+        pool = replace(
+            settings.pool,
+            wanted_model=settings.default_model,
+            tls=self._client_tls(settings.triton_tls),
+            scrub=scrub,
+            scrub_backends=scrub and ours,
+        )
         return Pool(
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
+
+    def _client_tls(self, settings: ClientTlsSettings | None) -> ClientTls | None:
+        if settings is None:
+            return None
+        tls = ClientTls(settings, clock=self._clock, on_reload=self._reloads.report)
+        tls.current()  # files that cannot be used stop the start, not the first call
+        self._reloads.add(tls.reload)
+        return tls
 
     def _show_workers(self) -> None:
         metrics, statistics = self._metrics, self.imaging.statistics
@@ -254,11 +261,7 @@ class Gateway:
         if not tracing.endpoint:
             return None
         otlp = importlib.import_module("matting_gateway.tracing.otlp")  # with OpenTelemetry, which others need not have
-        tls: TritonTls | None = None
-        if self.settings.otlp_tls is not None:
-            tls = TritonTls(self.settings.otlp_tls, clock=self._clock, on_reload=self._reloads.report)
-            tls.current()  # files that cannot be used stop the start, not the first trace
-            self._reloads.add(tls.reload)
+        tls = self._client_tls(self.settings.otlp_tls)
         collector: Collector = otlp.OtlpCollector(
             tracing.endpoint, clock=self._clock, identity=None if tls is None else tls.current
         )

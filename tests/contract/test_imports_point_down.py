@@ -82,7 +82,7 @@ MOST_MODULES = 15  # of one folder
 
 # Where a foreign library may be imported in the gateway.
 FENCES = {
-    "grpc": {"rpc", "triton", "tracing/otlp"},
+    "grpc": {"rpc", "triton", "tracing/otlp", "reloading/client_tls"},
     "opentelemetry": {"tracing/otlp"},
     "hpack": set(),  # it is grpc_h2's
     "matting": {"rpc"},

@@ -13,8 +13,8 @@ import grpc
 import numpy as np
 import pytest
 from matting.v1 import matting_service_pb2 as pb
+from matting_gateway.reloading.client_tls import ClientTlsSettings
 from matting_gateway.tracing.settings import TracingSettings
-from matting_gateway.triton.transport.credentials import TritonTlsSettings
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from testkit.certificates import Authority
@@ -360,7 +360,7 @@ async def test_over_tls_the_collector_is_checked_and_knows_us(tmp_path: Path) ->
     bad.write_bytes(strangers.certificate)
     async with FakeCollector(credentials=credentials) as collector, triton() as server:
         for ca, taken in ((good, True), (bad, False)):
-            tracing, tls = TracingSettings(collector.address), TritonTlsSettings(ca, certificate, key)
+            tracing, tls = TracingSettings(collector.address), ClientTlsSettings(ca, certificate, key)
             async with running_gateway(server.address, tracing=tracing, otlp_tls=tls) as gateway:
                 await tensors_of(gateway).ModelInfer(tensor())
             assert (gateway.metric("matting_trace_spans_sent_total") > 0) is taken

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import grpc
 from matting_gateway.clock import SystemClock
-from matting_gateway.triton.transport.credentials import TritonTlsSettings
-from matting_gateway.triton.transport.tls_channels import TlsChannels
+from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
@@ -31,14 +30,11 @@ class Remote:
         self.triton = FakeTriton(FakeModel(echo_config()), credentials=credentials)
         self.show("first", self.clients)
         ca = replace_file(folder / "ca.crt", self.servers.certificate)
-        settings = TritonTlsSettings(ca, folder / "client.crt", folder / "client.key")
+        settings = ClientTlsSettings(ca, folder / "client.crt", folder / "client.key")
         self.reports: list[bool] = []
-        channels = TlsChannels(
-            settings, clock=SystemClock(), on_reload=lambda report: self.reports.append(report.accepted)
-        )
-        self.settings = replace(
-            QUICK, channel_factory=channels.open, tls=channels.context, channel_generation=channels.generation
-        )
+        tls = ClientTls(settings, clock=SystemClock(), on_reload=lambda report: self.reports.append(report.accepted))
+        tls.current()
+        self.settings = replace(QUICK, tls=tls)
 
     def show(self, name: str, authority: Authority) -> None:
         """Put another certificate of ours in place."""

@@ -14,9 +14,8 @@ from grpc_h2.http2.wire import frames
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.readiness import BackendView
+from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
 from matting_gateway.triton.transport import failures
-from matting_gateway.triton.transport.credentials import TritonTlsSettings
-from matting_gateway.triton.transport.tls_channels import TlsChannels
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
@@ -46,12 +45,9 @@ async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-async def found(address: str, tls: TlsChannels | None = None) -> BackendView:
+async def found(address: str, tls: ClientTls | None = None) -> BackendView:
     """Return what a pool sees of its one backend, once it has looked."""
-    settings = QUICK
-    if tls is not None:
-        settings = replace(settings, channel_factory=tls.open, tls=tls.context, channel_generation=tls.generation)
-    async with running_pool(address, settings=settings) as pool:
+    async with running_pool(address, settings=replace(QUICK, tls=tls)) as pool:
         await pool.wait_until(lambda: bool(pool.views()[0].seen))
         return pool.views()[0]
 
@@ -121,7 +117,7 @@ async def test_a_model_that_is_there_and_not_loaded_is_unavailable_and_not_unkno
 
 async def test_tls_towards_a_triton_in_the_clear_is_told(tmp_path: Path) -> None:
     ca_file = replace_file(tmp_path / "ca.crt", Authority().certificate)
-    tls = TlsChannels(TritonTlsSettings(ca_file=ca_file), clock=SystemClock())
+    tls = ClientTls(ClientTlsSettings(ca_file=ca_file), clock=SystemClock())
     async with FakeTriton(FakeModel(echo_config())) as triton:
         view = await found(triton.address, tls)
     assert view.seen.startswith("it does not speak TLS as it should")

@@ -8,8 +8,8 @@ from typing import Any
 from matting_gateway.configuration.option_values import address_problem
 from matting_gateway.configuration.settings import OPTIONS, Option, Settings
 from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_collector, check_listen
+from matting_gateway.reloading.client_tls import ClientTlsSettings
 from matting_gateway.rpc.serving.tls import TlsSettings
-from matting_gateway.triton.transport.credentials import TritonTlsSettings
 
 # Options that mean nothing at 0 or below.
 _ABOVE_ZERO = frozenset(
@@ -24,8 +24,8 @@ _GRPC_LIMIT_MIB = 2048
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
 _OPTIONAL_GROUPS = {
     "tls": (TlsSettings, ("certificate_file", "key_file")),
-    "triton_tls": (TritonTlsSettings, ("ca_file",)),
-    "otlp_tls": (TritonTlsSettings, ("ca_file",)),
+    "triton_tls": (ClientTlsSettings, ("ca_file",)),
+    "otlp_tls": (ClientTlsSettings, ("ca_file",)),
 }
 
 

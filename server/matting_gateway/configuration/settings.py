@@ -14,12 +14,12 @@ from matting_gateway.configuration.option_values import one_of, read_value, read
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.privacy.hardening import HardeningSettings
+from matting_gateway.reloading.client_tls import ClientTlsSettings
 from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.serving.tls import TlsSettings
 from matting_gateway.telemetry.log_lines import LogFormat
 from matting_gateway.tracing.settings import TracingSettings
 from matting_gateway.triton.settings import PoolSettings, SharedMemoryUse
-from matting_gateway.triton.transport.credentials import TritonTlsSettings
 
 ENVIRONMENT_PREFIX = "MATTING"
 MIB = 1 << 20
@@ -38,7 +38,7 @@ class Settings:
     drain_timeout_s: float = 30.0
     allow_plaintext: tuple[str, ...] = ()
     tls: TlsSettings | None = None
-    triton_tls: TritonTlsSettings | None = None
+    triton_tls: ClientTlsSettings | None = None
     tenants_file: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
     close_metrics: bool = False
@@ -54,7 +54,7 @@ class Settings:
     batching: BatchingSettings = field(default_factory=BatchingSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
-    otlp_tls: TritonTlsSettings | None = None
+    otlp_tls: ClientTlsSettings | None = None
     hardening: HardeningSettings = field(default_factory=HardeningSettings)
 
     @property

@@ -15,10 +15,10 @@ from matting_gateway.clock import Clock
 from matting_gateway.configuration.checked_settings import settings_and_problems
 from matting_gateway.configuration.settings import OPTIONS, Option, Settings
 from matting_gateway.reloading.certificate_dates import first_expiry_s
+from matting_gateway.reloading.client_tls import ClientTls
 from matting_gateway.reloading.watched_files import WatchedFileError
 from matting_gateway.rpc.serving.tls import ServerTls
 from matting_gateway.tracing.settings import missing_packages
-from matting_gateway.triton.transport.credentials import TritonTls
 
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 
@@ -144,7 +144,7 @@ def _file_problems(settings: Settings, origins: Mapping[str, str], clock: Clock)
     for group, tls in (("triton_tls", settings.triton_tls), ("otlp_tls", settings.otlp_tls)):
         if tls is not None:
             names = (f"{group}_ca", f"{group}_certificate", f"{group}_key")
-            reads.append((where(*names), TritonTls(tls, clock=clock).current))
+            reads.append((where(*names), ClientTls(tls, clock=clock).current))
     if tenants is not None:
         reads.append((where("tenants"), tenants_from_file(tenants, clock=clock).value))
     for origin, read in reads:

@@ -1,32 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be set about the way to the Tritons."""
 
-import ssl
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
 
-import grpc
-
-ChannelOptions: TypeAlias = Sequence[tuple[str, int | str]]
-# (target, server name for certificate checks, options) -> channel
-ChannelFactory: TypeAlias = Callable[[str, str, ChannelOptions], grpc.aio.Channel]
-
-
-def plaintext_channel(target: str, server_name: str, options: ChannelOptions) -> grpc.aio.Channel:
-    """Open a channel without encryption: for loopback and sockets."""
-    del server_name
-    return grpc.aio.insecure_channel(target, options=options)
-
-
-def one_generation() -> int:
-    """Return the one generation of channels whose credentials never change."""
-    return 1
-
-
-def no_tls() -> None:
-    """Return what connections in the clear are made with beside such channels."""
+from matting_gateway.reloading.client_tls import ClientTls
 
 
 class SharedMemoryUse(Enum):
@@ -42,9 +20,7 @@ class PoolSettings:
 
     Attributes:
         wanted_model: The one that is looked for among the models that are not ready, where it is not ready.
-        channel_factory: Opens channels; the place for TLS.
-        tls: What connections for batches are opened with, as channels opened now would be; None: in the clear.
-        channel_generation: Goes up when a channel opened now has other credentials than one opened before.
+        tls: Has what connections are opened with; None: in the clear.
         slots_per_instance: Batches in flight for each instance of a model; 2 lets the transfer of one
             batch overlap the computation of another.
         probe_timeout_s: How long a backend may take to answer whether it is alive, or to take a connection.
@@ -62,9 +38,7 @@ class PoolSettings:
     """
 
     wanted_model: str = ""
-    channel_factory: ChannelFactory = plaintext_channel
-    tls: Callable[[], ssl.SSLContext | None] = no_tls
-    channel_generation: Callable[[], int] = one_generation
+    tls: ClientTls | None = None
     slots_per_instance: int = 2
     probe_timeout_s: float = 1.0
     refresh_interval_s: float = 2.0
@@ -77,19 +51,3 @@ class PoolSettings:
     shared_memory_bytes: int = 256 << 20
     scrub: bool = True
     scrub_backends: bool = False
-
-
-def channel_options(settings: PoolSettings) -> ChannelOptions:
-    """Return the gRPC options of a channel to a Triton."""
-    return (
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        # A batch is tried again by the scheduler, which knows the deadlines; never behind its back.
-        ("grpc.enable_retries", 0),
-        # A Triton that returns is noticed within a second.
-        ("grpc.initial_reconnect_backoff_ms", int(1000 * settings.first_retry_s)),
-        ("grpc.min_reconnect_backoff_ms", int(1000 * settings.probe_timeout_s)),
-        ("grpc.max_reconnect_backoff_ms", int(1000 * settings.longest_retry_s)),
-        # Every backend has a connection of its own.
-        ("grpc.use_local_subchannel_pool", 1),
-    )

@@ -11,6 +11,7 @@ from matting_gateway.domain.model import ModelContract
 from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling, read_practice
 from matting_gateway.triton.discovery.contract import as_described, read_contract
 from matting_gateway.triton.discovery.control import DESCRIBE, Described, control_request, read_description
+from matting_gateway.triton.settings import PoolSettings
 
 _READY = "READY"
 # What Triton says of why a model did not load can hold the stack of a model in Python, from here on.
@@ -41,11 +42,11 @@ class Discovery:
 class Discoverer:
     """Asks one Triton. Owns nothing but the stub: what was learned is passed back in."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, backend: str, timeout_s: float, wanted_model: str = "") -> None:
+    def __init__(self, channel: grpc.aio.Channel, backend: str, settings: PoolSettings) -> None:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._backend = backend
-        self._timeout_s = timeout_s
-        self._wanted_model = wanted_model
+        self._timeout_s = settings.probe_timeout_s
+        self._wanted_model = settings.wanted_model
 
     async def look(self, known: Discovery | None, *, afresh: bool = False) -> Discovery:
         """Return what is served now; configurations of unchanged `known` versions are asked for again only if `afresh`.

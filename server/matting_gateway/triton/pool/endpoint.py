@@ -16,31 +16,28 @@ from matting_gateway.telemetry.instance_series import InstanceSeries
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling
 from matting_gateway.triton.discovery.contract import gpu_unused
-from matting_gateway.triton.discovery.discovery import Discovery, NotATritonError
+from matting_gateway.triton.discovery.discovery import Discovery
 from matting_gateway.triton.pool.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.pool.executions import Executions
 from matting_gateway.triton.pool.scrubbing import Scrubber
 from matting_gateway.triton.settings import PoolSettings
 from matting_gateway.triton.transport import failures
 from matting_gateway.triton.transport.addresses import Address
-from matting_gateway.triton.transport.connection import Connection
 from matting_gateway.triton.transport.contact import Finding
-from matting_gateway.triton.transport.exchange import INFER_METHOD
-from matting_gateway.triton.transport.link import Link, trace_metadata
+from matting_gateway.triton.transport.health_monitor import HealthMonitor
+from matting_gateway.triton.transport.triton_client import INFER_METHOD, UNWELL, TritonClient
 
 _UP = Finding("up", "")
 _HUNG = "look at its log and its load; it is asked again until it answers"
-_UNWELL = "look at its log; it is asked again until it answers"
-_NOT_A_TRITON = "name the gRPC port of a Triton, which is 8001 unless told otherwise"
 
 # What a call that is passed on asks for, and how long it may take, is its caller's choice: no fault of the backend.
 _CALLERS_CHOICE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED)
 
 
 class Endpoint:
-    """One Triton.
+    """One Triton, looked after from when this is made.
 
-    Owns the connection, the health and what was discovered; touched on the event loop only.
+    Owns the health and what was discovered; touched on the event loop only.
     Invariants: `healthy` turns true only by a successful look at the server, and false as soon as
     a call or a look fails for the server's sake.
     """
@@ -74,6 +71,9 @@ class Endpoint:
         self._executions = executions
         self._scrubber = Scrubber(self._send, self._contract) if settings.scrub_backends else None
         self._batch_count = self._failure_count = 0
+        self._up = metrics.backend_up.labels(address.label)
+        self._up.set(0)
+        self._monitor = HealthMonitor(address, settings, self._look, self._renewed)
 
     @property
     def models(self) -> Mapping[str, ModelContract]:
@@ -104,18 +104,12 @@ class Endpoint:
             on_cpu_instead=frozenset(name for name, contract in models.items() if gpu_unused(contract)),
         )
 
-    def start(self) -> None:
-        """Open the channel and begin to look after it."""
-        self._up = self._metrics.backend_up.labels(self.address.label)
-        self._up.set(0)
-        self._connection = Connection(self.address, self._settings, self._look, self._renewed)
-
     async def close(self) -> None:
         """Stop looking after it, fail what is in flight, and take its series away."""
         self._set_health(Finding("closed", ""))
         if self._scrubber is not None:
             await self._scrubber.close()
-        await self._connection.close()
+        await self._monitor.close()
         self._metrics.backend_up.remove(self.address.label)
         self._instance_series.tell(())
 
@@ -125,7 +119,7 @@ class Endpoint:
 
     def look_again(self) -> None:
         """Ask the server now instead of at the next interval."""
-        self._connection.wake()
+        self._monitor.wake()
 
     async def run_batch(self, batch: Batch, patience_s: float) -> BatchResult:
         """Send a batch and return its checked answer.
@@ -140,9 +134,9 @@ class Endpoint:
             )
         started_s = self._clock.now()
         self._batch_count += 1
-        with self._in_use(batch.key.model) as link:
+        with self._in_use(batch.key.model) as client:
             try:
-                result = await link.exchange.run(batch, contract, patience_s)
+                result = await client.run_batch(batch, contract, patience_s)
             except grpc.aio.AioRpcError as exc:
                 self._note_failure(exc)
                 raise failures.translate(exc, backend=self.address.label, model=batch.key.model) from exc
@@ -169,10 +163,9 @@ class Endpoint:
             DeadlineExpiredError: It did not answer within `timeout_s`.
             ModelFailedError: Its own refusal.
         """
-        with self._in_use(model) as link:
-            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = link.channel.unary_unary(method)
+        with self._in_use(model) as client:
             try:
-                return await call(request, timeout=max(0.0, timeout_s), metadata=trace_metadata(traceparent))
+                return await client.forward(method, request, timeout_s, traceparent)
             except grpc.aio.AioRpcError as exc:
                 if exc.code() not in _CALLERS_CHOICE:
                     self._note_failure(exc)
@@ -180,7 +173,7 @@ class Endpoint:
 
     def open_stream(self, method: str, *, model: str, traceparent: str = "") -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """Open a stream of messages as they come, with tensors of `model`."""
-        stream, scrubber = self._connection.link.open_stream(method, traceparent), self._scrubber
+        stream, scrubber = self._monitor.client.open_stream(method, traceparent), self._scrubber
         if scrubber is not None:
             stream.add_done_callback(lambda _: scrubber.used(model))
         return stream
@@ -197,7 +190,7 @@ class Endpoint:
             batches_in_flight=self.in_flight,
             batch_count=self._batch_count,
             failure_count=self._failure_count,
-            shared_memory=self._connection.link.exchange.memory.statistics(),
+            shared_memory=self._monitor.client.memory.statistics(),
             data_handling=self._known.data_handling if self._known is not None else BackendDataHandling(),
         )
 
@@ -211,13 +204,13 @@ class Endpoint:
         await self.forward(INFER_METHOD, request, timeout_s)
 
     @contextmanager
-    def _in_use(self, model: str) -> Iterator[Link]:
+    def _in_use(self, model: str) -> Iterator[TritonClient]:
         self.in_flight += 1
         self._idle.clear()
         scrubbed = self._scrubber.using(model) if self._scrubber is not None and model else nullcontext()
         try:
-            with scrubbed, self._connection.link.in_use() as link:
-                yield link
+            with scrubbed, self._monitor.client.in_use() as client:
+                yield client
         finally:
             self.in_flight -= 1
             if self.in_flight == 0:
@@ -226,7 +219,7 @@ class Endpoint:
     def _note_failure(self, error: grpc.aio.AioRpcError) -> None:
         self._failure_count += 1
         if failures.endpoint_failed(error):
-            self._set_health(Finding(failures.describe(error), _UNWELL))
+            self._set_health(Finding(failures.describe(error), UNWELL))
         elif error.code() is grpc.StatusCode.NOT_FOUND:
             self._config_read_s = float("-inf")
         self.look_again()
@@ -254,22 +247,17 @@ class Endpoint:
         if changed:
             self._up.set(int(healthy))
             if healthy:  # perhaps it was started anew, and knows nothing of the slabs
-                self._connection.link.exchange.memory.forget()
+                self._monitor.client.memory.forget()
         if told:
             self._on_change()
 
     async def _look(self) -> bool:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
-        link = self._connection.link
-        try:
-            seen = await link.discoverer.look(self._known, afresh=stale)
-        except NotATritonError as exc:
-            self._set_health(Finding(str(exc), _NOT_A_TRITON))
-            return False
-        except grpc.aio.AioRpcError as exc:
-            finding = await link.find_out(self._settings.probe_timeout_s)
-            self._set_health(finding or Finding(failures.describe(exc), _UNWELL))
+        client = self._monitor.client
+        seen = await client.look(self._known, afresh=stale)
+        if isinstance(seen, Finding):
+            self._set_health(seen)
             return False
         if stale:
             self._config_read_s = now_s
@@ -279,5 +267,5 @@ class Endpoint:
         if changed and self.healthy:
             self._on_change()
         self._set_health(None)
-        await link.exchange.memory.give_up_idle()
+        await client.memory.give_up_idle()
         return True

@@ -244,7 +244,7 @@ class Pool:
             task.add_done_callback(self._closing.discard)
         for label, place in wanted.items():
             if label not in self._endpoints:
-                endpoint = Endpoint(
+                self._endpoints[label] = Endpoint(
                     place,
                     clock=self._clock,
                     metrics=self._metrics,
@@ -252,8 +252,6 @@ class Pool:
                     executions=self.executions,
                     on_change=self._changed,
                 )
-                self._endpoints[label] = endpoint
-                endpoint.start()
         self._changed()
 
     async def _retire(self, endpoint: Endpoint) -> None:

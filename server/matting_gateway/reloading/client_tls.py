@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS to remote Tritons: credentials from files, made anew when the files change."""
+"""TLS to servers, which are Tritons and the collector of traces: credentials from files that may change."""
 
 import pkgutil
 import ssl
@@ -10,17 +10,11 @@ from pathlib import Path
 import grpc
 
 from matting_gateway.clock import Clock
-from matting_gateway.reloading.watched_files import (
-    ReloadReport,
-    WatchedFiles,
-    WatchedFilesStatistics,
-    read_key_pair,
-    read_roots,
-)
+from matting_gateway.reloading.watched_files import ReloadReport, WatchedFiles, read_key_pair, read_roots
 
 
 @dataclass(frozen=True, slots=True)
-class TritonTlsSettings:
+class ClientTlsSettings:
     """Files, PEM. No `ca_file`: the authorities that grpc brings. The other two, given together: our own identity."""
 
     ca_file: Path | None = None
@@ -33,19 +27,19 @@ class TritonTlsSettings:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ChannelIdentity:
-    """What channels and other connections are made with. Another `version` means: make new ones."""
+class ClientIdentity:
+    """What channels and other connections to a server are made with. Another `version` means: make new ones."""
 
     version: int
     credentials: grpc.ChannelCredentials
     context: ssl.SSLContext
 
 
-class TritonTls:
-    """The credentials of channels to remote Tritons. Owns the files they are made of."""
+class ClientTls:
+    """The credentials of connections to a server. Owns the files they are made of."""
 
     def __init__(
-        self, settings: TritonTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
+        self, settings: ClientTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
     ) -> None:
         self._settings = settings
         paths = [p for p in (settings.ca_file, settings.certificate_file, settings.key_file) if p is not None]
@@ -53,29 +47,21 @@ class TritonTls:
             paths, self._read, clock=clock, on_reload=on_reload
         )
 
-    @property
-    def mutual(self) -> bool:
-        """Whether we show a certificate of our own."""
-        return self._settings.certificate_file is not None
-
-    def current(self) -> ChannelIdentity:
+    def current(self) -> ClientIdentity:
         """Return the credentials in force.
 
         Raises:
             WatchedFileError: The files cannot be read, and never could.
         """
         credentials, context = self._files.value()
-        return ChannelIdentity(self._files.version, credentials, context)
+        return ClientIdentity(self._files.version, credentials, context)
 
     def reload(self) -> None:
         """Read the files again now."""
         self._files.reload()
 
-    def statistics(self) -> WatchedFilesStatistics:
-        return self._files.statistics()
-
     def __repr__(self) -> str:
-        return f"<TritonTls {'mutual, ' if self.mutual else ''}{self._files!r}>"
+        return f"<ClientTls {self._files!r}>"
 
     def _read(self) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
         s = self._settings
