@@ -15,10 +15,11 @@ except ModuleNotFoundError as missing:
 
 from matting_gateway.admission.tenant_file import new_token
 from matting_gateway.clock import SystemClock
-from matting_gateway.configuration.settings import ENVIRONMENT_PREFIX, OPTIONS, Option, Settings
+from matting_gateway.configuration.settings import OPTIONS, Settings
 from matting_gateway.configuration.sources import configuration, deeper_problems
 from matting_gateway.health_check import Probe
 from matting_gateway.health_check import check as ask
+from matting_gateway.options import ENVIRONMENT_PREFIX, Option
 from matting_gateway.privacy.hardening import reexec_if_needed
 
 # Commands of other packages, imported only when they are run: (module, attribute, extra, help).

@@ -28,7 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from matting_gateway.privacy.hardening import HardeningSettings, reexec_if_needed
+from matting_gateway.privacy.hardening import reexec_if_needed
+from matting_gateway.privacy.settings import HardeningSettings
 
 _SETTLE_S, _COUNTED_S = 0.2, 1.0
 _SHARES = {"none": 0.0, "none again": 0.0, "1%": 0.01, "all": 1.0}

@@ -15,13 +15,14 @@ ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("server", "clients")
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
-BASE = {"domain", "errors", "clock", "token_bucket", "traces", "version"}
+BASE = {"domain", "errors", "clock", "options", "token_bucket", "traces", "version"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "reloading", "readiness"}
 MAY_IMPORT = {
     "domain": {"errors", "traces"},
     "errors": set(),
     "clock": set(),
+    "options": set(),
     "token_bucket": set(),
     "traces": {"errors"},
     "version": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "policy_facts": BASE | ROOMS | {"configuration"},
     "app": BASE | SHARED | ROOMS | {"pipeline", "rpc", "configuration", "policy_facts", "tracing"},
     "run": BASE | SHARED | ROOMS | {"configuration", "app"},
-    "cli": {"admission", "clock", "configuration", "health_check", "privacy", "run"},
+    "cli": {"admission", "clock", "configuration", "health_check", "options", "privacy", "run"},
     "__main__": {"cli"},
 }
 

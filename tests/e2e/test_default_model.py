@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.imaging.settings import ImagingSettings
-from matting_gateway.rpc.boundary.promise import DoorSettings
+from matting_gateway.rpc.settings import DoorSettings
 from matting_triton.local import LocalTriton
 from matting_triton.runtime import Runtime
 from numpy.typing import NDArray

@@ -10,9 +10,9 @@ import grpc
 import pytest
 from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.boundary.status import PUSHBACK_KEY
 from matting_gateway.rpc.serving.load_report import LOAD_REPORT_KEY
+from matting_gateway.rpc.settings import DoorSettings
 from matting_triton.local import LocalTriton
 from testkit.doors import infer_request
 from testkit.gateway import running_gateway

@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.rpc.serving.tls import TlsSettings
+from matting_gateway.rpc.settings import TlsSettings
 from testkit.certificates import Authority, replace
 from testkit.fake_gateway import OK, Failure, FakeGateway, make_answer
 from testkit.fake_triton import FakeTriton

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from matting_gateway.rpc.serving.tls import TlsSettings
+from matting_gateway.rpc.settings import TlsSettings
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 import numpy as np
 from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.admission.gate import MIB, GateSettings
-from matting_gateway.rpc.boundary.promise import DoorSettings
+from matting_gateway.admission.settings import GateSettings
+from matting_gateway.options import MIB
+from matting_gateway.rpc.settings import DoorSettings
 from PIL import Image
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
 from testkit.gateway import RunningGateway, running_gateway

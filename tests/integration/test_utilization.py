@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
-from matting_gateway.admission.gate import GateSettings
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.rpc.serving.load_report import LOAD_REPORT_KEY
 from matting_triton.local import LocalTriton
 from testkit.doors import infer_request

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matting_gateway.admission.gate import Gate, GateSettings, GateStatistics
+from matting_gateway.admission.gate import Gate, GateStatistics
 from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState, Job, Priority

@@ -10,29 +10,13 @@ from dataclasses import dataclass
 from matting_gateway.admission.line import KEPT_SHARE, SMALL_BYTES, Line, Waiter
 from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.admission.sender import Sender
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.admission.slow_sender_eviction import Need, SlowSenderEviction, good_time_s, pace_s, sending_time_s
 from matting_gateway.admission.work_times import WorkTimes
 from matting_gateway.clock import Clock
 from matting_gateway.domain.job import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics
-
-MIB = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """What may be held at once.
-
-    `budget_bytes` bounds the sum of all permits. Calls that did not promise their size, until
-    their body is read and their need known, may together hold at most `unpromised_share` of the
-    budget, so that silent or slow ones never shut out the others.
-    """
-
-    budget_bytes: int = 2048 * MIB
-    max_permit_count: int = 4096
-    max_waiting_count: int = 4096
-    unpromised_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,21 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from matting_gateway.configuration.option_values import address_problem
-from matting_gateway.configuration.settings import OPTIONS, Option, Settings
+from matting_gateway.configuration.option_values import address_problem, read_value, read_values
+from matting_gateway.configuration.settings import OPTIONS, Settings
+from matting_gateway.options import Option
 from matting_gateway.privacy.transport import PlaintextRefusedError, check_backend, check_collector, check_listen
 from matting_gateway.reloading.client_tls import ClientTlsSettings
-from matting_gateway.rpc.serving.tls import TlsSettings
-
-# Options that mean nothing at 0 or below.
-_ABOVE_ZERO = frozenset(
-    {"default_deadline_s", "drain_timeout_s", "receive_timeout_s", "max_residency_s", "stream_idle_timeout_s"}
-    | {"memory_budget_mib", "max_message_mib", "max_calls", "max_streams", "max_stream_items"}
-    | {"max_message_fields", "max_list_entries"}
-)
-# Options of which 0 means that there is no such limit.
-_NOT_BELOW_ZERO = frozenset({"max_connection_age_s", "max_connection_age_grace_s", "trace_asked_per_s"})
-_GRPC_LIMIT_MIB = 2048
+from matting_gateway.rpc.settings import TlsSettings
 
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
 _OPTIONAL_GROUPS = {
@@ -66,7 +57,7 @@ def settings_and_problems(
             continue
         where = origins.get(option.name) or f"{option.flag} ({option.variable})"
         try:
-            value = _checked(option, option.read(value))
+            value = _checked(option, read_values(value) if option.multiple else read_value(option.type, value))
         except ValueError as exc:
             problems.append(f"{where}: {exc}")
             continue
@@ -99,14 +90,8 @@ def _checked(option: Option, value: Any) -> Any:
     Raises:
         ValueError: It is out of range.
     """
-    if option.name in _ABOVE_ZERO and not value > 0:
-        raise ValueError(f"must be above 0, not {value}")
-    if option.name in _NOT_BELOW_ZERO and not value >= 0:
-        raise ValueError(f"must be 0 or above, not {value}")
-    if option.name == "trace_sample_ratio" and not 0 <= value <= 1:
-        raise ValueError(f"must be 0 to 1, not {value}")
-    if option.name == "max_message_mib" and value >= _GRPC_LIMIT_MIB:
-        raise ValueError(f"must be below {_GRPC_LIMIT_MIB}, gRPC's own limit, not {value}")
+    if option.check is not None:
+        option.check(value)
     if option.convert is not None:
         return option.convert(value)
     return value * option.unit if option.unit > 1 else value

@@ -11,7 +11,7 @@ E = TypeVar("E", bound=Enum)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _FROM_TEXT: dict[type, Callable[[str], Any]] = {int: int, float: float, bool: lambda text: _WORDS[text.strip().lower()]}
 # What a value may be of in Python, and how it is asked for.
-_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
     float: ((int, float), "a number"),
     bool: ((bool,), "true or false"),
@@ -26,7 +26,7 @@ def read_value(kind: type, given: Any) -> Any:
     Raises:
         ValueError: It is of another; the text says of which it should be.
     """
-    kinds, words = _KINDS[kind]
+    kinds, words = KINDS[kind]
     convert = _FROM_TEXT.get(kind)
     if isinstance(given, str) and convert is not None:
         try:

@@ -13,7 +13,8 @@ from typing import Any
 from matting_gateway.admission.tenant_file import tenants_from_file
 from matting_gateway.clock import Clock
 from matting_gateway.configuration.checked_settings import settings_and_problems
-from matting_gateway.configuration.settings import OPTIONS, Option, Settings
+from matting_gateway.configuration.settings import OPTIONS, Settings
+from matting_gateway.options import Option
 from matting_gateway.reloading.certificate_dates import first_expiry_s
 from matting_gateway.reloading.client_tls import ClientTls
 from matting_gateway.reloading.watched_files import WatchedFileError

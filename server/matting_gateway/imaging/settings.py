@@ -4,8 +4,16 @@
 from dataclasses import dataclass, field, fields
 
 from matting_gateway.imaging.formats import ImageFormat
+from matting_gateway.options import MIB, option
 
-_MIB = 1 << 20
+
+def _formats(text: str) -> frozenset[ImageFormat]:
+    names = {f.name.lower(): f for f in ImageFormat}
+    wanted = [part.strip().lower() for part in text.split(",") if part.strip()]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise ValueError(f"unknown format {', '.join(unknown)}; known are {', '.join(sorted(names))}")
+    return frozenset(names[name] for name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +31,14 @@ class ImageLimits:
         max_profile_bytes: Length of an embedded colour profile, unpacked.
     """
 
-    max_encoded_bytes: int = 32 * _MIB
-    max_pixels: int = 50_000_000
-    max_side_px: int = 32_767
+    max_encoded_bytes: int = option(32 * MIB, "--max-encoded-mib", "Largest photo file.", unit=MIB)
+    max_pixels: int = option(50_000_000, "--max-pixels", "Most pixels of a photo.")
+    max_side_px: int = option(32_767, "--max-side-px", "Longest side of a photo.")
     max_frames: int = 1_000
     max_scans: int = 64
     max_metadata_chunks: int = 1_024
-    max_metadata_bytes: int = 8 * _MIB
-    max_profile_bytes: int = 4 * _MIB
+    max_metadata_bytes: int = 8 * MIB
+    max_profile_bytes: int = 4 * MIB
 
     def __post_init__(self) -> None:
         for limit in fields(self):
@@ -56,13 +64,16 @@ class ImagingSettings:
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
-    formats: frozenset[ImageFormat] = frozenset(
-        {ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.AVIF, ImageFormat.HEIC}
+    formats: frozenset[ImageFormat] = option(
+        frozenset({ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.AVIF, ImageFormat.HEIC}),
+        "--formats",
+        "Formats taken, comma-separated.",
+        convert=_formats,
     )
-    allow_animated: bool = False
-    worker_count: int = 0
+    allow_animated: bool = option(False, "--allow-animated", "Take the first frame of animations.")
+    worker_count: int = option(0, "--imaging-workers", "Processes that decode and encode; 0: one a core.")
     worker_timeout_s: float = 2.0
-    exact: bool = False
+    exact: bool = option(False, "--exact-resize", "Resize as rembg does: slower, for comparisons.")
     max_outputs: int = 8
     default_quality: int = 85
 

@@ -16,10 +16,10 @@ from matting_gateway.privacy.environment import (
     scrub_environment,
     start_over_with,
 )
+from matting_gateway.privacy.settings import HardeningSettings
 
 __all__ = [
     "Hardening",
-    "HardeningSettings",
     "apply",
     "reexec_if_needed",
     "required_environment",
@@ -33,19 +33,6 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAP_IPC_LOCK = 14
 _SAFE_UMASK = 0o077
 _PROC = Path("/proc")
-
-
-@dataclass(frozen=True, slots=True)
-class HardeningSettings:
-    """What to try for. All of it is harmless; the switches are there to measure what each costs.
-
-    `lock_memory` keeps pages from being swapped, `scrub_memory` has freed memory overwritten,
-    `confine_files` takes away the right to write files.
-    """
-
-    lock_memory: bool = True
-    scrub_memory: bool = True
-    confine_files: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from matting_gateway.options import option
 from matting_gateway.reloading.client_tls import ClientTls
 
 
@@ -47,7 +48,11 @@ class PoolSettings:
     longest_retry_s: float = 1.0
     resolve_interval_s: float = 5.0
     max_message_bytes: int = 512 << 20
-    shared_memory: SharedMemoryUse = SharedMemoryUse.AUTO
+    shared_memory: SharedMemoryUse = option(
+        SharedMemoryUse.AUTO,
+        "--triton-shared-memory",
+        "auto: batches go to a Triton on this host through shared memory; off.",
+    )
     shared_memory_bytes: int = 256 << 20
     scrub: bool = True
     scrub_backends: bool = False

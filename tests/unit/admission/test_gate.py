@@ -6,11 +6,13 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matting_gateway.admission.gate import MIB, Gate, GateSettings, GateStatistics
+from matting_gateway.admission.gate import Gate, GateStatistics
 from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.clock import SystemClock
 from matting_gateway.domain.job import Priority
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
+from matting_gateway.options import MIB
 from matting_gateway.telemetry.metrics import Metrics
 from prometheus_client import CollectorRegistry
 from testkit.manual_clock import ManualClock

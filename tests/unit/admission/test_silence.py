@@ -5,7 +5,8 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.admission.slow_sender_eviction import good_time_s, pace_s, sending_time_s
 from matting_gateway.clock import SystemClock
 from matting_gateway.telemetry.metrics import Metrics

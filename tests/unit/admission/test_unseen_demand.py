@@ -4,7 +4,8 @@
 import asyncio
 
 import pytest
-from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.gate import Gate
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import DeadlineExpiredError, OverloadedError
 from matting_gateway.telemetry.metrics import Metrics

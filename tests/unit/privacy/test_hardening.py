@@ -13,7 +13,8 @@ import pytest
 
 HARDEN = """
 import dataclasses, json, os, sys
-from matting_gateway.privacy.hardening import HardeningSettings, apply, reexec_if_needed
+from matting_gateway.privacy.hardening import apply, reexec_if_needed
+from matting_gateway.privacy.settings import HardeningSettings
 settings = HardeningSettings(**json.loads(sys.argv[1]))
 reexec_if_needed(settings, os.environ)
 print(json.dumps(dataclasses.asdict(apply(settings))))

@@ -5,7 +5,8 @@ import pytest
 from matting_gateway.domain.model import Fit, ModelInput
 from matting_gateway.domain.photo import OutputSpec
 from matting_gateway.imaging.memory import working_bytes
-from matting_gateway.rpc.boundary.promise import PIXELS_KEY, REQUEST_BYTES_KEY, DoorSettings, promise_of
+from matting_gateway.rpc.boundary.promise import PIXELS_KEY, REQUEST_BYTES_KEY, promise_of
+from matting_gateway.rpc.settings import DoorSettings
 
 
 @pytest.mark.parametrize("side_px", [1, 320, 1600, 4000])

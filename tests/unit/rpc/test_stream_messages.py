@@ -8,8 +8,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc_h2.bodies.messages import MessageTooLongError
-from matting_gateway.admission.gate import Gate, GateSettings
+from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.settings import GateSettings
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import DrainingError, OptionInvalidError, OverloadedError
 from matting_gateway.rpc.boundary.stream_messages import StreamMessages

@@ -1,40 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of a door, and what a caller promises of a call's size before its body is read."""
+"""What a caller promises of a call's size before its body is read."""
 
 from dataclasses import dataclass
 
-from open_inference.message_limits import MessageLimits
-
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
+from matting_gateway.rpc.settings import DoorSettings
 
 REQUEST_BYTES_KEY = "x-matting-request-bytes"
 PIXELS_KEY = "x-matting-pixels"
 # A message is held as it came and once more: in its batch or answer, or as the objects made of it.
 COPIES_HELD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DoorSettings:
-    """Limits of the photo door.
-
-    What a photo may need at once in the imaging room is taken to be `photo_bytes` and
-    `worst_bytes_per_pixel` for each pixel, until its header and the results wanted are known.
-    """
-
-    max_message_bytes: int = 64 << 20
-    max_pixels: int = 50_000_000
-    photo_bytes: int = 20 << 20
-    worst_bytes_per_pixel: int = 12
-    default_deadline_s: float = 30.0
-    receive_timeout_s: float = 20.0
-    max_residency_s: float = 120.0
-    max_stream_count: int = 1024
-    max_stream_item_count: int = 64
-    stream_idle_timeout_s: float = 60.0
-    max_connection_age_s: float = 0.0  # 0: for ever
-    max_connection_age_grace_s: float = 0.0  # 0: as long as calls take
-    load_reports: bool = True
-    message_limits: MessageLimits = MessageLimits()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)

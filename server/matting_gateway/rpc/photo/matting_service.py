@@ -23,13 +23,14 @@ from matting_gateway.pipeline import Pipeline
 from matting_gateway.rpc.boundary.call_info import REQUEST_ID_KEY, CallInfo, current_call
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
-from matting_gateway.rpc.boundary.promise import DoorSettings, Promise, promise_of
+from matting_gateway.rpc.boundary.promise import Promise, promise_of
 from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.boundary.unary_call import UnaryDependencies
 from matting_gateway.rpc.photo.conversions import model_to, request_from
 from matting_gateway.rpc.photo.item_stream import ItemStream
 from matting_gateway.rpc.photo.photo_call import PhotoCall, need_bytes
 from matting_gateway.rpc.photo.photo_wire import PhotoReader, PhotoRequest, answer_pieces
+from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import Trace
 

@@ -22,7 +22,6 @@ from matting_gateway.privacy.sweeper import Sweeper
 from matting_gateway.rpc.boundary.call_boundary import CallBoundary
 from matting_gateway.rpc.boundary.call_log import log_bug, log_end
 from matting_gateway.rpc.boundary.call_scope import CallEnd
-from matting_gateway.rpc.boundary.promise import DoorSettings
 from matting_gateway.rpc.boundary.small_messages import SmallMessages
 from matting_gateway.rpc.photo.matting_service import PHOTO_METHOD, SERVICE, MattingService
 from matting_gateway.rpc.photo.policy import policy_to
@@ -30,6 +29,7 @@ from matting_gateway.rpc.serving.door_keeper import DoorKeeper
 from matting_gateway.rpc.serving.health import Health
 from matting_gateway.rpc.serving.load_report import LoadReport
 from matting_gateway.rpc.serving.server import add_reflection, make_server
+from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.rpc.tensor.inference_service import INFER_METHOD, OpenInference
 from matting_gateway.rpc.tensor.inference_service import SERVICE as TENSOR_SERVICE
 from matting_gateway.telemetry.logs import Logs

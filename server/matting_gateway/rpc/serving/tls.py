@@ -3,8 +3,6 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from matting_gateway.clock import Clock
 from matting_gateway.reloading.watched_files import (
@@ -14,15 +12,7 @@ from matting_gateway.reloading.watched_files import (
     read_key_pair,
     read_roots,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """The listener's files, PEM. With `client_ca_file` callers must show a certificate that it signed."""
-
-    certificate_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
+from matting_gateway.rpc.settings import TlsSettings
 
 
 class ServerTls:

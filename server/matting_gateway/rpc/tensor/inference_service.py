@@ -18,8 +18,9 @@ from matting_gateway.errors import PermissionDeniedError
 from matting_gateway.rpc.boundary.call_info import CallInfo, current_call
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
-from matting_gateway.rpc.boundary.promise import DoorSettings, Promise, promise_of
+from matting_gateway.rpc.boundary.promise import Promise, promise_of
 from matting_gateway.rpc.boundary.timeouts import Timeouts
+from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.rpc.tensor.client_memory import ClientMemory
 from matting_gateway.rpc.tensor.infer_call import InferCall
 from matting_gateway.rpc.tensor.infer_service import InferService
