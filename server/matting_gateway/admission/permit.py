@@ -25,14 +25,18 @@ class Ledger(Protocol):
     def unread(self, permit: "Permit", taken_bytes: Callable[[], int], give_way: Callable[[], None]) -> "Awaiting": ...
 
 
-class Awaiting(Protocol):
+class Awaiting:
     """The time in which a permit is held for its caller to send a message, or read an answer, until it is ended."""
 
-    def end(self) -> None: ...
+    __slots__ = ("end",)
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.end = end
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __exit__(self, *exc: object) -> None:
+        self.end()
 
 
 class Permit:

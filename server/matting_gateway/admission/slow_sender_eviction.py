@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Callers who hold memory and let it wait: for a message that does not come, for an answer that they do not read.
 
-While others wait for memory they give way, as soon as they are behind a least pace: a drip is as good at holding
-memory as silence is. Nobody is sent away for it as long as there is memory for everybody.
+While others wait for memory they give way, as soon as they are behind a least pace: who sends a byte now and then
+holds as much memory as who sends nothing. Nobody is sent away for it as long as there is memory for everybody.
 """
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from matting_gateway.admission.permit import Permit
+from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.clock import Clock
 
 # Good time: a moment, a short one for who has not really begun, and what has come or gone takes at the least pace.
@@ -35,7 +36,8 @@ def sending_time_s(before_bytes: int, arrived_bytes: int) -> float:
     """Return how long the rest of a message may take to come while others wait.
 
     Args:
-        before_bytes: What was there when memory for it was: who had sent much waits for our leave, which has to travel.
+        before_bytes: What had come when memory was granted: who had sent much waits for its window to be opened, which
+            takes a round trip.
         arrived_bytes: What is there now.
     """
     on_its_way_s = _ON_ITS_WAY_S if before_bytes >= _BEGUN_BYTES else 0.0
@@ -96,7 +98,7 @@ class SlowSenderEviction:
         self._looked_at: tuple[bool, ...] = ()  # for which kinds the timer is set
         self._not_before_s = float("-inf")
 
-    def begin(self, permit: Permit, good_s: Callable[[], float], give_way: Callable[[], None]) -> "Silent":
+    def begin(self, permit: Permit, good_s: Callable[[], float], give_way: Callable[[], None]) -> Awaiting:
         """Count a caller as slow until what is returned is ended.
 
         Args:
@@ -107,7 +109,7 @@ class SlowSenderEviction:
         slow = self._slow[permit.promised]
         slow[permit] = _Slow(self._clock.now(), good_s, give_way, permit.byte_count)
         self.press()
-        return Silent(slow, permit)
+        return Awaiting(functools.partial(slow.pop, permit, None))
 
     @property
     def pressing(self) -> bool:
@@ -178,21 +180,3 @@ class SlowSenderEviction:
 
 def _group_of(permit: Permit) -> str | None:
     return None if permit.sender is None else permit.sender.group
-
-
-class Silent:
-    """A caller who holds memory that waits, until it is ended or its block is left."""
-
-    __slots__ = ("_permit", "_slow")
-
-    def __init__(self, slow: dict[Permit, _Slow], permit: Permit) -> None:
-        self._slow = slow
-        self._permit = permit
-
-    def end(self) -> None:
-        self._slow.pop(self._permit, None)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None:
-        self.end()

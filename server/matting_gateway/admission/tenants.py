@@ -72,7 +72,7 @@ class TenantByteHold:
         self.release()
 
     def __repr__(self) -> str:
-        return f"<Holding {self.byte_count} bytes of {self._name!r}>"
+        return f"<TenantByteHold {self.byte_count} bytes of {self._name!r}>"
 
 
 class Tenants:

@@ -6,10 +6,10 @@ same code. `scheduler.Scheduler` is the shell.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from matting_gateway.batching.endpoints.endpoint_model import EndpointModel, InflightBatch
-from matting_gateway.batching.entry import Entry
+from matting_gateway.batching.entry import Entry, ResultReceiver
 from matting_gateway.batching.offered_load import OfferedLoad
 from matting_gateway.batching.outcomes import Action, Admission, Drop, Fail, Reason, Refusal, Send, Verdict
 from matting_gateway.batching.queue import policy
@@ -74,8 +74,8 @@ class SchedulerCore:
         """Count to the demand what was refused by `check` and so will not arrive."""
         self._note_demand(AdmissionRequest(key, rows, deadline_s, priority, tenant), now_s)
 
-    def arrive(self, job: Job, token: Any, now_s: float) -> Entry | Refusal:
-        """Take a job in, or refuse it. `token` is the shell's, and comes back with the entry."""
+    def arrive(self, job: Job, receiver: ResultReceiver | None, now_s: float) -> Entry | Refusal:
+        """Take a job in, or refuse it. `receiver` is the shell's, and comes back with the entry."""
         request = AdmissionRequest(job.key, job.row_count, job.deadline_s, job.priority, job.tenant)
         flow = self._note_demand(request, now_s)
         verdict = self._judge(request, now_s)
@@ -87,7 +87,7 @@ class SchedulerCore:
             key, verdict, flow = other, Admission(), None
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
-        entry = Entry(job, key, request.due_s, now_s, token)
+        entry = Entry(job, key, request.due_s, now_s, receiver)
         entry.entitled = verdict.entitled
         self._wait(entry, now_s, flow)
         if verdict.probe is not None:

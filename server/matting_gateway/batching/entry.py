@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job while the scheduler has it. Pure: no clock, no asyncio."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from matting_gateway.domain.job import BatchKey, Job, JobResult
 from matting_gateway.errors import GatewayError
@@ -17,18 +17,12 @@ class ResultReceiver(Protocol):
     def set_exception(self, error: GatewayError, /) -> None: ...
 
 
-class Answered:
-    """Stands for the future of a job that was answered."""
+class RowCount(Protocol):
+    """What counts the rows that wait: the flow of a job."""
 
-    def done(self) -> bool:
-        return True
-
-    def set_result(self, _result: JobResult, /) -> None: ...
-
-    def set_exception(self, _error: GatewayError, /) -> None: ...
+    rows: int
 
 
-_ANSWERED = Answered()
 _NO_JOB = Job(BatchKey("", "", ()), (), 0, 0.0)
 
 
@@ -37,7 +31,7 @@ class Entry:
 
     `due_s` is when its batch must end. `avoid` names the endpoint that already failed it,
     `abandoned` says that its caller went away while it was in flight.
-    `entitled` says that it was within its flow's share. `token` belongs to the shell: who is told of the answer.
+    `entitled` says that it was within its flow's share. `receiver` belongs to the shell: who is told of the answer.
     """
 
     __slots__ = (
@@ -51,13 +45,15 @@ class Entry:
         "job",
         "key",
         "priority",
+        "receiver",
         "rows",
         "seq",
-        "token",
         "waiting",
     )
 
-    def __init__(self, job: Job, key: BatchKey, due_s: float, arrived_s: float, token: Any) -> None:
+    def __init__(
+        self, job: Job, key: BatchKey, due_s: float, arrived_s: float, receiver: ResultReceiver | None
+    ) -> None:
         self.job = job
         self.key = key
         self.rows = job.row_count
@@ -65,11 +61,11 @@ class Entry:
         self.due_s = due_s
         self.arrived_s = arrived_s
         self.seq = 0
-        self.token = token
+        self.receiver = receiver
         self.avoid: str | None = None
         self.abandoned = False
         self.bucket = 0
-        self.flow: Any = None
+        self.flow: RowCount | None = None
         self.entitled = True
         self.waiting = False
 
@@ -80,7 +76,7 @@ class Entry:
     def forget(self) -> None:
         """Let go of pixels and result once answered: a dead entry may stand in a heap for long."""
         self.job = _NO_JOB
-        self.token = _ANSWERED
+        self.receiver = None
 
     def __repr__(self) -> str:
         state = "waiting" if self.waiting else "gone"

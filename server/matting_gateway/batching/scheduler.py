@@ -89,7 +89,7 @@ class Scheduler:
         return future
 
     def enqueue(self, job: Job, receiver: ResultReceiver) -> Entry:
-        """Take a job in, as `submit` does, for a taker that is told at once what became of it.
+        """Take a job in, as `submit` does, for a receiver that is told at once what became of it.
 
         Who enqueued it withdraws it in the end, answered or not.
 
@@ -169,10 +169,10 @@ class Scheduler:
             self._pump_handle.cancel()
         self._holds = hold_s > 0.0
         self._pump_handle = (
-            self._loop.call_later(hold_s, self._gathered) if self._holds else self._loop.call_soon(self._pump)
+            self._loop.call_later(hold_s, self._held_off) if self._holds else self._loop.call_soon(self._pump)
         )
 
-    def _gathered(self) -> None:
+    def _held_off(self) -> None:
         self._pump_handle = None
         self._wake()
 
@@ -201,7 +201,7 @@ class Scheduler:
             if isinstance(action, Send):
                 # Taken now: a caller who leaves before the task begins takes its own out of the entry.
                 jobs = tuple(entry.job for entry in action.inflight_batch.entries)
-                task = asyncio.create_task(self._fly(action.inflight_batch, jobs))
+                task = asyncio.create_task(self._run(action.inflight_batch, jobs))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             elif isinstance(action, Drop):
@@ -209,7 +209,7 @@ class Scheduler:
                 self._note_waited(action.entry)
                 self._refuse(action.entry, drop_error(action.reason))
 
-    async def _fly(self, inflight_batch: InflightBatch, jobs: tuple[Job, ...]) -> None:
+    async def _run(self, inflight_batch: InflightBatch, jobs: tuple[Job, ...]) -> None:
         endpoint = inflight_batch.server.endpoint
         inflight = self._metrics.backend_inflight.labels(endpoint)
         inflight.inc()
@@ -267,8 +267,8 @@ class Scheduler:
                 error = result.errors.get(index)
                 if error is not None:
                     self._refuse(entry, copy_of(error))
-                elif not entry.token.done():
-                    entry.token.set_result(self._result(inflight_batch, entry, outputs, result.version, now_s))
+                elif entry.receiver is not None and not entry.receiver.done():
+                    entry.receiver.set_result(self._result(inflight_batch, entry, outputs, result.version, now_s))
         finally:  # after the answers, which need not wait for what is learned from their batch
             self._core.complete(inflight_batch, now_s)
         self._wake()
@@ -295,8 +295,8 @@ class Scheduler:
         self._pump()
 
     def _refuse(self, entry: Entry, error: GatewayError) -> None:
-        if not entry.token.done():
-            entry.token.set_exception(error)
+        if entry.receiver is not None and not entry.receiver.done():
+            entry.receiver.set_exception(error)
 
     # --- the end --------------------------------------------------------------------------
 

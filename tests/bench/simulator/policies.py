@@ -10,6 +10,7 @@ from bench.simulator.arrivals import Arrival
 from bench.simulator.engine import World
 from matting_gateway.batching.core import SchedulerCore
 from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
+from matting_gateway.batching.entry import Entry
 from matting_gateway.batching.outcomes import Drop, Fail, Refusal
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain.job import BatchKey, EndpointState, Job, Priority
@@ -34,6 +35,7 @@ class Gateway:
         self._states = tuple(EndpointState(str(i), True, 2, 1, world.curve.max_rows) for i in range(count))
         self.core = SchedulerCore(lambda _: self._states, settings or BatchingSettings())
         self._wake_s = float("inf")
+        self._arrivals: dict[Entry, Arrival] = {}
 
     def arrive(self, world: World, arrival: Arrival) -> None:
         tenant = arrival.group if arrival.group.startswith("tenant") else ""
@@ -41,17 +43,19 @@ class Gateway:
         if self.core.check(*asked) is not None:
             self.core.turned_away(*asked)
             world.tally.refused += 1
-        elif isinstance(
-            self.core.arrive(Job(KEY, (), 1, arrival.deadline_s, tenant=tenant), arrival, world.now_s), Refusal
-        ):
+            return
+        entry = self.core.arrive(Job(KEY, (), 1, arrival.deadline_s, tenant=tenant), None, world.now_s)
+        if isinstance(entry, Refusal):
             world.tally.refused += 1
         else:
+            self._arrivals[entry] = arrival
             self._pump(world)
 
     def _pump(self, world: World) -> None:
         for action in self.core.pump(world.now_s):
             if isinstance(action, Drop | Fail):
                 world.tally.dropped += 1
+                del self._arrivals[action.entry]
             else:
                 self._send(world, action.inflight_batch)
         wake_s = self.core.wake_at()
@@ -81,7 +85,7 @@ class Gateway:
     def _done(self, world: World, inflight_batch: InflightBatch) -> None:
         self.core.complete(inflight_batch, world.now_s)
         for entry in inflight_batch.entries:
-            world.answered(entry.token)
+            world.answered(self._arrivals.pop(entry))
         self._pump(world)
 
 

@@ -55,4 +55,4 @@ class BatchHoldoff:
         return max(0.0, min(self._last_s + self._gap_s, self._since_s + self._most_s) - now_s)
 
     def __repr__(self) -> str:
-        return f"<Gathering: {self._coming_count} bodies are coming in>"
+        return f"<BatchHoldoff: {self._coming_count} bodies are coming in>"

@@ -15,7 +15,7 @@ from matting_gateway.batching.queue.shares import Flow, Shares
 from matting_gateway.batching.settings import BatchingSettings
 from matting_gateway.domain.job import BatchKey, EndpointState, Priority
 
-_MAX_LANES = 256  # keys of one model that are remembered while nothing of them waits
+_MAX_KEYS = 256  # keys of one model that are remembered while nothing of them waits
 
 
 class AdmissionRequest(NamedTuple):
@@ -80,13 +80,14 @@ class ModelQueue:
         key_queue.take(entries)
         self._profiles[priority].remove(entries)
         for entry in entries:
-            entry.flow.rows -= entry.rows
+            if entry.flow is not None:
+                entry.flow.rows -= entry.rows
         self._note_head(key_queue, priority)
 
     def _key_queue(self, key: BatchKey) -> BatchKeyQueue:
         key_queue = self.key_queues.get(key)
         if key_queue is None:
-            if len(self.key_queues) >= _MAX_LANES:
+            if len(self.key_queues) >= _MAX_KEYS:
                 for name in [name for name, key_queue in self.key_queues.items() if not key_queue.count]:
                     del self.key_queues[name]
                     self.endpoint_set.forget(name)

@@ -46,7 +46,7 @@ def together(data_handlings: Iterable[BackendDataHandling]) -> BackendDataHandli
     )
 
 
-async def read_practice(
+async def read_data_handling(
     stub: service_pb2_grpc.GRPCInferenceServiceStub,
     models: Collection[ModelContract],
     extensions: Collection[str],

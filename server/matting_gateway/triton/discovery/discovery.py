@@ -8,7 +8,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from matting_gateway.domain.model import ModelContract
-from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling, read_practice
+from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling, read_data_handling
 from matting_gateway.triton.discovery.contract import as_described, read_contract
 from matting_gateway.triton.discovery.control import DESCRIBE, Described, control_request, read_description
 from matting_gateway.triton.settings import PoolSettings
@@ -79,7 +79,7 @@ class Discoverer:
         if known is not None and not afresh and known.models == models:
             data_handling = known.data_handling
         else:
-            data_handling = await read_practice(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
+            data_handling = await read_data_handling(self._stub, models.values(), extensions, timeout_s=self._timeout_s)
         return Discovery(version, extensions, models, data_handling, unready)
 
     async def _server(self) -> tuple[str, frozenset[str]]:

@@ -65,7 +65,7 @@ class SharedMemory:
         self._returned: deque[Slab] = deque()
         self._refusal = "" if budget_bytes else "switched off"
         self._swept = not budget_bytes
-        self._rests = IdleMemoryWiper(self._overwrite_rested, later=later)
+        self._wiper = IdleMemoryWiper(self._overwrite_rested, later=later)
 
     async def lease(self, byte_count: int, filled_bytes: int) -> Lease | None:
         """Return memory for a batch of `byte_count` bytes; None where the message must carry it.
@@ -88,19 +88,19 @@ class SharedMemory:
 
     def _leased(self, slab: Slab, filled_bytes: int) -> Lease:
         if self._scrub:
-            self._rests.note_in_use()
+            self._wiper.note_in_use()
         return Lease(slab, self.take_back, filled_bytes)
 
     def take_back(self, slab: Slab) -> None:
         """Take a slab whose last view is gone; on any thread."""
-        slab.tick = self._rests.tick
+        slab.tick = self._wiper.tick
         self._returned.append(slab)
 
     def _overwrite_rested(self) -> bool:
         """Overwrite slabs that have rested; tell whether any is leased or has still to rest."""
         self._collect()
         for slab in self._free:
-            if self._rests.rested(slab.tick):
+            if self._wiper.rested(slab.tick):
                 slab.wipe()
         return len(self._free) < len(self._slabs) or any(slab.used_bytes for slab in self._free)
 
