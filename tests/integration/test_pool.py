@@ -173,7 +173,7 @@ async def test_models_and_versions_are_followed_without_a_failed_call() -> None:
         loading = asyncio.create_task(load())
         triton.models["echo"].versions = ["1", "2"]
         await pool.wait_until(lambda: pool.model("echo").versions == ("2", "1"))
-        assert pool.resolve_version("echo") == "2"
+        assert pool.model("echo").versions[0] == "2"
         triton.models["echo"].versions = ["2"]
         await pool.wait_until(lambda: pool.model("echo").versions == ("2",))
         done.set()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from matting_gateway.cli import main
-from matting_gateway.configuration.checked_settings import SettingsError, build_settings
 from matting_gateway.configuration.settings import OPTIONS, Settings
 from matting_gateway.imaging.formats import ImageFormat
 from matting_gateway.triton.settings import SharedMemoryUse
+from testkit.settings import SettingsError, build_settings
 
 REPOSITORY = {"repository": Path(__file__).parent}
 

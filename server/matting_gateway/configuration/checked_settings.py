@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings from what was given: each value brought into its field's form and checked, and every problem told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from matting_gateway.configuration.option_values import address_problem, read_value, read_values
 from matting_gateway.configuration.settings import OPTIONS, Settings
@@ -12,36 +13,13 @@ from matting_gateway.privacy.transport import PlaintextRefusedError, check_backe
 from matting_gateway.reloading.client_tls import ClientTlsSettings
 from matting_gateway.rpc.settings import TlsSettings
 
+_Check: TypeAlias = Callable[..., object]
 # Groups that are there only if one of their fields is given: (class, fields that must be given then).
 _OPTIONAL_GROUPS = {
     "tls": (TlsSettings, ("certificate_file", "key_file")),
     "triton_tls": (ClientTlsSettings, ("ca_file",)),
     "otlp_tls": (ClientTlsSettings, ("ca_file",)),
 }
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be started with; `problems` lists every one of them."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
-def build_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings that the given values make.
-
-    Args:
-        values: By option name, as text or of the option's own type; None or () for not given.
-        origins: Where each was given, by option name, to be named with what is wrong with it.
-
-    Raises:
-        SettingsError: With every problem found, not only the first.
-    """
-    settings, problems = settings_and_problems(values, origins)
-    if problems:
-        raise SettingsError(problems)
-    return settings
 
 
 def settings_and_problems(
@@ -134,28 +112,17 @@ def _with(settings: Settings, group: str, fields: Mapping[str, Any]) -> Settings
 
 def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[str]:
     """Return what is wrong with values that are good by themselves; `where(path, flag)` says where one was given."""
-    problems = []
-    listen = where("listen", "--listen")
-    for address in settings.listen:
-        problems += _refusal(
-            check_listen, address, listen, least_port=0, tls=settings.tls is not None, allowed=settings.allow_plaintext
-        )
-    for address in settings.triton:
-        problems += _refusal(
-            check_backend,
-            address,
-            where("triton", "--triton"),
-            least_port=1,
-            tls=settings.triton_tls is not None,
-            allowed=settings.allow_plaintext,
-        )
-    problems += _tracing_problems(settings, where)
+    problems, listen = list(_hop_problems(settings, where)), where("listen", "--listen")
+    of_traces = [o.flag for o in OPTIONS if o.path.startswith(("tracing.", "otlp_tls.")) and where(o.path, "")]
+    if of_traces and not settings.tracing.endpoint:
+        endpoint = where("tracing.endpoint", "--otlp-endpoint")
+        problems.append(f"{', '.join(of_traces)}: {endpoint} must be given too")
     metrics = settings.metrics_listen
     if metrics and (problem := address_problem(metrics, least_port=0, unix=False)):
         problems.append(f"{where('metrics_listen', '--metrics-listen')}: {problem}")
-    for address in sorted({*settings.listen, metrics}):
-        if not address.endswith(":0") and [*settings.listen, metrics].count(address) > 1:
-            problems.append(f"{listen}: {address} is listened on twice")
+    listened = [address for address in (*settings.listen, metrics) if not address.endswith(":0")]
+    twice = sorted(address for address, count in Counter(listened).items() if count > 1)
+    problems += [f"{listen}: {address} is listened on twice" for address in twice]
     if not settings.listen:
         problems.append(f"{listen}: there is no address to listen on")
     if not settings.triton and not settings.repository.is_dir():
@@ -164,29 +131,27 @@ def _problems_of(settings: Settings, where: Callable[[str, str], str]) -> list[s
     return problems
 
 
-def _tracing_problems(settings: Settings, where: Callable[[str, str], str]) -> list[str]:
-    tracing, flag = settings.tracing, where("tracing.endpoint", "--otlp-endpoint")
-    if not tracing.endpoint:
-        given = [o.flag for o in OPTIONS if o.path.startswith(("tracing.", "otlp_tls.")) and where(o.path, "")]
-        return [f"{', '.join(given)}: {flag} must be given too"] if given else []
-    return _refusal(
-        check_collector,
-        tracing.endpoint,
-        flag,
-        least_port=1,
-        tls=settings.otlp_tls is not None,
-        allowed=settings.allow_plaintext,
+def _hop_problems(settings: Settings, where: Callable[[str, str], str]) -> Iterator[str]:
+    """Yield what is wrong with the addresses of listeners, Tritons and the collector."""
+    endpoint = settings.tracing.endpoint
+    hops: tuple[tuple[_Check, Sequence[str], str, int, object | None], ...] = (
+        (check_listen, settings.listen, where("listen", "--listen"), 0, settings.tls),
+        (check_backend, settings.triton, where("triton", "--triton"), 1, settings.triton_tls),
+        (
+            check_collector,
+            (endpoint,) if endpoint else (),
+            where("tracing.endpoint", "--otlp-endpoint"),
+            1,
+            settings.otlp_tls,
+        ),
     )
-
-
-def _refusal(
-    check: Callable[..., object], address: str, where: str, *, least_port: int, tls: bool, allowed: Sequence[str]
-) -> list[str]:
-    problem = address_problem(address, least_port=least_port)
-    if problem:
-        return [f"{where}: {problem}"]
-    try:
-        check(address, tls=tls, plaintext_allowed=allowed)
-    except PlaintextRefusedError as exc:
-        return [f"{where}: {exc}"]
-    return []
+    for check, addresses, origin, least_port, tls in hops:
+        for address in addresses:
+            problem = address_problem(address, least_port=least_port)
+            try:
+                if not problem:
+                    check(address, tls=tls is not None, plaintext_allowed=settings.allow_plaintext)
+            except PlaintextRefusedError as exc:
+                problem = str(exc)
+            if problem:
+                yield f"{origin}: {problem}"

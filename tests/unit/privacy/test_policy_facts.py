@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matting_gateway.configuration.checked_settings import build_settings
 from matting_gateway.configuration.settings import OPTIONS
 from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling
+from testkit.settings import build_settings
 
 from .test_statement import HARD
 

@@ -5,13 +5,7 @@ import ssl
 from collections.abc import Callable
 
 from matting_gateway.clock import Clock
-from matting_gateway.reloading.watched_files import (
-    ReloadReport,
-    WatchedFiles,
-    WatchedFilesStatistics,
-    read_key_pair,
-    read_roots,
-)
+from matting_gateway.reloading.watched_files import ReloadReport, WatchedFiles, read_key_pair, read_roots
 from matting_gateway.rpc.settings import TlsSettings
 
 
@@ -30,11 +24,6 @@ class ServerTls:
             paths.append(settings.client_ca_file)
         self._files: WatchedFiles[ssl.SSLContext] = WatchedFiles(paths, self._read, clock=clock, on_reload=on_reload)
 
-    @property
-    def mutual(self) -> bool:
-        """Whether callers must show a certificate."""
-        return self._settings.client_ca_file is not None
-
     def context(self) -> ssl.SSLContext:
         """Return the context for a handshake that begins now.
 
@@ -47,11 +36,8 @@ class ServerTls:
         """Read the files again now."""
         self._files.reload()
 
-    def statistics(self) -> WatchedFilesStatistics:
-        return self._files.statistics()
-
     def __repr__(self) -> str:
-        return f"<ServerTls {'mutual, ' if self.mutual else ''}{self._files!r}>"
+        return f"<ServerTls {self._files!r}>"
 
     def _read(self) -> ssl.SSLContext:
         s = self._settings

@@ -14,7 +14,7 @@ from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.readiness import BackendView
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.triton.discovery.backend_data_handling import BackendDataHandling, together
-from matting_gateway.triton.discovery.contract import accepts, instance_count, merge, newest_first
+from matting_gateway.triton.discovery.contract import accepts, instance_count, merge
 from matting_gateway.triton.pool.endpoint import Endpoint
 from matting_gateway.triton.pool.endpoint_statistics import EndpointStatistics
 from matting_gateway.triton.pool.executions import Executions
@@ -144,15 +144,6 @@ class Pool:
                 f"Model {name!r} has no version {version!r} ready; it has {', '.join(contract.versions)}."
             )
         return contract
-
-    def resolve_version(self, name: str, version: str = "") -> str:
-        """Return `version` if it is ready, or the newest one where none is asked for.
-
-        Raises:
-            ModelNotFoundError: The backends do not have it.
-            BackendUnavailableError: None is reachable, or those that had it are not.
-        """
-        return version if self.model(name, version) and version else newest_first(self.model(name).versions)[0]
 
     def can_serve(self, name: str) -> bool:
         """Whether a batch of the model could be sent somewhere now."""
