@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "version": set(),
     "readiness": BASE,
     "telemetry": BASE | {"readiness"},
-    "tracing": BASE | {"telemetry"},
+    "tracing": BASE | {"telemetry", "reloading"},
     "reloading": BASE | {"telemetry"},
     **dict.fromkeys(ROOMS, BASE | SHARED),
     "pipeline": BASE | SHARED | ROOMS,

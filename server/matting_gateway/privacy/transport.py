@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which hops may go in the clear: loopback and Unix sockets, and what the operator names."""
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,38 +54,23 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0] if host.count(":") == 1 else host
 
 
-def check_listen(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
-    """Return what a listener is, for the data policy.
-
-    Raises:
-        PlaintextRefusedError: It would listen on a network without TLS, and is not in `plaintext_allowed`.
-    """
-    return _check(f"listening on {address}", address, Hop(hop_kind(address), tls, mutual), plaintext_allowed)
-
-
-def check_backend(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
-    """Return what the way to a Triton is, for the data policy.
-
-    Raises:
-        PlaintextRefusedError: It crosses a network without TLS, and is not in `plaintext_allowed`.
-    """
-    return _check(f"the Triton at {address}", address, Hop(hop_kind(address), tls, mutual), plaintext_allowed)
-
-
-def check_collector(address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False) -> Hop:
-    """Return what the way to the collector of traces is, for the data policy.
+def _check(
+    what: str, carried: str, address: str, *, tls: bool, plaintext_allowed: Sequence[str], mutual: bool = False
+) -> Hop:
+    """Return what a hop is, for the data policy.
 
     Raises:
         PlaintextRefusedError: It crosses a network without TLS, and is not in `plaintext_allowed`.
     """
     hop = Hop(hop_kind(address), tls, mutual)
-    return _check(f"the collector at {address}", address, hop, plaintext_allowed, carried="Traces")
-
-
-def _check(what: str, address: str, hop: Hop, plaintext_allowed: Sequence[str], *, carried: str = "Photos") -> Hop:
     if hop.protected or address in plaintext_allowed:
         return hop
     raise PlaintextRefusedError(
-        f"{carried} would cross a network in the clear: {what} without TLS. Give certificate files,"
+        f"{carried} would cross a network in the clear: {what} {address} without TLS. Give certificate files,"
         f" or allow it by name with --allow-plaintext {address}; the data policy then says so."
     )
+
+
+check_listen = functools.partial(_check, "listening on", "Photos")
+check_backend = functools.partial(_check, "the Triton at", "Photos")
+check_collector = functools.partial(_check, "the collector at", "Traces")

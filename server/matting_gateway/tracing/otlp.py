@@ -5,11 +5,9 @@ What repeats in spans is put together once, and ids and times are put beside it:
 tenth of the time that the SDK's span objects and their encoder take, and it is the gateway's processor time.
 """
 
-import ssl
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,6 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from matting_gateway.clock import Clock
+from matting_gateway.reloading.client_tls import ClientIdentity
 from matting_gateway.telemetry.log_lines import CallRecord
 from matting_gateway.traces import INFERENCE, Trace
 from matting_gateway.tracing.exporter import CollectorError
@@ -70,16 +69,6 @@ _IDS_AND_TIMES, _ID_AND_TIMES = struct.Struct("<2s16s2s8s1sQ1sQ"), struct.Struct
 _BELOW_BYTES = 10 + 18 + 2 + _ID_AND_TIMES.size
 
 
-class CollectorIdentity(Protocol):
-    """What a connection to the collector is made with. Another `version` means: make a new one."""
-
-    @property
-    def version(self) -> int: ...
-
-    @property
-    def context(self) -> ssl.SSLContext: ...
-
-
 class OtlpCollector:
     """Sends spans to one collector.
 
@@ -88,7 +77,7 @@ class OtlpCollector:
     `OTEL_SERVICE_NAME` say of it.
     """
 
-    def __init__(self, address: str, *, clock: Clock, identity: Callable[[], CollectorIdentity] | None) -> None:
+    def __init__(self, address: str, *, clock: Clock, identity: Callable[[], ClientIdentity] | None) -> None:
         self.address = address
         self._clock = clock
         self._identity = identity

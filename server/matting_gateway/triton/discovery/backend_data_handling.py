@@ -6,7 +6,7 @@ Source: Triton's trace and logging extensions, and `response_cache` of `model_co
 
 import asyncio
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -36,14 +36,7 @@ class BackendDataHandling:
 
 def together(data_handlings: Iterable[BackendDataHandling]) -> BackendDataHandling:
     """Return what holds of several Tritons at once; of none nothing is known."""
-    told = tuple(data_handlings)
-    if not told:
-        return BackendDataHandling()
-    return BackendDataHandling(
-        trace_off=_all_known(data_handling.trace_off for data_handling in told),
-        response_cache_off=_all_known(data_handling.response_cache_off for data_handling in told),
-        tensor_logging_off=_all_known(data_handling.tensor_logging_off for data_handling in told),
-    )
+    return BackendDataHandling(*map(_all_known, zip(*map(astuple, data_handlings), strict=True)))
 
 
 async def read_data_handling(

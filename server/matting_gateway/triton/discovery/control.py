@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from open_inference.datatypes import ITEM_SIZE_BYTES
 from open_inference.tensors import TensorSpec
 from tritonclient.grpc import service_pb2
 
@@ -16,8 +17,6 @@ from matting_gateway.domain.model import ModelContract
 
 _CONTROL = "matting_control"
 SCRUB, DESCRIBE = "scrub", "describe"
-_ITEM_BYTES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, "BF16": 2}
-_ITEM_BYTES |= {"UINT32": 4, "INT32": 4, "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8}
 # What is told becomes a label of a metric: a backend is not believed.
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
 
@@ -36,14 +35,14 @@ def control_request(contract: ModelContract, word: str, *, row_count: int) -> se
 
     `row_count` counts for models that batch only.
     """
-    if contract.decoupled or contract.stateful or any(spec.datatype not in _ITEM_BYTES for spec in contract.inputs):
+    if contract.decoupled or contract.stateful or any(spec.datatype not in ITEM_SIZE_BYTES for spec in contract.inputs):
         return None
     request = service_pb2.ModelInferRequest(model_name=contract.name)
     request.parameters[_CONTROL].string_param = word
     for spec in contract.inputs:
         shape = _shape(contract, spec, row_count)
         request.inputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
-        request.raw_input_contents.append(bytes(math.prod(shape) * _ITEM_BYTES[spec.datatype]))
+        request.raw_input_contents.append(bytes(math.prod(shape) * ITEM_SIZE_BYTES[spec.datatype]))
     return request
 
 

@@ -173,7 +173,7 @@ class Endpoint:
 
     def open_stream(self, method: str, *, model: str, traceparent: str = "") -> grpc.aio.StreamStreamCall[bytes, bytes]:
         """Open a stream of messages as they come, with tensors of `model`."""
-        stream, scrubber = self._monitor.client.open_stream(method, traceparent), self._scrubber
+        stream, scrubber = self._client.open_stream(method, traceparent), self._scrubber
         if scrubber is not None:
             stream.add_done_callback(lambda _: scrubber.used(model))
         return stream
@@ -190,12 +190,16 @@ class Endpoint:
             batches_in_flight=self.in_flight,
             batch_count=self._batch_count,
             failure_count=self._failure_count,
-            shared_memory=self._monitor.client.memory.statistics(),
+            shared_memory=self._client.memory.statistics(),
             data_handling=self._known.data_handling if self._known is not None else BackendDataHandling(),
         )
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.address.label}: {self._seen.seen}, {self.in_flight} batches in flight>"
+
+    @property
+    def _client(self) -> TritonClient:
+        return self._monitor.client
 
     def _contract(self, model: str) -> ModelContract | None:
         return self.models.get(model)
@@ -209,7 +213,7 @@ class Endpoint:
         self._idle.clear()
         scrubbed = self._scrubber.using(model) if self._scrubber is not None and model else nullcontext()
         try:
-            with scrubbed, self._monitor.client.in_use() as client:
+            with scrubbed, self._client.in_use() as client:
                 yield client
         finally:
             self.in_flight -= 1
@@ -247,14 +251,14 @@ class Endpoint:
         if changed:
             self._up.set(int(healthy))
             if healthy:  # perhaps it was started anew, and knows nothing of the slabs
-                self._monitor.client.memory.forget()
+                self._client.memory.forget()
         if told:
             self._on_change()
 
     async def _look(self) -> bool:
         now_s = self._clock.now()
         stale = not self.healthy or now_s - self._config_read_s >= self._settings.config_interval_s
-        client = self._monitor.client
+        client = self._client
         seen = await client.look(self._known, afresh=stale)
         if isinstance(seen, Finding):
             self._set_health(seen)
