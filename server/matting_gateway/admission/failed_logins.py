@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often callers of a network may show credentials that are nobody's: guessing is slow, and costs nothing here."""
+"""Limits how often callers of a network may fail to authenticate, so that tokens cannot be guessed."""
 
 from matting_gateway.clock import Clock
 from matting_gateway.errors import QuotaExceededError
@@ -10,9 +10,9 @@ _MAX_NETWORKS = 4096
 
 
 class FailedLogins:
-    """What is left to each network of attempts that may fail.
+    """A token bucket of failed attempts for each network.
 
-    Owns that, of `max_networks` at the most: of more, those are forgotten whose last failure is longest ago.
+    Owns the buckets, `max_networks` at the most: beyond that, the one whose last failure is longest ago is dropped.
     """
 
     def __init__(self, *, clock: Clock, max_networks: int = _MAX_NETWORKS) -> None:

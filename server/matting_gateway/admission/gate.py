@@ -48,7 +48,7 @@ class Gate:
         unseen: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._settings = settings
-        self._unseen = unseen  # told of callers who wait or are refused (1), and of those let in after all (-1)
+        self._unseen = unseen  # 1: a caller waits or is refused; -1: it is let in after all
         self._clock = clock
         self._metrics = metrics
         self._permit_count = 0
@@ -117,7 +117,7 @@ class Gate:
             self._metrics.dropped.labels("memory").inc()
             raise line.too_many()
         self._slow_senders.press()
-        # From then on it could not be answered in time, and hears so as long as it can still ask another gateway.
+        # After that it could not be answered in time: it is refused then, while it can still ask another gateway.
         work_s = self._work_times.expected_s(waiter.judged_bytes)
         latest_s = waiter.deadline_s - work_s
         seconds = None if latest_s == math.inf else max(0.0, latest_s - self._clock.now())
@@ -194,7 +194,7 @@ class Gate:
 
     async def settle(self, permit: Permit, byte_count: int, deadline_s: float, priority: Priority) -> None:
         if not permit.promised:
-            # So much is there for it in the end, whatever else is being received.
+            # What is certain to become free, whatever else is being received.
             sure_bytes = min(byte_count, self._settings.budget_bytes - self._unpromised_limit)
             missing = max(0, sure_bytes - permit.byte_count)
             line = self._waiting[True]
@@ -274,7 +274,7 @@ class Gate:
         self._slow_senders.press()
 
     def _need(self) -> Need | None:
-        """Return of which permits, by whether a size was promised, room would help the first who waits, if any does."""
+        """Return which kinds of permits the first waiter needs released; None where nobody waits."""
         if not self._waiting[True] and not self._waiting[False]:
             return None
         kinds: tuple[bool, ...] = (False, True)
@@ -285,7 +285,7 @@ class Gate:
             if first is None:
                 return None
             if self._unpromised_bytes + first.byte_count > self._limit_of(first.byte_count):
-                kinds, limit = (False,), self._unpromised_limit  # only its like are in its way
+                kinds, limit = (False,), self._unpromised_limit  # only permits without a promised size are in its way
         return Need(kinds, first.group, int(limit * (1 - KEPT_SHARE)))
 
 

@@ -13,9 +13,9 @@ from matting_gateway.admission.sender import Sender
 from matting_gateway.domain.job import Priority
 from matting_gateway.errors import OverloadedError
 
-# Of places and of memory that waits for callers, what a group leaves as soon as others need it.
+# The share of places, and of memory held for slow callers, that one group must leave to the others.
 KEPT_SHARE = 0.125
-# A message of so many bytes is nothing beside any budget.
+# Messages up to this size are negligible beside any budget.
 SMALL_BYTES = 2 << 20
 
 
@@ -79,7 +79,7 @@ class Line:
         return True
 
     def leave(self, waiter: Waiter) -> None:
-        """Count somebody out who waits no more."""
+        """Take a waiter out of the count of its group."""
         group = waiter.group
         if group is not None:
             self._by_group[group] -= 1

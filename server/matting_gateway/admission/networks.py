@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose calls count together where something is short: those of a network, but for peers that stand for many."""
+"""Groups callers by network, so that none of them takes more than its part of what is scarce."""
 
 import ipaddress
 from collections.abc import Iterable

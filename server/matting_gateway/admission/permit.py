@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The right to hold so many bytes, as a value: without one nothing is read, and letting go of it frees them."""
+"""A permit is the right to hold so many bytes: no body is read without one, and releasing it frees the bytes."""
 
 from collections.abc import Callable
 from types import TracebackType

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from matting_gateway.admission.permit import Awaiting, Permit
 from matting_gateway.clock import Clock
 
-# Good time: a moment, a short one for who has not really begun, and what has come or gone takes at the least pace.
-# Where it is not known how much of a message has come, what it may have counts, up to the longest time.
+# A caller may take a moment (a short one where it has hardly begun) and what the bytes moved so far take at the least
+# pace. Where it is not known how much of a message has come, its whole size counts, up to the longest time.
 _MOMENT_S = 1.0
 _SHORT_MOMENT_S = 0.25
 _BEGUN_BYTES = 32 << 10
 _ON_ITS_WAY_S = 0.5
 _SLOW_BYTES_PER_S = 1 << 20
 _LONGEST_S = 5.0
-# One at a time, so that a crowd that waits does not have all of its like sent away at once: then nobody's time would be
-# over for a while, and who comes next would have to wait for it.
+# Evictions are this far apart: were all slow callers evicted at once, none would be overdue for a while, and the next
+# newcomer would have to wait until one is.
 _PAUSE_S = 0.01
 
 
@@ -113,7 +113,7 @@ class SlowSenderEviction:
 
     @property
     def pressing(self) -> bool:
-        """Whether it is being looked after that somebody gives way."""
+        """Whether a look for a caller to evict is scheduled."""
         return self._timer is not None
 
     def press(self) -> None:
@@ -152,7 +152,7 @@ class SlowSenderEviction:
                 crowds = crowding is not None and _group_of(permit) == crowding
                 if not crowds and slow.since_s + _SHORT_MOMENT_S > now_s:
                     if crowding is None:
-                        break  # nor can it be that of those that follow
+                        break  # those that follow began later still
                     continue
                 due_s = slow.since_s if crowds else slow.due_s()
                 if slowest is None or due_s < slowest[1]:

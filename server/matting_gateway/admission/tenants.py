@@ -23,7 +23,7 @@ __all__ = ["ANONYMOUS", "Tenant", "TenantByteHold", "Tenants", "TenantsStatistic
 # A second's worth may be saved up, but never less than one request or one large photo.
 _MIN_REQUEST_BURST = 1.0
 _MIN_MEGAPIXEL_BURST = 16.0
-# Longer ones are nobody's; hashing them would be work for a stranger.
+# No tenant has longer ones: they are refused without being hashed.
 MAX_TOKEN_LENGTH = 512
 _BYTES_RETRY_AFTER_S = 0.5
 

@@ -8,7 +8,7 @@ from matting_gateway.errors import GatewayError
 
 
 class ResultReceiver(Protocol):
-    """Who is told, once, what became of a job, unless `done` already: a future, or what is quicker than one."""
+    """Who is told, once, what became of a job, unless `done` already: a future, or something cheaper."""
 
     def done(self) -> bool: ...
 

@@ -26,7 +26,7 @@ class Scheduler:
     """Holds jobs until a backend has room, sends them in batches, and answers each exactly once.
 
     Owns the waiting jobs, the latency tables, the batches in flight and every future it gave out. All of
-    it is touched on the event loop only. A future is resolved by `_answer` or `_refuse`, which
+    it is touched on the event loop only. A receiver is told by `_succeeded` or `_refuse`, which
     tolerate that its caller cancelled it.
 
     Args:
@@ -54,7 +54,7 @@ class Scheduler:
         self._clock = clock
         self._metrics = metrics
         self._core = SchedulerCore(endpoints, settings, fallback, tenant_weight)
-        # Whoever receives a body that will be a job at once does so within this context.
+        # Entered while a body is received that becomes a job as soon as it is complete.
         self.coming = BatchHoldoff(gap_s=settings.gather_gap_s, most_s=settings.gather_most_s)
         metrics.queue_depth.set_function(lambda: self._core.waiting_count)
         metrics.utilization.set_function(self.utilization)

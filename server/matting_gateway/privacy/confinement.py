@@ -22,7 +22,7 @@ _CONNECT_TCP = 1 << 1
 _REFER_ABI, _TRUNCATE_ABI, _NET_ABI = 2, 3, 4
 _PR_SET_NO_NEW_PRIVS = 38
 
-# Shared memory is memory; what is written to the null device is nowhere.
+# Writable all the same: shared memory is memory, and the null device keeps nothing.
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - shared memory with Triton is what this folder is for
 _NULL_DEVICE = Path("/dev/null")
 # Triton's Python backend will not start without a folder of its own here, and leaves it empty.

@@ -90,7 +90,7 @@ class EndpointModel:
     def is_better_left(self, rows: int) -> bool:
         """Whether it should rather end what it has than be sent so few rows more, which may grow to a batch meanwhile.
 
-        To each batch there is a cost of its own, which is the larger the smaller the batch.
+        Every batch has a fixed cost, which weighs the more the smaller the batch is.
         """
         return len(self.running) >= self.instance_count and 2 * rows < self.running[-1].rows
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a free slot waits a moment for jobs that are known to be on their way. Pure: no clock, no asyncio.
 
-A gateway that is busy receiving is handed its jobs one by one, and a free slot that took each at
-once would send batches of one, whose sending keeps the gateway from receiving. So a slot waits
-while bodies are coming in and jobs keep arriving; when nobody is on the way it never does. Nor does it
-wait for the second half: were all of a closed group of callers gathered, all would then wait for their
-answer at once, and the gateway with them. The idea
-is that of plugging a queue of block requests: hold a little while the one who fills it is still at it.
+A gateway that is busy receiving is handed its jobs one by one. A free slot that took each at once would send
+batches of one, and sending them would keep the gateway from receiving. So a slot waits while bodies are coming in
+and jobs keep arriving, and never when none is. It does not wait for more than half of them: if all of a fixed set
+of callers were collected in one batch, all would wait for their answers at once, and the gateway would idle. Block
+layers plug a request queue for the same reason: the one who fills it is still adding requests.
 """
 
 

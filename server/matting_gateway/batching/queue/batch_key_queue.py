@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The waiting room. Pure: no clock, no asyncio; every step costs at most O(log waiting)."""
+"""Jobs that wait, by batch key. Pure: no clock, no asyncio; every step costs at most O(log waiting)."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain

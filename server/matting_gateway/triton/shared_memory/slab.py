@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from grpc_h2.bodies.idle_memory import wipe
 
-# Rows begin where a vector register likes them.
+# Tensors begin at multiples of this, which vector instructions load fastest.
 _ALIGNMENT_BYTES = 64
 
 
