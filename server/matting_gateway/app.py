@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.tenants import Tenants, tenants_from_file
@@ -26,17 +27,20 @@ from matting_gateway.policy_facts import policy_facts
 from matting_gateway.privacy.hardening import Hardening
 from matting_gateway.privacy.statement import DataPolicy, data_policy
 from matting_gateway.readiness import BackendView, Readiness, readiness
-from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
+from matting_gateway.reloading.client_tls import ClientIdentity, ClientTlsSettings, client_tls
 from matting_gateway.reloading.reloads import Reloads
+from matting_gateway.reloading.watched_files import WatchedFiles
 from matting_gateway.rpc.serving.grpc_frontend import Dependencies, GrpcFrontend
 from matting_gateway.rpc.serving.readiness_report import ReadinessReport
-from matting_gateway.rpc.serving.tls import ServerTls
+from matting_gateway.rpc.serving.tls import server_tls
 from matting_gateway.telemetry.exposition import Exposition
 from matting_gateway.telemetry.logs import Event, Logs
 from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.tracing.exporter import Collector, Exporter
 from matting_gateway.tracing.sampler import Sampler
 from matting_gateway.triton.pool.pool import Pool
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,7 @@ class Gateway:
         self._closing.push_async_callback(self.frontend.close)
         tls = None
         if settings.tls is not None:
-            door_tls = ServerTls(settings.tls, clock=self._clock, on_reload=self._reloads.report)
-            self._reloads.add(door_tls.reload)
-            tls = door_tls.context
-            tls()  # files that cannot be used stop the start, not the first caller
+            tls = self._watched(server_tls(settings.tls, clock=self._clock, on_reload=self._reloads.report)).value
         await self._listen(tls)
         for address, port in self.frontend.ports.items():
             self._logs.event(Event.LISTENING, state="grpc", address=_with_port(address, port))
@@ -222,9 +223,7 @@ class Gateway:
         file = tenants_from_file(
             path, clock=self._clock, on_reload=self._reloads.report, on_problem=self._log_tenant_problem
         )
-        file.value()  # a file that cannot be used stops the start, not the first call
-        self._reloads.add(file.reload)
-        return Tenants(file, clock=self._clock)
+        return Tenants(self._watched(file), clock=self._clock)
 
     def _make_pool(self) -> Pool:
         settings = self.settings
@@ -241,13 +240,15 @@ class Gateway:
             addresses, clock=self._clock, metrics=self._metrics, settings=pool, on_change=self._backends_changed
         )
 
-    def _client_tls(self, settings: ClientTlsSettings | None) -> ClientTls | None:
+    def _client_tls(self, settings: ClientTlsSettings | None) -> WatchedFiles[ClientIdentity] | None:
         if settings is None:
             return None
-        tls = ClientTls(settings, clock=self._clock, on_reload=self._reloads.report)
-        tls.current()  # files that cannot be used stop the start, not the first call
-        self._reloads.add(tls.reload)
-        return tls
+        return self._watched(client_tls(settings, clock=self._clock, on_reload=self._reloads.report))
+
+    def _watched(self, files: WatchedFiles[T]) -> WatchedFiles[T]:
+        files.value()  # files that cannot be used stop the start, not the first call
+        self._reloads.add(files.reload)
+        return files
 
     def _show_workers(self) -> None:
         metrics, statistics = self._metrics, self.imaging.statistics
@@ -263,7 +264,7 @@ class Gateway:
         otlp = importlib.import_module("matting_gateway.tracing.otlp")  # with OpenTelemetry, which others need not have
         tls = self._client_tls(self.settings.otlp_tls)
         collector: Collector = otlp.OtlpCollector(
-            tracing.endpoint, clock=self._clock, identity=None if tls is None else tls.current
+            tracing.endpoint, clock=self._clock, identity=None if tls is None else tls.value
         )
         return Exporter(collector, clock=self._clock, metrics=self._metrics, logs=self._logs)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 from matting_gateway.clock import SystemClock
-from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
+from matting_gateway.reloading.client_tls import ClientTlsSettings, client_tls
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
 from testkit.fake_triton import FakeModel, FakeTriton, echo_config
@@ -32,8 +32,8 @@ class Remote:
         ca = replace_file(folder / "ca.crt", self.servers.certificate)
         settings = ClientTlsSettings(ca, folder / "client.crt", folder / "client.key")
         self.reports: list[bool] = []
-        tls = ClientTls(settings, clock=SystemClock(), on_reload=lambda report: self.reports.append(report.accepted))
-        tls.current()
+        tls = client_tls(settings, clock=SystemClock(), on_reload=lambda report: self.reports.append(report.accepted))
+        tls.value()
         self.settings = replace(QUICK, tls=tls)
 
     def show(self, name: str, authority: Authority) -> None:

@@ -14,7 +14,8 @@ from grpc_h2.http2.wire import frames
 from matting_gateway.clock import SystemClock
 from matting_gateway.errors import BackendUnavailableError, ModelNotFoundError
 from matting_gateway.readiness import BackendView
-from matting_gateway.reloading.client_tls import ClientTls, ClientTlsSettings
+from matting_gateway.reloading.client_tls import ClientIdentity, ClientTlsSettings, client_tls
+from matting_gateway.reloading.watched_files import WatchedFiles
 from matting_gateway.triton.transport import failures
 from testkit.certificates import Authority
 from testkit.certificates import replace as replace_file
@@ -45,7 +46,7 @@ async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await reader.read()
 
 
-async def found(address: str, tls: ClientTls | None = None) -> BackendView:
+async def found(address: str, tls: WatchedFiles[ClientIdentity] | None = None) -> BackendView:
     """Return what a pool sees of its one backend, once it has looked."""
     async with running_pool(address, settings=replace(QUICK, tls=tls)) as pool:
         await pool.wait_until(lambda: bool(pool.views()[0].seen))
@@ -117,7 +118,7 @@ async def test_a_model_that_is_there_and_not_loaded_is_unavailable_and_not_unkno
 
 async def test_tls_towards_a_triton_in_the_clear_is_told(tmp_path: Path) -> None:
     ca_file = replace_file(tmp_path / "ca.crt", Authority().certificate)
-    tls = ClientTls(ClientTlsSettings(ca_file=ca_file), clock=SystemClock())
+    tls = client_tls(ClientTlsSettings(ca_file=ca_file), clock=SystemClock())
     async with FakeTriton(FakeModel(echo_config())) as triton:
         view = await found(triton.address, tls)
     assert view.seen.startswith("it does not speak TLS as it should")

@@ -16,9 +16,9 @@ from matting_gateway.configuration.checked_settings import settings_and_problems
 from matting_gateway.configuration.settings import OPTIONS, Settings
 from matting_gateway.options import Option
 from matting_gateway.reloading.certificate_dates import first_expiry_s
-from matting_gateway.reloading.client_tls import ClientTls
+from matting_gateway.reloading.client_tls import client_tls
 from matting_gateway.reloading.watched_files import WatchedFileError
-from matting_gateway.rpc.serving.tls import ServerTls
+from matting_gateway.rpc.serving.tls import server_tls
 from matting_gateway.tracing.settings import missing_packages
 
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
@@ -141,11 +141,11 @@ def _file_problems(settings: Settings, origins: Mapping[str, str], clock: Clock)
     reads: list[tuple[str, Callable[[], object]]] = []
     if door is not None:
         names = ("tls_certificate", "tls_key", "tls_client_ca")
-        reads.append((where(*names), ServerTls(door, clock=clock).context))
+        reads.append((where(*names), server_tls(door, clock=clock).value))
     for group, tls in (("triton_tls", settings.triton_tls), ("otlp_tls", settings.otlp_tls)):
         if tls is not None:
             names = (f"{group}_ca", f"{group}_certificate", f"{group}_key")
-            reads.append((where(*names), ClientTls(tls, clock=clock).current))
+            reads.append((where(*names), client_tls(tls, clock=clock).value))
     if tenants is not None:
         reads.append((where("tenants"), tenants_from_file(tenants, clock=clock).value))
     for origin, read in reads:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS to servers, which are Tritons and the collector of traces: credentials from files that may change."""
 
+import functools
 import pkgutil
 import ssl
 from collections.abc import Callable
@@ -26,52 +27,31 @@ class ClientTlsSettings:
             raise ValueError("A certificate of ours needs its key file, and a key its certificate file.")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ClientIdentity:
-    """What channels and other connections to a server are made with. Another `version` means: make new ones."""
+    """What channels and other connections to a server are made with. Another one than before means: make new ones."""
 
-    version: int
     credentials: grpc.ChannelCredentials
     context: ssl.SSLContext
 
 
-class ClientTls:
-    """The credentials of connections to a server. Owns the files they are made of."""
+def client_tls(
+    settings: ClientTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
+) -> WatchedFiles[ClientIdentity]:
+    """Return the credentials of connections to a server, which are new ones after the files changed."""
+    paths = (settings.ca_file, settings.certificate_file, settings.key_file)
+    existing = [path for path in paths if path is not None]
+    return WatchedFiles(existing, functools.partial(_identity, settings), clock=clock, on_reload=on_reload)
 
-    def __init__(
-        self, settings: ClientTlsSettings, *, clock: Clock, on_reload: Callable[[ReloadReport], None] | None = None
-    ) -> None:
-        self._settings = settings
-        paths = [p for p in (settings.ca_file, settings.certificate_file, settings.key_file) if p is not None]
-        self._files: WatchedFiles[tuple[grpc.ChannelCredentials, ssl.SSLContext]] = WatchedFiles(
-            paths, self._read, clock=clock, on_reload=on_reload
-        )
 
-    def current(self) -> ClientIdentity:
-        """Return the credentials in force.
-
-        Raises:
-            WatchedFileError: The files cannot be read, and never could.
-        """
-        credentials, context = self._files.value()
-        return ClientIdentity(self._files.version, credentials, context)
-
-    def reload(self) -> None:
-        """Read the files again now."""
-        self._files.reload()
-
-    def __repr__(self) -> str:
-        return f"<ClientTls {self._files!r}>"
-
-    def _read(self) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
-        s = self._settings
-        roots = None if s.ca_file is None else read_roots(s.ca_file)
-        context = _context(roots)
-        if s.certificate_file is None or s.key_file is None:
-            return grpc.ssl_channel_credentials(root_certificates=roots), context
-        pair = read_key_pair(s.certificate_file, s.key_file)
-        context.load_cert_chain(s.certificate_file, s.key_file)
-        return grpc.ssl_channel_credentials(roots, pair.private_key, pair.certificate_chain), context
+def _identity(settings: ClientTlsSettings) -> ClientIdentity:
+    roots = None if settings.ca_file is None else read_roots(settings.ca_file)
+    context = _context(roots)
+    if settings.certificate_file is None or settings.key_file is None:
+        return ClientIdentity(grpc.ssl_channel_credentials(root_certificates=roots), context)
+    pair = read_key_pair(settings.certificate_file, settings.key_file)
+    context.load_cert_chain(settings.certificate_file, settings.key_file)
+    return ClientIdentity(grpc.ssl_channel_credentials(roots, pair.private_key, pair.certificate_chain), context)
 
 
 def _context(roots: bytes | None) -> ssl.SSLContext:

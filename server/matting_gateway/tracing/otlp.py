@@ -90,7 +90,7 @@ class OtlpCollector:
         scope = InstrumentationScope(name="matting_gateway", version=version)
         self._scope = ScopeSpans(scope=scope).SerializeToString()
         self._caller: UnaryCaller | None = None
-        self._caller_version = 0
+        self._caller_identity: ClientIdentity | None = None
 
     def __repr__(self) -> str:
         return f"<OtlpCollector {self.address}>"
@@ -128,10 +128,9 @@ class OtlpCollector:
 
     async def _current_caller(self) -> UnaryCaller:
         identity = self._identity() if self._identity is not None else None
-        version = identity.version if identity is not None else 0
-        if self._caller is None or version != self._caller_version:
+        if self._caller is None or identity is not self._caller_identity:
             await self.close()
-            self._caller_version = version
+            self._caller_identity = identity
             self._caller = UnaryCaller(
                 self.address,
                 _EXPORT,

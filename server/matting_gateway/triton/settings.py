@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from matting_gateway.options import option
-from matting_gateway.reloading.client_tls import ClientTls
+from matting_gateway.reloading.client_tls import ClientIdentity
+from matting_gateway.reloading.watched_files import WatchedFiles
 
 
 class SharedMemoryUse(Enum):
@@ -39,7 +40,7 @@ class PoolSettings:
     """
 
     wanted_model: str = ""
-    tls: ClientTls | None = None
+    tls: WatchedFiles[ClientIdentity] | None = None
     slots_per_instance: int = 2
     probe_timeout_s: float = 1.0
     refresh_interval_s: float = 2.0

@@ -89,8 +89,7 @@ class HealthMonitor:
         retry_s = settings.first_retry_s
         while True:
             self._news.clear()
-            tls = settings.tls
-            outdated = tls is not None and tls.current().version != self.client.identity_version
+            outdated = settings.tls is not None and settings.tls.value() is not self.client.identity
             if outdated and (self._renewing is None or self._renewing.done()):
                 self._renewing = asyncio.create_task(self._renew())
             if await self._look():

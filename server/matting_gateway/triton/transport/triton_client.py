@@ -35,7 +35,7 @@ _NOT_A_TRITON = "name the gRPC port of a Triton, which is 8001 unless told other
 
 
 class TritonClient:
-    """A client of one Triton, with the credentials in force when it was made, which `identity_version` tells.
+    """A client of one Triton, with the credentials in force when it was made, which are its `identity`.
 
     Batches go through a caller of `INFER_METHOD`, everything else through a channel. Owns both, the slabs of shared
     memory, and the count of calls. A batch of several jobs that the model refuses is sent again job by job, so that
@@ -44,10 +44,9 @@ class TritonClient:
     """
 
     def __init__(self, address: Address, settings: PoolSettings) -> None:
-        identity = settings.tls.current() if settings.tls is not None else None
-        context = identity.context if identity is not None else None
-        self.identity_version = identity.version if identity is not None else 0
-        self.channel = _open_channel(address, settings, identity)
+        self.identity = settings.tls.value() if settings.tls is not None else None
+        context = self.identity.context if self.identity is not None else None
+        self.channel = _open_channel(address, settings, self.identity)
         self._caller = UnaryCaller(
             address.target,
             INFER_METHOD,
@@ -85,7 +84,7 @@ class TritonClient:
         await self.channel.close()
 
     def __repr__(self) -> str:
-        return f"<TritonClient with identity {self.identity_version}, {self._call_count} calls>"
+        return f"<TritonClient {self._call_count} calls>"
 
     async def look(self, known: Discovery | None, *, afresh: bool = False) -> Discovery | Finding:
         """Return what the Triton serves now (see `Discoverer.look`), or what is wrong."""
