@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
 from open_inference import wire
@@ -113,7 +114,7 @@ def to_raw(contents: TypedContents, field: str, datatype: str) -> Buffer:
     return raw
 
 
-def _pieces(views: Sequence[memoryview]) -> Iterator[Any]:
+def _pieces(views: Sequence[memoryview]) -> Iterator[npt.NDArray[np.uint8]]:
     """Cut the values where a number ends. Those that came one by one are put together first."""
     whole = views[0] if len(views) == 1 else b"".join(views)
     data = np.frombuffer(whole, np.uint8)
@@ -126,7 +127,7 @@ def _pieces(views: Sequence[memoryview]) -> Iterator[Any]:
         start = end
 
 
-def _numbers(data: Any, field: str) -> Any:
+def _numbers(data: npt.NDArray[np.uint8], field: str) -> npt.NDArray[np.uint64]:
     """Return the varints in `data` as integers of 64 bits without a sign."""
     last = data < 0x80
     if last.all():  # each is one byte
