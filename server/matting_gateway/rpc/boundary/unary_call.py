@@ -25,7 +25,6 @@ from matting_gateway.rpc.boundary.call_info import ResidencyHold
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
 from matting_gateway.rpc.boundary.promise import (
-    DoorSettings,
     Promise,
     broken_promise,
     came_too_slowly,
@@ -34,6 +33,7 @@ from matting_gateway.rpc.boundary.promise import (
 )
 from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.boundary.unread import hold_until_read
+from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.telemetry.series import HistogramSeries
 
 _T = TypeVar("_T")

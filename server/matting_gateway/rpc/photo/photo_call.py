@@ -11,9 +11,10 @@ from matting_gateway.admission.permit import Permit
 from matting_gateway.errors import GatewayError, OptionInvalidError
 from matting_gateway.rpc.boundary.call_info import REQUEST_ID_KEY, CallInfo, ResidencyHold
 from matting_gateway.rpc.boundary.call_scope import CallScope
-from matting_gateway.rpc.boundary.promise import DoorSettings, Promise
+from matting_gateway.rpc.boundary.promise import Promise
 from matting_gateway.rpc.boundary.unary_call import UnaryCall, UnaryDependencies
 from matting_gateway.rpc.photo.photo_wire import PhotoRequest
+from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.traces import Trace
 
 # Results begin and end somewhere in pages of the call's file, and what is around them is small.
