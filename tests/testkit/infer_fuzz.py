@@ -7,10 +7,11 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from open_inference import wire
-from open_inference.message_limits import MalformedMessageError, MessageLimitError, MessageLimits, check, shape_of
+from open_inference.message_limits import MessageLimitError, MessageLimits, check, shape_of
 from open_inference.server_messages import InferRequest, RequestReader
 from open_inference.tensors import Buffer
 from open_inference.typed_contents import DamagedContentsError, TypedContents, field_datatype, to_raw
+from open_inference.wire import MalformedMessageError
 from tritonclient.grpc import service_pb2
 
 _FIELD = service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
