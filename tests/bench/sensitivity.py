@@ -45,7 +45,6 @@ CONSTANTS: tuple[tuple[ModuleType | None, str, str], ...] = (
     (endpoint_set, "_STRAGGLING", "distance"),
     (endpoint_set, "_COLD_GUESS_S", "value"),
     (probing, "_BUSY_FACTOR", "value"),
-    (None, "reply_margin_s", "value"),
     (None, "prefetch_lead_s", "value"),
     (None, "prefetch_lead_share", "value"),
     (None, "probe_interval_s", "value"),
