@@ -123,3 +123,26 @@ async def test_who_sends_far_ahead_without_being_let_in_is_refused_where_many_do
         await silence.stopped.wait()
         assert repr(served.server._windows) == "<Windows: 0 large, <Unadmitted: 0 bytes of 0 calls>>"
         assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000
+
+
+@pytest.mark.parametrize("method", ["Hold", "Task"])
+async def test_a_call_whose_metadata_are_too_much_to_hold_is_refused_and_its_connection_goes_on(method: str) -> None:
+    silence = Silence()
+
+    async def task(request: bytes, _context: object) -> bytes:
+        return request
+
+    async with (
+        loopback({"Task": ("unary_unary", task)}, bare={"Echo": Echo().serve, "Hold": silence.serve}) as served,
+        served.channel() as channel,
+    ):
+        served.server._windows._unadmitted._most_bytes = 1000
+        large = (("x-large", "v" * 10_000),)
+        code, text = await status_of(channel.unary_unary(f"/test/{method}")(b"x", metadata=large))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "before there was memory for it" in (text or "")
+        if method == "Hold":
+            await silence.stopped.wait()
+        assert await channel.unary_unary("/test/Echo")(b"x") == b"x"
+        assert served.server.connection_count == 1
+        assert repr(served.server._windows) == "<Windows: 0 large, <Unadmitted: 0 bytes of 0 calls>>"
