@@ -68,10 +68,16 @@ class Exporter:
     Invariants: no more than 2,048 wait, beside a bunch that is being sent; each span is counted once, as sent or as
     dropped by why; `close` takes five seconds at the most, whatever the collector does. What a collector that is away
     did not take is tried again, after a pause that doubles.
+
+    Args:
+        bunch_s: How long traces wait for others to be sent with.
     """
 
-    def __init__(self, collector: Collector, *, clock: Clock, metrics: Metrics, logs: Logs) -> None:
+    def __init__(
+        self, collector: Collector, *, clock: Clock, metrics: Metrics, logs: Logs, bunch_s: float = _BUNCH_S
+    ) -> None:
         self._collector = collector
+        self._bunch_s = bunch_s
         self._clock = clock
         self._logs = logs
         self._sent = metrics.trace_spans_sent.labels()
@@ -142,7 +148,7 @@ class Exporter:
         bunch: list[Piece] = []
         while not bunch and (self._ended or self._written or not self._closing.is_set()):
             await self._some.wait()
-            await _within(_BUNCH_S, self._enough)
+            await _within(self._bunch_s, self._enough)
             if self._ended and len(self._written) < _BUNCH_PIECES:
                 self._write()
             bunch = [self._written.popleft() for _ in range(min(len(self._written), _BUNCH_PIECES))]

@@ -17,6 +17,7 @@ from matting_gateway.tracing.exporter import CollectorError, Exporter
 from prometheus_client import CollectorRegistry
 
 PATIENCE_S = 30.0
+BUNCH_S = 0.05
 
 
 class Told:
@@ -71,7 +72,9 @@ class Running:
         self.log = io.StringIO()
         self.collector = collector
         self.logs = Logs(self.log, clock=SystemClock())
-        self.exporter = Exporter(collector, clock=SystemClock(), metrics=Metrics(self.registry), logs=self.logs)
+        self.exporter = Exporter(
+            collector, clock=SystemClock(), metrics=Metrics(self.registry), logs=self.logs, bunch_s=BUNCH_S
+        )
 
     def put(self, count: int) -> None:
         for _ in range(count):
