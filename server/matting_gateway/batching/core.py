@@ -87,7 +87,7 @@ class SchedulerCore:
             key, verdict, flow = other, Admission(), None
         for loser in verdict.displaced:
             self._give_up(loser, Reason.DISPLACED, now_s, self._displaced)
-        entry = Entry(job, key, request.due_s, now_s, receiver)
+        entry = Entry(job, key, now_s, receiver)
         entry.entitled = verdict.entitled
         self._wait(entry, now_s, flow)
         if verdict.probe is not None:

@@ -51,14 +51,12 @@ class Entry:
         "waiting",
     )
 
-    def __init__(
-        self, job: Job, key: BatchKey, due_s: float, arrived_s: float, receiver: ResultReceiver | None
-    ) -> None:
+    def __init__(self, job: Job, key: BatchKey, arrived_s: float, receiver: ResultReceiver | None) -> None:
         self.job = job
         self.key = key
         self.rows = job.row_count
         self.priority = job.priority
-        self.due_s = due_s
+        self.due_s = job.deadline_s
         self.arrived_s = arrived_s
         self.seq = 0
         self.receiver = receiver

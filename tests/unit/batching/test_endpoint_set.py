@@ -13,7 +13,7 @@ KEY = BatchKey("model", "1", ())
 
 
 def send(endpoint_set: EndpointSet, server: EndpointModel, at_s: float) -> InflightBatch:
-    batch = (Entry(Job(KEY, (), 1, 1e9), KEY, 1e9, 0.0, None),)
+    batch = (Entry(Job(KEY, (), 1, 1e9), KEY, 0.0, None),)
     return endpoint_set.send(server, KEY, batch, at_s)
 
 

@@ -15,7 +15,7 @@ KEY = BatchKey("model", "1", ())
 
 
 def entry(due_s: float, number: int, priority: Priority = Priority.NORMAL, rows: int = 1, tenant: str = "") -> Entry:
-    made = Entry(Job(KEY, (), rows, due_s, priority, tenant), KEY, due_s, 0.0, None)
+    made = Entry(Job(KEY, (), rows, due_s, priority, tenant), KEY, 0.0, None)
     made.seq = number
     return made
 

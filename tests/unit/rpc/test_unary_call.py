@@ -20,11 +20,12 @@ from matting_gateway.errors import (
     PermissionDeniedError,
     ResidencyExceededError,
 )
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_info import CallInfo, ResidencyHold
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.promise import COPIES_HELD, Promise
 from matting_gateway.rpc.boundary.timeouts import Timeouts
-from matting_gateway.rpc.boundary.unary_call import UnaryCall, UnaryDependencies
+from matting_gateway.rpc.boundary.unary_call import UnaryCall
 from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.telemetry.metrics import Metrics
 from open_inference.tensors import Buffer
@@ -153,15 +154,18 @@ class Bench:
     def __init__(self, *, budget_bytes: int = 1000, timeout_s: float = 30.0, admitted: bool = True) -> None:
         metrics = Metrics(CollectorRegistry())
         self.gate = Gate(GateSettings(budget_bytes=budget_bytes), clock=CLOCK, metrics=metrics)
-        dependencies = UnaryDependencies(
+        self.context, self.scope = Context(), Scope(admitted=admitted)
+        dependencies = CallDependencies(
             gate=self.gate,
+            scope=lambda _method, _context: cast("CallScope", self.scope),
+            on_bug=lambda _call, _exc: None,
+            draining=asyncio.Event(),
             tenants=Tenants(None, clock=CLOCK),
             receiving=Timeouts(timeout_s),
             receive_seconds=metrics.stage_seconds.labels("receive"),
             clock=CLOCK,
             settings=DoorSettings(),
         )
-        self.context, self.scope = Context(), Scope(admitted=admitted)
         self.call = Echo(dependencies, cast("BareCall", self.context), cast("CallScope", self.scope))
 
     @property

@@ -17,7 +17,6 @@ from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.telemetry.series import CounterSeries
 from matting_gateway.traces import Trace
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _NOT_THE_CALLERS = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
@@ -107,7 +106,7 @@ class CallScope:
 
     def succeeded(self) -> None:
         """End a call whose answer is sealed, or has been sent."""
-        self._leave(_code_of(self._context))
+        self._leave(self._context.code())
 
     def failed(self, exc: Exception) -> tuple[grpc.StatusCode, str, _Trailers]:
         """End a call that failed, and return its status: code, text, and what goes with it."""
@@ -137,13 +136,8 @@ class CallScope:
         elif isinstance(exc, asyncio.CancelledError):
             self.cancelled()
         elif isinstance(exc, grpc.aio.AbortError):
-            self._leave(_code_of(self._context))
+            self._leave(self._context.code())
         elif isinstance(exc, Exception):
             await self._context.abort(*self.failed(exc))
         else:
             self._leave(grpc.StatusCode.UNKNOWN)
-
-
-def _code_of(context: Context) -> grpc.StatusCode:
-    code: Any = context.code()
-    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)

@@ -9,18 +9,15 @@ import asyncio
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from grpc_h2.bodies.messages import MessageFault, MessageTooLongError
 from grpc_h2.server.bare_call import BareCall
 from open_inference.tensors import Buffer
 
-from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Awaiting, Permit
-from matting_gateway.admission.tenants import Tenants
-from matting_gateway.clock import Clock
 from matting_gateway.errors import GatewayError
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_info import ResidencyHold
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
@@ -31,24 +28,9 @@ from matting_gateway.rpc.boundary.promise import (
     gave_way,
     promise_of,
 )
-from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.boundary.unread import hold_until_read
-from matting_gateway.rpc.settings import DoorSettings
-from matting_gateway.telemetry.series import HistogramSeries
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class UnaryDependencies:
-    """What all unary calls of a service share."""
-
-    gate: Gate
-    tenants: Tenants
-    receiving: Timeouts
-    receive_seconds: HistogramSeries
-    clock: Clock
-    settings: DoorSettings
 
 
 class UnaryCall(ABC):
@@ -70,7 +52,7 @@ class UnaryCall(ABC):
     # Whether pieces of answers are in memory that is wanted elsewhere.
     _borrows: ClassVar[bool] = False
 
-    def __init__(self, dependencies: UnaryDependencies, context: BareCall, scope: CallScope) -> None:
+    def __init__(self, dependencies: CallDependencies, context: BareCall, scope: CallScope) -> None:
         self._dependencies = dependencies
         self._context = context
         self._scope = scope

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The photo door: matting.v1.MattingService."""
 
-import asyncio
 import functools
 import math
 from collections.abc import Callable
@@ -12,26 +11,20 @@ from grpc_h2.server.call import ServerCall
 from matting.v1 import matting_service_pb2 as pb
 from open_inference.tensors import Buffer
 
-from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
-from matting_gateway.admission.tenants import Tenants
-from matting_gateway.clock import Clock
 from matting_gateway.domain.model import ModelContract
 from matting_gateway.domain.photo import Refinement
 from matting_gateway.errors import OptionInvalidError, OverloadedError, ResidencyExceededError
 from matting_gateway.pipeline import Pipeline
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_info import REQUEST_ID_KEY, CallInfo, current_call
-from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.call_sender import CallSender
 from matting_gateway.rpc.boundary.promise import Promise, promise_of
 from matting_gateway.rpc.boundary.timeouts import Timeouts
-from matting_gateway.rpc.boundary.unary_call import UnaryDependencies
 from matting_gateway.rpc.photo.conversions import model_to, request_from
 from matting_gateway.rpc.photo.item_stream import ItemStream
 from matting_gateway.rpc.photo.photo_call import PhotoCall, need_bytes
 from matting_gateway.rpc.photo.photo_wire import PhotoReader, PhotoRequest, answer_pieces
-from matting_gateway.rpc.settings import DoorSettings
-from matting_gateway.telemetry.metrics import Metrics
 from matting_gateway.traces import Trace
 
 SERVICE = "matting.v1.MattingService"
@@ -52,39 +45,22 @@ class MattingService:
 
     def __init__(
         self,
+        dependencies: CallDependencies,
         *,
         pipeline: Pipeline,
-        gate: Gate,
         models: Callable[[], tuple[ModelContract, ...]],
         default_model: str,
         policy: Callable[[], pb.DataPolicy],
-        tenants: Tenants,
-        draining: asyncio.Event,
-        scope: Callable[[str, BareCall], CallScope],
-        on_bug: Callable[[CallInfo, Exception], None],
-        clock: Clock,
-        metrics: Metrics,
-        settings: DoorSettings,
     ) -> None:
+        settings = dependencies.settings
+        self._dependencies = dependencies
         self._pipeline = pipeline
-        self._gate = gate
         self._models = models
         self._default_model = default_model
         self._policy = policy
-        self._tenants = tenants
-        self._draining = draining
-        self._scope = scope
-        self._on_bug = on_bug
-        self._clock = clock
+        self._tenants = dependencies.tenants
+        self._clock = dependencies.clock
         self._settings = settings
-        self._dependencies = UnaryDependencies(
-            gate=gate,
-            tenants=tenants,
-            receiving=Timeouts(settings.receive_timeout_s),
-            receive_seconds=metrics.stage_seconds.labels("receive"),
-            clock=clock,
-            settings=settings,
-        )
         self._residency = Timeouts(settings.max_residency_s)
         self._reader = PhotoReader(settings.message_limits)
         self._reading = Timeouts(min(settings.default_deadline_s, settings.max_residency_s))
@@ -109,7 +85,7 @@ class MattingService:
 
     def remove_background(self, context: BareCall) -> None:
         """Serve one call of `PHOTO_METHOD`. Its body is read only once the call is admitted."""
-        scope = self._scope(PHOTO_METHOD, context)
+        scope = self._dependencies.scope(PHOTO_METHOD, context)
         PhotoCall(self._dependencies, context, scope, read=self._reader.request, serve=self._serve).begin()
 
     async def stream_remove_background(self, _requests: object, context: _Context) -> None:
@@ -130,10 +106,10 @@ class MattingService:
                 most_bytes=promise.request_bytes,
                 read=self._reader.item,
                 serve=functools.partial(self._serve_item, promise=promise),
-                draining=self._draining,
+                draining=self._dependencies.draining,
                 reading=self._reading,
                 clock=self._clock,
-                on_bug=self._on_bug,
+                on_bug=self._dependencies.on_bug,
                 default_ttl_s=self._settings.default_deadline_s,
                 max_item_count=self._settings.max_stream_item_count,
                 idle_timeout_s=self._settings.stream_idle_timeout_s,
@@ -158,7 +134,8 @@ class MattingService:
 
     async def _acquire(self, promise: Promise, deadline_s: float, sender: CallSender) -> Permit:
         byte_count = need_bytes(promise, sender.announced_bytes, self._settings)
-        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
+        gate = self._dependencies.gate
+        return await gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
 
     async def _serve_item(
         self,

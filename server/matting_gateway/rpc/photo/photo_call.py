@@ -9,10 +9,11 @@ from open_inference.tensors import Buffer
 
 from matting_gateway.admission.permit import Permit
 from matting_gateway.errors import GatewayError, OptionInvalidError
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_info import REQUEST_ID_KEY, CallInfo, ResidencyHold
 from matting_gateway.rpc.boundary.call_scope import CallScope
 from matting_gateway.rpc.boundary.promise import Promise
-from matting_gateway.rpc.boundary.unary_call import UnaryCall, UnaryDependencies
+from matting_gateway.rpc.boundary.unary_call import UnaryCall
 from matting_gateway.rpc.photo.photo_wire import PhotoRequest
 from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.traces import Trace
@@ -35,7 +36,7 @@ class PhotoCall(UnaryCall):
 
     def __init__(
         self,
-        dependencies: UnaryDependencies,
+        dependencies: CallDependencies,
         context: BareCall,
         scope: CallScope,
         *,

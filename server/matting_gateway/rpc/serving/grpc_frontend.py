@@ -20,9 +20,11 @@ from matting_gateway.pipeline import Pipeline
 from matting_gateway.privacy.statement import DataPolicy
 from matting_gateway.privacy.sweeper import Sweeper
 from matting_gateway.rpc.boundary.call_boundary import CallBoundary
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_log import log_bug, log_end
 from matting_gateway.rpc.boundary.call_scope import CallEnd
 from matting_gateway.rpc.boundary.small_messages import SmallMessages
+from matting_gateway.rpc.boundary.timeouts import Timeouts
 from matting_gateway.rpc.photo.matting_service import PHOTO_METHOD, SERVICE, MattingService
 from matting_gateway.rpc.photo.policy import policy_to
 from matting_gateway.rpc.serving.door_keeper import DoorKeeper
@@ -96,19 +98,23 @@ class GrpcFrontend:
             limits=settings.message_limits,
             sampler=sampler,
         )
-        service = MattingService(
-            pipeline=dependencies.pipeline,
+        calls = CallDependencies(
             gate=dependencies.gate,
+            tenants=dependencies.tenants,
+            scope=self.boundary.scope,
+            on_bug=log_bug(dependencies.logs),
+            draining=draining,
+            receiving=Timeouts(settings.receive_timeout_s),
+            receive_seconds=dependencies.metrics.stage_seconds.labels("receive"),
+            clock=dependencies.clock,
+            settings=settings,
+        )
+        service = MattingService(
+            calls,
+            pipeline=dependencies.pipeline,
             models=dependencies.pool.models,
             default_model=default_model,
             policy=lambda: policy_to(policy()),
-            tenants=dependencies.tenants,
-            draining=draining,
-            scope=self.boundary.scope,
-            on_bug=log_bug(dependencies.logs),
-            clock=dependencies.clock,
-            metrics=dependencies.metrics,
-            settings=settings,
         )
         faults = ProtocolFaults(
             (kind.value for kind in FaultKind),
@@ -140,16 +146,10 @@ class GrpcFrontend:
         self._tensors: OpenInference | None = None
         if tensor_door:
             self._tensors = OpenInference(
+                calls,
                 pool=dependencies.pool,
                 queue=dependencies.scheduler,
-                gate=dependencies.gate,
-                tenants=dependencies.tenants,
-                draining=draining,
-                scope=self.boundary.scope,
-                on_bug=log_bug(dependencies.logs),
-                clock=dependencies.clock,
                 metrics=dependencies.metrics,
-                settings=settings,
                 client_shared_memory=client_shared_memory,
             )
             self.server.add_method(INFER_METHOD, self._tensors.serve)

@@ -24,7 +24,7 @@ class InferCall(UnaryCall):
     _borrows = True
 
     def __init__(self, dependencies: InferDependencies, context: BareCall, scope: CallScope) -> None:
-        super().__init__(dependencies, context, scope)
+        super().__init__(dependencies.calls, context, scope)
         self._shared = dependencies
         self._inference: Inference | None = None
 

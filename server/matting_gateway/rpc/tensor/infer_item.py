@@ -30,11 +30,10 @@ class InferItem:
         permit: What is held until the answer has been written.
         on_answer: Told that there is one.
         send_behind: Has the model's own server answer the stream, where only the model understands its requests.
-        on_bug: Told of what should not have happened.
     """
 
     __slots__ = (
-        "_began_s", "_call", "_dependencies", "_hold", "_inference", "_on_answer", "_on_bug", "_request_id",
+        "_began_s", "_call", "_dependencies", "_hold", "_inference", "_on_answer", "_request_id",
         "_send_behind", "_trace", "answer",
     )  # fmt: skip
 
@@ -47,18 +46,16 @@ class InferItem:
         *,
         on_answer: Callable[["InferItem"], None],
         send_behind: Callable[[Arrived], Coroutine[Any, Any, None]],
-        on_bug: Callable[[CallInfo, Exception], None],
     ) -> None:
         self._dependencies = dependencies
         self._call = call
         self._hold = call.byte_hold(permit)
         self._on_answer = on_answer
         self._send_behind = send_behind
-        self._on_bug = on_bug
         self._request_id = ""
         self._trace = call.trace.item() if call.trace is not None else None
         self._inference = Inference(dependencies, call, deadline_s, self._trace, answer=self._give, fail=self._fail)
-        self._began_s = dependencies.clock.now()
+        self._began_s = dependencies.calls.clock.now()
         self.answer: list[Buffer] | None = None  # empty where a stream behind answers
 
     @property
@@ -68,7 +65,7 @@ class InferItem:
     def begin(self, message: Buffer) -> None:
         """Serve the message, or have an answer that says why not."""
         try:
-            self._dependencies.tenants.charge_request(self._call.tenant)
+            self._dependencies.calls.tenants.charge_request(self._call.tenant)
             arrived = self._dependencies.service.arrive(message, self._call)
             self._request_id = arrived.header.id
             if arrived.contract.decoupled or arrived.only_the_model_understands:
@@ -108,13 +105,13 @@ class InferItem:
             return
         self._inference.end(exc)
         if not isinstance(exc, GatewayError):
-            self._on_bug(self._call, exc)
+            self._dependencies.calls.on_bug(self._call, exc)
             exc = unexpected(exc)
         self._answer_is(error_answer(exc.message, self._request_id), exc.code.name)
 
     def _end_trace(self, error_type: str) -> None:
         if self._trace is not None:
-            self._trace.end(self._began_s, self._dependencies.clock.now(), error_type=error_type)
+            self._trace.end(self._began_s, self._dependencies.calls.clock.now(), error_type=error_type)
 
     def _answer_is(self, pieces: list[Buffer], error_type: str = "") -> None:
         self._inference.end(None)

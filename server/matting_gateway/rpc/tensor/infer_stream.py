@@ -42,8 +42,6 @@ class InferStream:
         passthrough: Passthrough,
         acquire: Callable[[float], Awaitable[Permit]],
         most_bytes: int,
-        draining: asyncio.Event,
-        on_bug: Callable[[CallInfo, Exception], None],
     ) -> None:
         self._dependencies = dependencies
         self._context = context
@@ -53,12 +51,11 @@ class InferStream:
         self._most_bytes = most_bytes
         self._messages = StreamMessages(
             context,
-            draining=draining,
-            idle_timeout_s=dependencies.settings.stream_idle_timeout_s,
+            draining=dependencies.calls.draining,
+            idle_timeout_s=dependencies.calls.settings.stream_idle_timeout_s,
             busy=lambda: bool(self._items or self._written or self._behind),
         )
-        self._on_bug = on_bug
-        self._room = asyncio.Semaphore(dependencies.settings.max_stream_item_count)
+        self._room = asyncio.Semaphore(dependencies.calls.settings.max_stream_item_count)
         self._items: deque[InferItem] = deque()
         self._written: InferItem | None = None  # whose answer is on its way
         self._unread: Awaiting | None = None  # exactly while it did not leave at once
@@ -114,7 +111,6 @@ class InferStream:
                 permit,
                 on_answer=self._item_answered,
                 send_behind=self._send_behind,
-                on_bug=self._on_bug,
             )
             permit = None  # the item's own from here on
             self._items.append(item)
@@ -126,7 +122,8 @@ class InferStream:
                 self._room.release()
 
     def _deadline_s(self) -> float:
-        own_s = self._dependencies.clock.now() + self._dependencies.settings.default_deadline_s
+        calls = self._dependencies.calls
+        own_s = calls.clock.now() + calls.settings.default_deadline_s
         return self._call.deadline_s if self._call.has_deadline else own_s
 
     # --- answers, in order ------------------------------------------------------------------

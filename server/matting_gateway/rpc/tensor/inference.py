@@ -12,8 +12,9 @@ from matting_gateway.admission.tenants import TenantByteHold
 from matting_gateway.batching.entry import Entry
 from matting_gateway.domain.job import JobResult
 from matting_gateway.errors import GatewayError
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
 from matting_gateway.rpc.boundary.call_info import CallInfo
-from matting_gateway.rpc.boundary.unary_call import UnaryDependencies, run_then
+from matting_gateway.rpc.boundary.unary_call import run_then
 from matting_gateway.rpc.tensor.infer_service import InferService
 from matting_gateway.rpc.tensor.infer_work import Arrived, Queue, Work
 from matting_gateway.rpc.tensor.passed_on import backend_error
@@ -22,9 +23,10 @@ from matting_gateway.triton.transport.failures import ModelFailedError
 
 
 @dataclass(frozen=True, slots=True)
-class InferDependencies(UnaryDependencies):
-    """What all requests share."""
+class InferDependencies:
+    """What all requests share, beside what all calls do."""
 
+    calls: CallDependencies
     queue: Queue
     service: InferService
 
@@ -81,7 +83,7 @@ class Inference:
         dependencies, call = self._dependencies, self._call
         service = dependencies.service
         self._arrived = arrived
-        self._byte_hold = dependencies.tenants.hold_bytes(call.tenant, len(arrived.message))
+        self._byte_hold = dependencies.calls.tenants.hold_bytes(call.tenant, len(arrived.message))
         self._deadline_s = service.deadline_s(arrived, call, self._deadline_s)
         service.residency.begin(self, self._held_too_long)
         if arrived.only_the_model_understands:

@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tensor door: inference.GRPCInferenceService, the Open Inference Protocol as Triton speaks it."""
 
-import asyncio
 import functools
-from collections.abc import Callable
 
 import grpc
 from grpc_h2.server.bare_call import BareCall
 from grpc_h2.server.call import ServerCall
 from tritonclient.grpc import service_pb2
 
-from matting_gateway.admission.gate import Gate
 from matting_gateway.admission.permit import Permit
-from matting_gateway.admission.tenants import Tenants
-from matting_gateway.clock import Clock
 from matting_gateway.errors import PermissionDeniedError
-from matting_gateway.rpc.boundary.call_info import CallInfo, current_call
-from matting_gateway.rpc.boundary.call_scope import CallScope
+from matting_gateway.rpc.boundary.call_dependencies import CallDependencies
+from matting_gateway.rpc.boundary.call_info import current_call
 from matting_gateway.rpc.boundary.call_sender import CallSender
 from matting_gateway.rpc.boundary.promise import Promise, promise_of
-from matting_gateway.rpc.boundary.timeouts import Timeouts
-from matting_gateway.rpc.settings import DoorSettings
 from matting_gateway.rpc.tensor.client_memory import ClientMemory
 from matting_gateway.rpc.tensor.infer_call import InferCall
 from matting_gateway.rpc.tensor.infer_service import InferService
@@ -50,24 +43,15 @@ class OpenInference:
 
     def __init__(
         self,
+        dependencies: CallDependencies,
         *,
         pool: Pool,
         queue: Queue,
-        gate: Gate,
-        tenants: Tenants,
-        draining: asyncio.Event,
-        scope: Callable[[str, BareCall], CallScope],
-        on_bug: Callable[[CallInfo, Exception], None],
-        clock: Clock,
         metrics: Metrics,
-        settings: DoorSettings,
         client_shared_memory: bool = False,
     ) -> None:
-        self._scope = scope
-        self._gate = gate
-        self._draining = draining
-        self._on_bug = on_bug
-        self._settings = settings
+        settings, tenants, clock = dependencies.settings, dependencies.tenants, dependencies.clock
+        self._calls = dependencies
         self._memory = ClientMemory(allowed=client_shared_memory)
         self._statistics = ModelStatistics(pool.executions, clock=clock)
         self._models = ModelRpcs(
@@ -83,16 +67,7 @@ class OpenInference:
             max_residency_s=settings.max_residency_s,
             limits=settings.message_limits,
         )
-        self._dependencies = InferDependencies(
-            gate=gate,
-            tenants=tenants,
-            queue=queue,
-            receiving=Timeouts(settings.receive_timeout_s),
-            receive_seconds=metrics.stage_seconds.labels("receive"),
-            service=service,
-            clock=clock,
-            settings=settings,
-        )
+        self._dependencies = InferDependencies(dependencies, queue, service)
         self._pool = pool
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -109,7 +84,7 @@ class OpenInference:
 
     def serve(self, context: BareCall) -> None:
         """Serve one call of `INFER_METHOD`, without a task. Its body is read only once the call is admitted."""
-        InferCall(self._dependencies, context, self._scope(INFER_METHOD, context)).begin()
+        InferCall(self._dependencies, context, self._calls.scope(INFER_METHOD, context)).begin()
 
     def close(self) -> None:
         """Let go of callers' shared memory."""
@@ -117,7 +92,7 @@ class OpenInference:
 
     async def model_stream_infer(self, _requests: object, context: _Context) -> None:
         call = current_call()
-        promise = promise_of(call.metadata, self._settings)
+        promise = promise_of(call.metadata, self._calls.settings)
         await InferStream(
             self._dependencies,
             context,
@@ -125,13 +100,12 @@ class OpenInference:
             passthrough=self._pool.passthrough,
             acquire=functools.partial(self._acquire, promise, CallSender(context, call)),
             most_bytes=promise.request_bytes,
-            draining=self._draining,
-            on_bug=self._on_bug,
         ).run()
 
     async def _acquire(self, promise: Promise, sender: CallSender, deadline_s: float) -> Permit:
         byte_count = promise.message_bytes(sender.announced_bytes)
-        return await self._gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
+        gate = self._calls.gate
+        return await gate.acquire(byte_count, deadline_s=deadline_s, promised=promise.kept, sender=sender)
 
 
 def _refusing(text: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
