@@ -72,7 +72,7 @@ async def test_why_its_default_model_did_not_load_is_told_whole(tmp_path: Path) 
         assert cause in told["cause"]
         state = await line(service, lambda told: told.get("state") == "model_failed")
         assert state["cause"] == f"slow_matting: ValueError: {cause}"
-        assert any(cause in said["cause"] for said in says(service))
+        await line(service, lambda told: told["event"] == "triton_says" and cause in told["cause"])
         assert cause in await assert_all_say(service, "not_ready")
 
 
@@ -95,7 +95,7 @@ async def test_what_it_says_after_its_start_is_told_without_its_words(tmp_path: 
     (tmp_path / "slow_matting" / "1" / "model.py").write_text(_TALKATIVE)
     arguments = ("--repository", str(tmp_path), "--default-model", "slow_matting")
     async with running_service(*arguments) as service:
-        assert any(told["cause"] == "words at load" for told in says(service))
+        await line(service, lambda told: told["event"] == "triton_says" and told["cause"] == "words at load")
         pixels = pb.PixelImage(data=bytes(48), width_px=4, height_px=4, pixel_format=pb.PIXEL_FORMAT_RGB8)
         with pytest.raises(grpc.aio.AioRpcError):
             await service.stub.RemoveBackground(pb.RemoveBackgroundRequest(pixels=pixels), timeout=30)

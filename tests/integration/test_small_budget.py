@@ -6,6 +6,7 @@ import io
 from contextlib import AsyncExitStack
 
 import numpy as np
+import pytest
 from grpc_h2.http2.wire import frames
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.admission.settings import GateSettings
@@ -62,6 +63,8 @@ async def test_all_are_served_while_a_few_fit_and_others_stall_and_nothing_stays
         assert waited
 
 
+# Callers and gateway share one process, and who sends slower than a least pace gives way to the others.
+@pytest.mark.alone
 async def test_tensors_are_served_beside_bodies_that_stall_or_never_begin_which_are_told_so_in_time() -> None:
     tensor = service_pb2.ModelInferRequest(model_name="echo", raw_input_contents=[bytes(TENSOR_BYTES)])
     tensor.inputs.add(name="x", datatype="UINT8", shape=(1, TENSOR_BYTES))
