@@ -32,9 +32,12 @@ async def server_of(serve: Serve) -> AsyncIterator[str]:
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
+        # What was accepted becomes a transport before the server is closed: made of a closed one, nobody would close it.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+        server.close()
         for task in handled:
             task.cancel()
         await asyncio.gather(*handled, return_exceptions=True)
