@@ -93,6 +93,7 @@ def test_everything_in_the_contract_is_among_what_is_published() -> None:
     assert found.returncode == 0, f"{PUBLISHED.name} is stale, run `make proto`:\n{found.stdout}{found.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BREAKING)
 def test_what_callers_would_notice_is_found(what: str, tmp_path: Path) -> None:
     old, new, rule = BREAKING[what]
@@ -101,6 +102,7 @@ def test_what_callers_would_notice_is_found(what: str, tmp_path: Path) -> None:
     assert f'"type":"{rule}"' in found.stdout
 
 
+@pytest.mark.slow
 def test_an_addition_breaks_nothing_and_has_to_be_published(tmp_path: Path) -> None:
     proto = changed(tmp_path, "message CancelItem {}", "message CancelItem {\n  string reason = 1;\n}")
     assert buf("breaking", proto, "--against", PUBLISHED).returncode == 0

@@ -32,7 +32,7 @@ async def server_of(serve: Serve) -> AsyncIterator[str]:
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        # What was accepted becomes a transport before the server is closed: made of a closed one, nobody would close it.
+        # What was accepted becomes a transport first: one that is made of a closed server is never closed.
         for listening in server.sockets:
             asyncio.get_running_loop().remove_reader(listening)
         for _ in range(_TURNS):

@@ -33,6 +33,7 @@ def test_a_clock_that_stands_still_gives_nothing() -> None:
     assert refilled(RATE, BucketLevel(3.0, 5.0), 5.0) == 3.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0.01, 40)), max_size=60))
 def test_over_any_time_no_more_is_taken_than_the_rate_and_one_burst(steps: list[tuple[float, float]]) -> None:
     bucket, now_s, taken = full(RATE, 0.0), 0.0, 0.0

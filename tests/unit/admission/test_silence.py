@@ -47,6 +47,7 @@ async def test_the_silent_one_makes_room_at_once_when_its_time_is_over() -> None
     permit.release()
 
 
+@pytest.mark.slow
 async def test_who_is_in_good_time_is_left_alone_and_looked_at_again() -> None:
     """By the real clock: the timer is the gate's own."""
     clock = SystemClock()

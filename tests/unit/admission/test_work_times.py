@@ -43,6 +43,7 @@ def test_small_calls_say_nothing_of_large_ones() -> None:
     assert times.expected_s(PHOTO_BYTES) == 0.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0.0, 100.0), min_size=1, max_size=50))
 def test_what_is_expected_is_never_absurd(held: list[float]) -> None:
     times = WorkTimes()

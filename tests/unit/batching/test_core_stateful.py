@@ -87,7 +87,7 @@ class Machine(RuleBasedStateMachine):
             self.play.recover()
 
 
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.slow(Machine.TestCase)
 TestMachine.settings = settings(
     max_examples=short_or_long(50, 500),
     stateful_step_count=50,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which instance is free when, as predicted."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matting_gateway.batching.endpoints.endpoint_model import EndpointModel, InflightBatch, expected_end
@@ -17,6 +18,7 @@ def send(endpoint_set: EndpointSet, server: EndpointModel, at_s: float) -> Infli
     return endpoint_set.send(server, KEY, batch, at_s)
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.none(), st.floats(0.0, 10.0)), min_size=1, max_size=12), st.floats(10.0, 10.2), st.data())
 def test_the_order_of_instances_is_that_of_their_expected_ends(
     sent_s: list[float | None], now_s: float, data: st.DataObject

@@ -19,6 +19,7 @@ def taught(count: int = 100, seed: int = 1) -> LatencyTable:
     return table
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 16), st.floats(1e-6, 100.0)), min_size=1, max_size=60))
 def test_more_rows_never_seem_quicker(observations: list[tuple[int, float]]) -> None:
     table = LatencyTable(16)

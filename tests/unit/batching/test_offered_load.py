@@ -87,6 +87,7 @@ def test_a_rate_that_is_not_known_yet_adds_nothing() -> None:
     assert load.utilization(0.0) == 0.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.0, 3.0)), max_size=60), st.floats(0.0, 20.0))
 def test_asking_changes_nothing_and_the_answer_is_never_below_nothing(
     jobs: list[tuple[int, float]], asked_after_s: float

@@ -58,6 +58,7 @@ def test_no_class_of_deadlines_starves(load: float) -> None:
         assert tally.in_time_by[queue] / tally.offered_by[queue] >= 0.8 / load
 
 
+@pytest.mark.slow
 def test_bursts_are_served_nearly_as_well_as_with_foresight() -> None:
     arrivals = list(on_off(4 * CURVE.capacity, 1.0, 3.0, 80.0, ONE))
     assert simulate(arrivals).in_time >= 0.92 * clairvoyant(arrivals, 1, CURVE).in_time
@@ -73,6 +74,7 @@ def test_a_tenant_within_its_share_does_not_notice_one_far_beyond_it() -> None:
     assert both.goodput() >= 0.95 * CURVE.capacity
 
 
+@pytest.mark.slow
 def test_a_model_that_becomes_slower_costs_a_moment() -> None:
     class Slowing(World):
         def run(self, endpoint: int, rows: int, done: object) -> None:

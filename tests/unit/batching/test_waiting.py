@@ -45,6 +45,7 @@ def test_a_lane_gives_by_priority_then_deadline_then_arrival(
     assert key_queue.head() is None
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.floats(0.0, 60.0), st.integers(1, 5)), max_size=80), st.floats(0.0, 60.0), st.floats(0, 1e6)
 )
@@ -62,6 +63,7 @@ def test_rows_due_until_a_time_are_counted_to_the_bucket(
     assert profile.rows_due_until(now_s + 1e9, now_s) == profile.total_rows == 0
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0, 1000.0), min_size=1), st.floats(0.1, 1000.0))
 def test_max_min_fair_division(demands: dict[str, float], rate: float) -> None:
     weights = {tenant: 1.0 + ord(tenant) % 3 for tenant in demands}

@@ -33,6 +33,7 @@ def mean_square(first: np.ndarray, second: np.ndarray) -> float:
     return float(((first - second) ** 2).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(65, 129), (333, 517), (640, 480)])
 def test_what_is_written_shows_the_picture(width: int, height: int) -> None:
     color, alpha = sample_photo(width, height), resize(ellipse(320, 320, 0.46), width, height)

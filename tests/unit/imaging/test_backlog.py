@@ -4,6 +4,7 @@
 import heapq
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matting_gateway.domain.job import Priority
@@ -61,6 +62,7 @@ def test_the_models_time_counts_and_is_learned() -> None:
 photos = st.tuples(st.floats(0.0, 0.1), st.floats(0.01, 0.4), st.floats(0.1, 3.0))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 4), st.lists(photos, min_size=1, max_size=60))
 def test_of_those_let_in_none_is_later_than_the_longest_step_that_cannot_be_interrupted(
     worker_count: int, arrivals: list[tuple[float, float, float]]

@@ -133,6 +133,7 @@ async def test_a_scaled_crop_is_scaled_after_it_is_cut(room: ImagingService) -> 
     assert pixels(rendered).shape == (30, 40, 4)
 
 
+@pytest.mark.slow
 async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: ImagingService) -> None:
     out = io.BytesIO()
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG", quality=95)

@@ -100,6 +100,7 @@ async def test_a_damaged_photo_costs_only_itself(room: ImagingService) -> None:
     assert room.statistics().active == 0
 
 
+@pytest.mark.slow
 async def test_a_cancelled_call_ends_its_work_before_the_next_result(room: ImagingService) -> None:
     outputs = tuple(OutputSpec() for _ in range(8))
     source = photo("PNG", (2000, 2000))

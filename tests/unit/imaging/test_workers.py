@@ -396,6 +396,7 @@ async def test_closing_waits_for_what_is_in_work_and_takes_nothing_new() -> None
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_its_gateway() -> None:
     program = (
         "import asyncio, os\n"

@@ -17,6 +17,7 @@ def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(segments, st.sampled_from(["constant", "poisson"]), st.integers(0, 99))
 def test_times_ascend_within_the_plan(plan: list[Segment], process: Process, seed: int) -> None:

@@ -66,6 +66,7 @@ def outcomes(records: Records) -> dict[str, int]:
     return dict(Counter(records.outcome_names[index] for index in records.outcome))
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_answers_does_not_slow_the_sending() -> None:
     plan = Plan(GatewayTarget(), OpenLoop(steady(400, 0.5), "constant"), deadlines=(DeadlineClass(0.4),))
     sender = FakeSender(asyncio.Event())
@@ -98,6 +99,7 @@ async def test_payloads_and_deadlines_have_their_shares() -> None:
     assert (records.deadline_class == 0).mean() == pytest.approx(0.25, abs=0.05)
 
 
+@pytest.mark.slow
 async def test_what_is_too_much_outstanding_is_not_sent_but_counted() -> None:
     plan = Plan(GatewayTarget(), Replay((0.0,) * 50), deadlines=(DeadlineClass(1.0),), max_outstanding=20)
     assert outcomes(await drive(plan, FakeSender(asyncio.Event()))) == {NO_ANSWER_IN_TIME: 20, NOT_SENT: 30}

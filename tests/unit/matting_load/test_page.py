@@ -109,6 +109,7 @@ def test_no_report_is_no_page() -> None:
         render_page([])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=30), st.booleans())
 def test_any_line_is_drawn_within_its_frame(points: list[tuple[float, float]], log: bool) -> None:

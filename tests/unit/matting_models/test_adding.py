@@ -74,6 +74,7 @@ def test_a_batch_wide_min_max_is_mended_and_told(add_net: AddNet, told: list[str
     assert any("ReduceMin over the whole batch" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_sigmoid_in_the_graph_is_not_added_again(add_net: AddNet, told: list[str]) -> None:
     add_net(tiny.birefnet(sigmoid=True), preset="birefnet")
     assert any("sigmoid is in the graph already" in line for line in told)
@@ -125,6 +126,7 @@ def test_an_old_opset_is_brought_up(add_net: AddNet, repository: Repository) -> 
     assert add_net(tiny.plain(), opset=9, recipe=Recipe()).batches
 
 
+@pytest.mark.slow
 def test_two_entries_of_one_network_share_its_file(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.plain(), recipe=Recipe())
     add_net(tiny.plain(), name="entry-f32", recipe=Recipe(), variant=Variant(precision="f32"))

@@ -150,6 +150,7 @@ def test_no_other_way_than_https_is_gone(url: str, tmp_path: Path) -> None:
         download(url, tmp_path / "m", print, sha256="0" * 64)
 
 
+@pytest.mark.slow
 def test_an_address_is_added_by_its_hash_and_the_second_time_from_the_cache(
     tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def entries(draw: st.DrawFn) -> EntryConfig:
     )
 
 
+@pytest.mark.slow
 @given(entries())
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, entry: EntryConfig) -> None:
     path = tmp_path_factory.mktemp("entry") / "config.pbtxt"

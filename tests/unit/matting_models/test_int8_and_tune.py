@@ -168,6 +168,7 @@ def test_the_first_and_the_last_layers_are_those_that_the_picture_and_the_alpha_
     assert end_layers(graph) == (convolutions[0], convolutions[-1])
 
 
+@pytest.mark.slow
 def test_sizes_that_a_graph_computes_become_constants_with_the_same_answers(
     add_net: AddNet, repository: Repository
 ) -> None:
@@ -181,6 +182,7 @@ def test_sizes_that_a_graph_computes_become_constants_with_the_same_answers(
     np.testing.assert_array_equal(after.run(images), before.run(images))
 
 
+@pytest.mark.slow
 def test_single_maps_are_enlarged_and_mixed_with_the_same_numbers(add_net: AddNet, repository: Repository) -> None:
     net = tiny.Net("input", [1, 3, 32, 32])
     net.conv(3, 4, stride=2).op("Relu")
@@ -251,6 +253,7 @@ def test_a_config_with_more_in_it_is_not_overwritten(add_net: AddNet, repository
         tune("entry", repository, 2, print)
 
 
+@pytest.mark.slow
 def test_the_meter_counts_whole_batches(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(), preset="u2net")
     meter = OpenVinoMeter(repository.model_path("entry"), {}, (32, 32))

@@ -39,6 +39,7 @@ class Exported:
         return path
 
 
+@pytest.mark.slow
 def test_a_graph_out_of_order_is_sorted_and_only_what_feeds_nothing_is_dropped(
     add_net: AddNet, repository: Repository, tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_graph_that_runs_in_a_circle_is_refused_by_the_name_of_a_node(tmp_path
         add(AddRequest(str(tmp_path / "network.onnx"), name="entry"), repository, Places(tmp_path), print)
 
 
+@pytest.mark.slow
 def test_a_file_of_the_third_format_whose_constants_are_no_inputs(
     add_net: AddNet, repository: Repository, tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ def test_an_entry_beyond_its_originals_jitter_is_not_added(
     assert repository.names() == []
 
 
+@pytest.mark.slow
 def test_a_graph_that_loads_with_a_batch_of_one_only_is_served_as_single_calls(
     add_net: AddNet, repository: Repository, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_a_name_that_exists(add_net: AddNet, repository: Repository) -> None:
     assert repository.model_path("entry").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_version_of_another_interface(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.plain(), recipe=Recipe())
     with pytest.raises(InterfaceError, match="one entry has one interface"):

@@ -21,6 +21,7 @@ from testkit import tiny_networks as tiny
 AddNet = Callable[..., Added]
 
 
+@pytest.mark.slow
 def test_a_broken_entry_does_not_hide_the_good_ones(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.plain(), name="good", recipe=Recipe())
     add_net(tiny.plain(), name="broken", recipe=Recipe())
@@ -45,6 +46,7 @@ def test_a_config_of_another_name_is_told(add_net: AddNet, repository: Repositor
     assert "other" in list_entries(repository)[0].problem
 
 
+@pytest.mark.slow
 def test_the_newest_version_is_taken_unless_one_is_named(add_net: AddNet, repository: Repository) -> None:
     for version in (1, 2, 10):
         add_net(tiny.plain(), recipe=Recipe(), version=version)
@@ -54,6 +56,7 @@ def test_the_newest_version_is_taken_unless_one_is_named(add_net: AddNet, reposi
         repository.model_path("entry", 3)
 
 
+@pytest.mark.slow
 def test_a_version_is_removed_and_the_last_takes_the_entry_with_it(add_net: AddNet, repository: Repository) -> None:
     for version in (1, 2):
         add_net(tiny.plain(), recipe=Recipe(), version=version)
@@ -71,6 +74,7 @@ def test_removing_what_is_not_there(name: str, version: int | None, add_net: Add
     assert repository.versions("entry") == [1]
 
 
+@pytest.mark.slow
 def test_the_commands_from_adding_to_removing(tmp_path: Path) -> None:
     export = tiny.birefnet().save(tmp_path / "net.onnx")
     runner = CliRunner()
@@ -141,6 +145,7 @@ def test_a_missing_library_names_the_extra() -> None:
     assert "matting-gateway[models]" in str(missing_dependency("onnx"))
 
 
+@pytest.mark.slow
 def test_listing_and_removing_need_none_of_the_heavy_libraries() -> None:
     code = (
         "import sys, matting_models.cli, matting_models.commands.listing, matting_models.repository.repository;"

@@ -42,6 +42,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_faithful_entry_passes_on_both_engines(
     add_net: AddNet, repository: Repository, photos: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_faithful_entry_passes_on_both_engines(
         assert "http" not in text.replace("http-equiv", "")
 
 
+@pytest.mark.slow
 def test_an_entry_that_takes_single_calls_is_tried_alone(
     add_net: AddNet, repository: Repository, photos: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_failing_entry_is_told_what_to_do(
     assert advice_for(passing, config, origin, precision) == ()
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_to_do(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = ["--repository", str(tmp_path / "repository"), "--cache", str(tmp_path / "cache")]
     export = tiny.plain().save(tmp_path / "net.onnx")
@@ -227,6 +230,7 @@ def test_a_chaotic_original_is_the_measure_of_its_entry_and_called_so(tmp_path: 
     assert not verify_entry("entry", far, Brightness(), images, {}).passed
 
 
+@pytest.mark.slow
 def test_an_entry_served_side_by_side_is_computed_image_by_image(add_net: AddNet, repository: Repository) -> None:
     add_net(tiny.u2net(), opset=11, preset="u2net")
     path = repository.model_path("entry")

@@ -20,6 +20,7 @@ COLORS = hnp.arrays(np.uint8, (*SHAPE, 3))
 ALPHAS = hnp.arrays(np.uint8, SHAPE)
 
 
+@pytest.mark.slow
 @given(COLORS, ALPHAS)
 def test_a_cutout_keeps_what_is_seen_and_blanks_what_is_not(color: np.ndarray, alpha: np.ndarray) -> None:
     for deep in (False, True):
@@ -30,6 +31,7 @@ def test_a_cutout_keeps_what_is_seen_and_blanks_what_is_not(color: np.ndarray, a
         assert (result[..., :3][cover == 0] == 0).all()
 
 
+@pytest.mark.slow
 @given(COLORS, ALPHAS, st.tuples(*[st.integers(0, 255)] * 3))
 def test_over_a_colour_is_the_weighted_mean(color: np.ndarray, alpha: np.ndarray, behind: tuple[int, int, int]) -> None:
     weight = alpha[..., None] / 255
@@ -58,6 +60,7 @@ def test_srgb_and_light_undo_each_other() -> None:
     assert np.abs(linear_to_srgb(srgb_to_linear(values)) - values).max() < 1e-4
 
 
+@pytest.mark.slow
 @given(ALPHAS, ALPHAS)
 def test_alphas_multiply(one: np.ndarray, other: np.ndarray) -> None:
     assert np.abs(multiply_alpha(one, other) - one * (other / 255.0)).max() <= 0.51

@@ -102,6 +102,7 @@ def test_where_little_is_sure_the_guided_filter_does_it_and_that_is_said(scenery
     assert np.array_equal(refined.alpha, refine_guided(photo, alpha))
 
 
+@pytest.mark.slow
 def test_the_same_photo_gives_the_same_alpha(scene: Scene, doubtful: np.ndarray) -> None:
     assert np.array_equal(
         refine_matting(scene.photo, doubtful).alpha, refine_matting(scene.photo.copy(), doubtful.copy()).alpha
@@ -239,6 +240,7 @@ def test_no_more_is_solved_for_than_is_reserved(
     assert counts[1] <= MAX_UNKNOWN_PX
 
 
+@pytest.mark.slow
 def test_the_work_does_not_grow_with_the_photo(scene: Scene, doubtful: np.ndarray) -> None:
     sizes = []
     for width, height in ((400, 300), (1600, 1200)):

@@ -39,6 +39,7 @@ def test_guided_takes_any_size(size: tuple[int, int]) -> None:
     assert refine_guided(photo, np.full((16, 16), 77, np.uint8)).shape == (size[1], size[0])
 
 
+@pytest.mark.slow
 def test_decontamination_halves_the_colour_error_at_the_soft_edge(scene: Scene) -> None:
     soft = (scene.alpha > 0) & (scene.alpha < 255)
     before = np.abs(scene.photo[soft] - scene.foreground[soft]).mean()
@@ -46,6 +47,7 @@ def test_decontamination_halves_the_colour_error_at_the_soft_edge(scene: Scene) 
     assert after < 0.5 * before
 
 
+@pytest.mark.slow
 def test_decontamination_changes_the_soft_edge_only(scene: Scene) -> None:
     hard = (scene.alpha == 0) | (scene.alpha == 255)
     assert (decontaminate(scene.photo, scene.alpha)[hard] == scene.photo[hard]).all()

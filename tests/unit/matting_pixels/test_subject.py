@@ -85,6 +85,7 @@ def test_decidedness_is_the_mean_of_alpha_weighted_by_itself() -> None:
     assert decidedness(alpha) == pytest.approx((0.2**2 + 1) / 1.2)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_scaled_box_covers_what_it_covered(data: st.DataObject) -> None:
     sides = st.integers(1, 400)

@@ -20,6 +20,7 @@ def test_sizes_are_known_where_elements_and_dimensions_are() -> None:
     assert tensor_bytes("UINT8", (-1, 3)) is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.binary(max_size=9), min_size=2, max_size=2), min_size=1, max_size=6), st.data())
 def test_rows_of_strings_come_out_as_they_went_in(rows: list[list[bytes]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(rows)))

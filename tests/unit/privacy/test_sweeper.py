@@ -40,6 +40,7 @@ async def test_many_calls_that_end_together_are_swept_after_once() -> None:
     assert (sweeper.statistics().sweep_count, sweeper.statistics().freed_count) == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("took_s", "pause_s"), [(0.001, 0.25), (0.02, 0.4), (1.0, 0.75)])
 async def test_sweeps_that_take_long_come_less_often_but_within_the_second(took_s: float, pause_s: float) -> None:
     sweeps = Sweeps(took_s)
@@ -53,6 +54,7 @@ async def test_sweeps_that_take_long_come_less_often_but_within_the_second(took_
     assert loop.time() - since_s >= pause_s - 0.01  # never sooner; how much later is the machine's affair
 
 
+@pytest.mark.slow
 async def test_memory_is_given_back_with_the_next_sweep_once_much_of_it_is_free_and_not_else() -> None:
     sweeps, trimmed = Sweeps(0.001), asyncio.Event()
     loop = asyncio.get_running_loop()

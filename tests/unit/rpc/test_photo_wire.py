@@ -86,6 +86,7 @@ def test_the_photo_is_a_view_of_what_arrived(message: pb.RemoveBackgroundRequest
     assert comparable(request) == comparable(request_from(message))
 
 
+@pytest.mark.slow
 @given(st.lists(requests, min_size=1, max_size=3))
 def test_requests_one_after_the_other_are_merged_as_by_protobuf(messages: list[pb.RemoveBackgroundRequest]) -> None:
     data = b"".join(message.SerializeToString() for message in messages)
@@ -159,6 +160,7 @@ results = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(results, min_size=1, max_size=3), st.none() | st.builds(Box, *[st.integers(0, 9)] * 4))
 def test_an_answer_in_pieces_is_the_message_that_protobuf_writes(
     outputs: list[RenderedOutput], box: Box | None

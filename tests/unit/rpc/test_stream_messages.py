@@ -132,6 +132,7 @@ async def test_a_stream_whose_items_have_all_ended_is_idle_too(begun: bool) -> N
     assert loop.time() - ended_s[0] >= 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_busy", [True, False])
 async def test_a_stream_whose_message_stalls_is_closed_when_others_need_the_memory(is_busy: bool) -> None:
     gate, held = gate_of(100), asyncio.Event()

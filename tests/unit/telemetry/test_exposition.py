@@ -43,6 +43,7 @@ async def exposed(
         served.close()
 
 
+@pytest.mark.slow
 async def test_ready_is_200_and_everything_else_503_with_what_is_missing() -> None:
     async with exposed() as ask:
         assert await ask("/readyz") == (200, "serving\n")
@@ -51,6 +52,7 @@ async def test_ready_is_200_and_everything_else_503_with_what_is_missing() -> No
         assert await ask("/livez") == (200, "alive\n")
 
 
+@pytest.mark.slow
 async def test_who_may_not_read_metrics_is_told_the_state_alone() -> None:
     async with exposed(NOT_READY, may_read=lambda _: False) as ask:
         assert await ask("/metrics") == (401, "")
@@ -58,6 +60,7 @@ async def test_who_may_not_read_metrics_is_told_the_state_alone() -> None:
         assert await ask("/livez") == (200, "alive\n")
 
 
+@pytest.mark.slow
 async def test_only_what_is_named_is_there() -> None:
     async with exposed() as ask:
         assert (await ask("/metrics"))[1].startswith("# HELP one A series.")
@@ -65,6 +68,7 @@ async def test_only_what_is_named_is_there() -> None:
             assert (await ask(path))[0] == 404
 
 
+@pytest.mark.slow
 async def test_a_loop_that_stands_still_is_neither_alive_nor_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "_LOOP_PATIENCE_S", 0.05)
     told: list[tuple[int, str]] = []
@@ -80,6 +84,7 @@ async def test_a_loop_that_stands_still_is_neither_alive_nor_ready(monkeypatch: 
     assert told == [(503, text), (503, text)]
 
 
+@pytest.mark.slow
 async def test_a_port_that_is_taken_is_named() -> None:
     served = Exposition(CollectorRegistry(), ask=lambda: SERVING)
     served.start("127.0.0.1", 0)

@@ -134,7 +134,8 @@ async def test_stages_are_spans_too() -> None:
     assert made.sent == 2
 
 
-async def test_more_than_there_is_room_for_are_dropped_and_counted() -> None:
+async def test_more_than_there_is_room_for_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLOSE_PATIENCE_S", 0.01)
     async with running(Told(hangs=True)) as made:
         made.put(1)
         await made.collector.was_asked()
@@ -143,6 +144,7 @@ async def test_more_than_there_is_room_for_are_dropped_and_counted() -> None:
         assert repr(made.exporter) == "<Exporter to collector:4317, 2048 traces wait>"
 
 
+@pytest.mark.slow
 async def test_closing_takes_seconds_whatever_the_collector_does() -> None:
     async with running(Told(hangs=True)) as made:
         made.put(2000)

@@ -207,6 +207,7 @@ def test_any_header_block_is_read_or_is_a_fault(play: Play, block: bytes) -> Non
     play.end(play.play(data, [], in_place=False)[0])
 
 
+@pytest.mark.slow
 @EITHER
 @given(some=st.data())
 @settings(max_examples=short_or_long(60, 1200), deadline=None)

@@ -128,6 +128,7 @@ def test_while_the_transport_is_paused_nothing_but_control_frames_leaves() -> No
     assert server.connection.stream_count == 0
 
 
+@pytest.mark.slow
 def test_a_large_answer_stops_where_the_transport_says_so_and_is_told_as_sent_only_at_its_end() -> None:
     told: list[int] = []
     server = ServerSide().greeted(headers_frame(1, ends=True) + frames.window_update(0, 1 << 30), small(1 << 30))

@@ -83,6 +83,7 @@ async def test_an_idle_connection_is_closed_once_its_caller_knows() -> None:
         await drain
 
 
+@pytest.mark.slow
 async def test_a_caller_who_does_not_answer_has_a_second() -> None:
     async with loopback(Service().methods()) as served, RawCaller(served.address) as caller:
         caller.call(1, b"/test/Slow")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes come out of the queue as they were put in, however many there are."""
 
+import pytest
 from grpc_h2.bodies.early_bytes import EarlyBytes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ def _lend(byte_count: int) -> memoryview:
     return memoryview(bytearray(byte_count))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 100_000), st.floats(0, 1)), max_size=12))
 def test_what_is_dropped_is_what_was_added_in_its_order(steps: list[tuple[int, float]]) -> None:
     early, expected = EarlyBytes(_lend), b""

@@ -56,6 +56,7 @@ async def test_a_caller_who_gives_up_ends_the_handler() -> None:
     assert held.done == [(True, grpc.StatusCode.OK)]
 
 
+@pytest.mark.slow
 async def test_at_the_deadline_the_handler_ends_and_the_status_says_so() -> None:
     held = Held()
     async with loopback({"Hold": ("stream_unary", held)}) as served, served.channel() as channel:
@@ -197,6 +198,7 @@ async def test_nothing_of_a_request_is_referenced_once_its_call_has_ended(ending
         await server.stop()
 
 
+@pytest.mark.slow
 async def test_stop_waits_for_calls_as_long_as_it_was_told_and_then_ends_them() -> None:
     held, quick = Held(), asyncio.Event()
 

@@ -112,6 +112,7 @@ async def test_a_body_that_breaks_off_is_told_so() -> None:
         assert (await caller.headers())[b"grpc-status"] == b"13"
 
 
+@pytest.mark.slow
 async def test_who_reads_nothing_is_written_little_and_the_rest_waits_for_him() -> None:
     service = Service()
     async with loopback(service.methods()) as served:

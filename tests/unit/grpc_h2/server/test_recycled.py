@@ -5,6 +5,7 @@ import ctypes
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from grpc_h2.bodies.recycled_memory import RecycledMemory
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +108,7 @@ def test_large_messages_are_nobody_elses_afterwards() -> None:
     assert "0 lent, 0 bytes free" in repr(memory)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 70_000), min_size=1, max_size=30))
 def test_those_who_hold_memory_at_once_never_share_it(sizes: list[int]) -> None:
     memory, _ = recycled()

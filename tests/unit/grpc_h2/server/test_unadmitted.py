@@ -68,6 +68,7 @@ def test_a_network_within_its_part_is_not_made_to_go_for_others(network: str | N
     assert not any(call.refused for call in few)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 400)), max_size=100))
 def test_there_is_never_more_than_the_most_and_the_sum_is_right(changes: list[tuple[int, int]]) -> None:
     unadmitted = Unadmitted(most_bytes=1000)
