@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from testkit.local_triton import CACHE_DIR, QUICK_START, TEST_MODELS
 
 # Imported where they are used: tests of packages that stand alone run where matting_triton is not to be had.
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 # For tasks that were cancelled and have not had their turn yet.
 _LAST_TURNS_S = 1.0
+
+
+def pytest_configure() -> None:
+    """Have no property fail for the time that an example took: other tests run beside it."""
+    settings.register_profile("whatever it takes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("whatever it takes")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,8 @@ from matting_triton.runtime import Runtime
 
 # The backend knows its own segments by it (backends/onnxruntime/model.py).
 _SHM_PREFIX = "matting_triton_"
+# What it said before it was ready is in the pipe already; a log that was told to be silent says nothing.
+_WORDS_PATIENCE_S = 1.0
 
 
 class LocalTriton:
@@ -131,6 +133,7 @@ class LocalTriton:
                 raise TritonStartError(f"Triton {problem}", log_tail=process.output.tail)
         finally:
             probe.close()
+        process.output.wait_loaded(_WORDS_PATIENCE_S)
         if every_model and process.output.failures:
             raise ModelLoadError(process.output.failures)
 

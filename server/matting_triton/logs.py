@@ -154,6 +154,7 @@ class LogFollower:
         self._on_end = on_end
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._reports = LoadReports()
+        self._loaded = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="triton-log", daemon=True)
 
     def start(self) -> None:
@@ -161,6 +162,10 @@ class LogFollower:
 
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
+
+    def wait_loaded(self, timeout_s: float) -> None:
+        """Wait until all that Triton says of loading its models has been read."""
+        self._loaded.wait(timeout_s)
 
     @property
     def tail(self) -> tuple[str, ...]:
@@ -192,6 +197,8 @@ class LogFollower:
         self._tail.append(line)
         self._reports.take(line)
         redacted = self._redactor.redact(line)
+        if self._redactor.reachable:
+            self._loaded.set()
         if redacted is not None:
             self._last_redacted = f"{redacted.severity.value} at {redacted.place}"
             if self._tell is not None and redacted.is_notable:

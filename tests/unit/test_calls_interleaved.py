@@ -148,7 +148,7 @@ def metrics() -> Metrics:
 
 
 @pytest.mark.slow
-@settings(max_examples=short_or_long(300, 3_000), deadline=None, database=None)
+@settings(max_examples=short_or_long(300, 3_000), database=None)
 @given(script=st.binary(min_size=60, max_size=150))
 def test_whatever_happens_every_call_ends_and_no_byte_stays_held(
     script: bytes, runner: asyncio.Runner, clock: ManualClock, metrics: Metrics

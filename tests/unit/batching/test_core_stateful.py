@@ -8,7 +8,7 @@ tested by itself and over the wire.
 """
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from matting_gateway.batching.endpoints.endpoint_model import InflightBatch
@@ -91,8 +91,6 @@ TestMachine = pytest.mark.slow(Machine.TestCase)
 TestMachine.settings = settings(
     max_examples=short_or_long(50, 500),
     stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 
 # How often each event is drawn, of 256.
@@ -101,7 +99,7 @@ EVENTS += 4 * ["flap"] + 16 * ["pump"]
 
 
 @pytest.mark.slow
-@settings(max_examples=short_or_long(500, 10_000), deadline=None, database=None)
+@settings(max_examples=short_or_long(500, 10_000), database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=150))
 def test_whatever_happens_every_job_is_answered_once_in_order_and_nothing_leaks(eager: bool, script: bytes) -> None:
     """Three bytes an event, since drawing each part by itself takes far longer than playing it."""
@@ -113,7 +111,7 @@ def test_whatever_happens_every_job_is_answered_once_in_order_and_nothing_leaks(
 
 
 @pytest.mark.slow
-@settings(max_examples=short_or_long(250, 2_500), deadline=None, database=None)
+@settings(max_examples=short_or_long(250, 2_500), database=None)
 @given(st.booleans(), st.binary(min_size=60, max_size=450))
 def test_whatever_happened_callers_in_a_hurry_are_let_in_once_all_is_quick(eager: bool, script: bytes) -> None:
     play = SchedulerPlay(eager=eager)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matting_gateway.domain.photo import FileEncoding
@@ -43,14 +43,12 @@ def chunks(content: bytes) -> list[bytes]:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(_SHAPES.flatmap(lambda shape: hnp.arrays(np.uint8, shape)))
 def test_a_png_of_8_bits_reads_back_to_the_bit(pixels: np.ndarray) -> None:
     assert np.array_equal(np.asarray(read(encode_png(pixels))), pixels)
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(_SHAPES.flatmap(lambda shape: hnp.arrays(np.uint16, shape)))
 def test_a_png_of_16_bits_reads_back_to_the_bit(pixels: np.ndarray) -> None:
     result = prepared(encode_png(pixels))

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matting_gateway.domain.photo import FileEncoding
@@ -70,7 +70,6 @@ def test_an_opaque_cutout_has_no_alpha() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60)).flatmap(
         lambda shape: hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 3, 128, 254, 255]))
@@ -85,7 +84,6 @@ def test_every_alpha_reads_back_to_the_bit(alpha: np.ndarray) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(4)).flatmap(lambda shape: hnp.arrays(np.uint8, shape)),
     st.sampled_from([0, 3, 4]),
@@ -128,7 +126,6 @@ def test_a_library_that_refuses_is_an_error_of_the_server(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(hnp.arrays(np.int64, st.integers(2, 280), elements=st.integers(0, 1 << 40)).filter(lambda c: (c > 0).sum() > 1))
 @example(np.array([1 << min(n, 40) for n in range(60)]))
 def test_a_prefix_code_is_complete_and_short_enough(counts: np.ndarray) -> None:

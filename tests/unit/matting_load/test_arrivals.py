@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matting_load.arrivals import Process, Segment, arrival_times, before, bursts, ramp, read_trace, steady, steps
 
@@ -18,7 +18,6 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(segments, st.sampled_from(["constant", "poisson"]), st.integers(0, 99))
 def test_times_ascend_within_the_plan(plan: list[Segment], process: Process, seed: int) -> None:
     times = arrival_times(plan, process, rng(seed))
@@ -27,7 +26,6 @@ def test_times_ascend_within_the_plan(plan: list[Segment], process: Process, see
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(segments)
 def test_constant_arrivals_are_as_many_as_the_rate_says(plan: list[Segment]) -> None:
     expected = sum(each.expected_count for each in plan)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matting_load.reports.page import render_page
 from matting_load.reports.report import Generator, Latency, Outcome, Report, Series, Summary
@@ -110,7 +110,6 @@ def test_no_report_is_no_page() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=30), st.booleans())
 def test_any_line_is_drawn_within_its_frame(points: list[tuple[float, float]], log: bool) -> None:
     plot = line_plot("t", [Line("l", [*points, None], dotted_points=True)], Axis("x", log=log), Axis("y"))
@@ -135,7 +134,6 @@ def test_labels_of_bars_that_would_run_into_each_other_stand_on_two_lines() -> N
     assert all(one != other for one, other in itertools.pairwise(crowded))
 
 
-@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
 def test_ticks_lie_between_the_ends(low: float, span: float) -> None:
     ticks = linear_ticks(low, low + span)
@@ -143,7 +141,6 @@ def test_ticks_lie_between_the_ends(low: float, span: float) -> None:
     assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in ticks)
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 1e6), st.floats(1.2, 1e6))
 def test_log_ticks_lie_between_the_ends(low: float, factor: float) -> None:
     assert all(low * 0.99 <= tick <= low * factor * 1.01 for tick in log_ticks(low, low * factor))

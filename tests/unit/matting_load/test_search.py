@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matting_load.plan import ClosedLoop, DeadlineClass, GatewayTarget, OpenLoop, Plan
 from matting_load.reports.analysis import analyse
@@ -38,7 +38,6 @@ def server(capacity_per_s: float) -> Callable[[Plan], Report]:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.floats(1, 9_000))
 def test_the_capacity_is_found(capacity_per_s: float) -> None:
     found = search(PLAN, Slo(), Search(tolerance=0.05), server(capacity_per_s))

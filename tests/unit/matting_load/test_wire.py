@@ -4,13 +4,12 @@
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matting_load.sending.wire import infer_request, raw_output_bytes, timeout_parameter
 from tritonclient.grpc import service_pb2
 
 
-@settings(deadline=None)
 @given(st.text(max_size=9), st.lists(st.integers(0, 2**40), max_size=4), st.binary(max_size=300))
 def test_a_request_is_read_by_the_protocols_library(name: str, shape: list[int], data: bytes) -> None:
     message = service_pb2.ModelInferRequest.FromString(infer_request("m", name, "UINT8", shape, data))
@@ -20,7 +19,6 @@ def test_a_request_is_read_by_the_protocols_library(name: str, shape: list[int],
     assert not message.parameters
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**62))
 def test_a_timeout_may_stand_before_or_after(timeout_us: int) -> None:
     request = infer_request("m", "x", "UINT8", [1], b"1")
@@ -30,7 +28,6 @@ def test_a_timeout_may_stand_before_or_after(timeout_us: int) -> None:
         assert message.model_name == "m"
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=4))
 def test_the_length_of_raw_outputs_is_counted(outputs: list[bytes]) -> None:
     response = service_pb2.ModelInferResponse(model_name="m", raw_output_contents=outputs)
@@ -39,7 +36,6 @@ def test_the_length_of_raw_outputs_is_counted(outputs: list[bytes]) -> None:
     assert raw_output_bytes(response.SerializeToString()) == sum(map(len, outputs))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_what_is_no_message_is_refused_or_read(content: bytes) -> None:
     with contextlib.suppress(ValueError):

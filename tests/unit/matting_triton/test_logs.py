@@ -15,6 +15,8 @@ _PARSE = (
 )
 _LOADED = "I1122 06:23:52.6 15128 model_lifecycle.cc:839] \"successfully loaded 'cat'\""
 
+_OPTIONS = "I1129 01:43:25.819010 7 tritonserver.cc:2598] "
+
 
 def test_the_reason_is_one_line_without_a_stack() -> None:
     reports = LoadReports()
@@ -58,4 +60,11 @@ def test_a_reader_that_raises_gets_no_more_lines_but_all_are_read() -> None:
     follower.start()
     assert ended.wait(5)
     assert passed == ["one"]
+    assert list(follower.failures) == ["cat"]
+
+
+def test_which_models_failed_is_known_once_all_that_was_said_of_loading_has_been_read() -> None:
+    follower = LogFollower([_FAILED, _OPTIONS], None, lambda: None)
+    follower.start()
+    follower.wait_loaded(30)
     assert list(follower.failures) == ["cat"]

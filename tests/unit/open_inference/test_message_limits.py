@@ -67,7 +67,7 @@ def verdict(message: bytes, limits: MessageLimits) -> str:
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_passes_has_no_more_than_the_limits_and_what_is_malformed_is_so_to_protobuf(seed: int, hurt: bool) -> None:
     rng = random.Random(seed)
     message = random_request(rng)
@@ -86,7 +86,7 @@ def test_what_passes_has_no_more_than_the_limits_and_what_is_malformed_is_so_to_
 
 @pytest.mark.slow
 @given(st.binary(max_size=100))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_of_random_bytes_nothing_is_refused_that_protobuf_reads(message: bytes) -> None:
     try:
         service_pb2.ModelInferRequest.FromString(message)
@@ -96,7 +96,6 @@ def test_of_random_bytes_nothing_is_refused_that_protobuf_reads(message: bytes) 
 
 
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
-@settings(deadline=None)
 def test_a_list_within_a_list_is_counted_for_each_of_them(inputs: int, sizes: int, parameters: int) -> None:
     message = service_pb2.ModelInferRequest()
     for _ in range(inputs):

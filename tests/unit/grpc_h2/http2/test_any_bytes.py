@@ -157,7 +157,7 @@ EITHER = pytest.mark.parametrize("play", [SERVER, CLIENT], ids=["server", "clien
 @pytest.mark.slow
 @EITHER
 @given(some=st.data(), cuts=CUTS, in_place=st.booleans())
-@settings(max_examples=short_or_long(150, 3000), deadline=None)
+@settings(max_examples=short_or_long(150, 3000))
 def test_however_bytes_are_cut_the_same_happens(
     play: Play, some: st.DataObject, cuts: list[int], in_place: bool
 ) -> None:
@@ -169,7 +169,7 @@ def test_however_bytes_are_cut_the_same_happens(
 
 @EITHER
 @given(some=st.data())
-@settings(max_examples=short_or_long(15, 300), deadline=None)
+@settings(max_examples=short_or_long(15, 300))
 def test_byte_by_byte_the_same_happens(play: Play, some: st.DataObject) -> None:
     data = play.greeting + some.draw(play.streams_of_frames)[:3000]
     whole, expected = play.play(data, [], in_place=True)
@@ -179,7 +179,7 @@ def test_byte_by_byte_the_same_happens(play: Play, some: st.DataObject) -> None:
 
 @EITHER
 @given(data=st.binary(max_size=400), greeted=st.booleans())
-@settings(max_examples=short_or_long(150, 3000), deadline=None)
+@settings(max_examples=short_or_long(150, 3000))
 def test_random_bytes_end_in_order(play: Play, data: bytes, greeted: bool) -> None:
     if greeted:
         data = play.greeting + headers_frame(1) + data
@@ -189,7 +189,7 @@ def test_random_bytes_end_in_order(play: Play, data: bytes, greeted: bool) -> No
 @pytest.mark.slow
 @EITHER
 @given(some=st.data(), changes=CHANGES)
-@settings(max_examples=short_or_long(250, 5000), deadline=None)
+@settings(max_examples=short_or_long(250, 5000))
 def test_damaged_streams_end_in_order(play: Play, some: st.DataObject, changes: list[tuple[int, int]]) -> None:
     damaged = bytearray(play.greeting.removeprefix(frames.PREFACE) + some.draw(play.streams_of_frames))
     for at, value in changes:
@@ -201,7 +201,7 @@ def test_damaged_streams_end_in_order(play: Play, some: st.DataObject, changes: 
 @pytest.mark.slow
 @EITHER
 @given(block=st.binary(max_size=300))
-@settings(max_examples=short_or_long(200, 4000), deadline=None)
+@settings(max_examples=short_or_long(200, 4000))
 def test_any_header_block_is_read_or_is_a_fault(play: Play, block: bytes) -> None:
     data = play.greeting + frame(frames.HEADERS, frames.END_HEADERS, 1, block)
     play.end(play.play(data, [], in_place=False)[0])
@@ -210,7 +210,7 @@ def test_any_header_block_is_read_or_is_a_fault(play: Play, block: bytes) -> Non
 @pytest.mark.slow
 @EITHER
 @given(some=st.data())
-@settings(max_examples=short_or_long(60, 1200), deadline=None)
+@settings(max_examples=short_or_long(60, 1200))
 def test_of_a_body_nothing_is_kept_on_the_way_in(play: Play, some: st.DataObject) -> None:
     """What is put together first is at most a frame's head and pad length, a control frame or a header block."""
     data = play.greeting + some.draw(play.streams_of_frames)

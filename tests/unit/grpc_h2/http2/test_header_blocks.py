@@ -26,7 +26,7 @@ def read_fresh(blocks: list[bytes]) -> list[tuple[tuple[bytes, bytes], ...]]:
 
 @pytest.mark.slow
 @given(lists=st.lists(FIELDS, max_size=30), huffman=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_blocks_are_read_as_a_decoder_without_memory_reads_them(
     lists: list[list[tuple[bytes, bytes]]], huffman: bool
 ) -> None:
@@ -45,7 +45,7 @@ def test_blocks_are_read_as_a_decoder_without_memory_reads_them(
     ),
     resize=st.sampled_from([b"", b"\x20", b"\x3f\x09"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_indices_mean_what_the_table_says_now(pieces: list[bytes], resize: bytes) -> None:
     """Sequences that a peer may make up: the table grows, shrinks and is emptied between the same indices."""
     reader, decoder = HeaderBlockReader(1 << 16), hpack.Decoder()

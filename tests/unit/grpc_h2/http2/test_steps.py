@@ -70,7 +70,7 @@ def told_of(parts: list[bytes], most_frames: int | None) -> list[Any]:
 
 @pytest.mark.slow
 @given(st.lists(FRAMES, max_size=30), st.lists(st.integers(0, 900), max_size=5), st.integers(1, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_few_frames_at_a_time_say_what_all_at_once_say(sent: list[bytes], cuts: list[int], most: int) -> None:
     data = frames.PREFACE + frames.settings({}) + b"".join(sent)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]

@@ -78,7 +78,7 @@ class Box:
     reads_first=st.booleans(),
     permitted=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_messages_are_the_same_however_their_body_is_cut(
     messages: list[bytes], cuts: list[int], flagged: bool, reads_first: bool, permitted: bool
 ) -> None:

@@ -29,7 +29,7 @@ def unpacked(data: bytes, most_bytes: int | None = None, stopped: Callable[[], b
     pieces=st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 20_000)), max_size=6),
     level=st.sampled_from([0, 1, 9]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_was_packed_comes_out(pieces: list[tuple[bytes, int]], level: int) -> None:
     message = b"".join(piece * count for piece, count in pieces)
     assert unpacked(packed(message, level)) == message
@@ -41,7 +41,7 @@ def test_a_message_that_ends_with_a_piece_is_whole(size: int) -> None:
 
 
 @given(data=st.binary(min_size=1, max_size=300), cut=st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_cut_off_or_followed_by_more_is_damaged(data: bytes, cut: int) -> None:
     message = packed(data)
     for damaged in (message[:-cut], message + bytes(cut)):
