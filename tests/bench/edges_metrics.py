@@ -43,7 +43,7 @@ def band(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where the true alpha uint8 [H, W] is soft, and what is near, bool [H, W]."""
     core = (truth >= 128).view(np.uint8)
     edge = cv2.morphologyEx(core, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    soft = (((truth + np.uint8(1)) > 1).view(np.uint8)) | edge
+    soft = (((truth + np.uint8(1)) > 1).view(np.uint8)) | edge.astype(np.uint8)
     size = 2 * (max(truth.shape) * _BAND_THOUSANDTHS // 1000) + 1
     return np.asarray(cv2.dilate(soft, np.ones((size, size), np.uint8)) > 0)
 

@@ -84,12 +84,13 @@ def scene(kind: str, variant: int, background: Background, width_px: int, height
     canvas.color[:] = 128
     KINDS[kind](canvas, rng, variant)
     color = _textured(canvas.color, rng).astype(np.float32)
-    alpha = canvas.alpha.astype(np.float32) / 255
+    alpha = canvas.alpha.astype(np.float32) / np.float32(255)
     if kind == "motion blur":
         color, alpha = _moved(color, alpha, rng)
     size = (width_px, height_px)
-    alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-    weighted = cv2.resize(color * _unsqueeze(cv2.resize(alpha, shape[::-1])), size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    large = cv2.resize(alpha, shape[::-1]).astype(np.float32)
+    weighted = cv2.resize(color * _unsqueeze(large), size, interpolation=cv2.INTER_AREA)
     plain = cv2.resize(color, size, interpolation=cv2.INTER_AREA)
     foreground = np.where(alpha[..., None] > 0.05, weighted / np.maximum(alpha, 0.05)[..., None], plain).clip(0, 255)
     return _photographed(foreground, alpha, _background(background, size), rng, jpeg=bool(variant % 2))
@@ -99,13 +100,15 @@ def _photographed(
     foreground: NDArray[np.float32], alpha: NDArray[np.float32], behind: NDArray[np.float32], rng: Rng, *, jpeg: bool
 ) -> Scene:
     true_alpha = np.rint(alpha * 255).astype(np.uint8)
-    weight = _unsqueeze(true_alpha.astype(np.float32) / 255)
+    weight = _unsqueeze(true_alpha.astype(np.float32) / np.float32(255))
     mixed = foreground * weight + behind * (1 - weight)
     mixed += rng.normal(0, 2.0, alpha.shape)[..., None] + rng.normal(0, 0.7, mixed.shape)
     photo = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     if jpeg:
         file = cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        photo = np.ascontiguousarray(cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+        read = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        assert read is not None
+        photo = np.ascontiguousarray(read[..., ::-1], np.uint8)
     return Scene(photo, true_alpha, foreground.astype(np.float32))
 
 
@@ -117,7 +120,7 @@ def _background(background: Background, size: tuple[int, int]) -> NDArray[np.flo
     left, top = (large.shape[1] - size[0]) // 2, (large.shape[0] - size[1]) // 2
     cut = large[top : top + size[1], left : left + size[0]].astype(np.float32)
     sigma = background.blur * max(size) / 1000
-    return cv2.GaussianBlur(cut, (0, 0), sigma) if sigma else cut
+    return cv2.GaussianBlur(cut, (0, 0), sigma).astype(np.float32) if sigma else cut
 
 
 def _textured(color: Picture, rng: Rng) -> Picture:
@@ -127,7 +130,9 @@ def _textured(color: Picture, rng: Rng) -> Picture:
     return np.clip(color + (fine + coarse)[..., None], 0, 255).astype(np.uint8)
 
 
-def _moved(color: NDArray[np.float32], alpha: NDArray[np.float32], rng: Rng) -> tuple[NDArray[np.float32], ...]:
+def _moved(
+    color: NDArray[np.float32], alpha: NDArray[np.float32], rng: Rng
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Blur along a line of a fortieth of the picture, colour weighted by alpha."""
     length = int(max(alpha.shape) / 40) | 1
     kernel = np.zeros((length, length), np.float32)
@@ -135,8 +140,8 @@ def _moved(color: NDArray[np.float32], alpha: NDArray[np.float32], rng: Rng) -> 
     step = np.array([np.cos(at), np.sin(at)]) * half
     cv2.line(kernel, tuple(np.rint(half - step).astype(int)), tuple(np.rint(half + step).astype(int)), 1.0)
     kernel /= kernel.sum()
-    blurred = cv2.filter2D(alpha, -1, kernel)
-    weighted = cv2.filter2D(color * alpha[..., None], -1, kernel)
+    blurred = cv2.filter2D(alpha, -1, kernel).astype(np.float32)
+    weighted = cv2.filter2D(color * alpha[..., None], -1, kernel).astype(np.float32)
     return np.where(blurred[..., None] > 0.01, weighted / np.maximum(blurred, 0.01)[..., None], color), blurred
 
 
@@ -152,7 +157,8 @@ def _shade(color: tuple[int, int, int], rng: Rng, by: float) -> tuple[int, int, 
 def _ellipse(centre: NDArray[np.float64], radii: NDArray[np.float64], turn: float = 0.0) -> NDArray[np.float64]:
     at = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     points = np.stack([np.cos(at), np.sin(at)], axis=1) * radii
-    return centre + points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    turned: NDArray[np.float64] = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return centre + turned
 
 
 def _curl(start: NDArray[np.float64], at: float, length: float, turn: float) -> NDArray[np.float64]:

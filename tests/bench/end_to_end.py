@@ -155,11 +155,12 @@ async def stage_seconds(service: Service) -> dict[str, tuple[float, float]]:
     """Return (sum, count) of each stage."""
     samples = await service.metrics()
     return {
-        stage: tuple(
-            samples.get((f"matting_stage_seconds_{part}", (("stage", stage),)), 0.0) for part in ("sum", "count")
+        stage: (
+            samples.get(("matting_stage_seconds_sum", (("stage", stage),)), 0.0),
+            samples.get(("matting_stage_seconds_count", (("stage", stage),)), 0.0),
         )
         for stage in STAGES
-    }  # type: ignore[return-value]  # two parts make a pair
+    }
 
 
 def machine() -> str:

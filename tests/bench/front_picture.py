@@ -55,7 +55,7 @@ def main() -> None:
         made = {}
         for name, options in _MADE.items():
             file = Path(folder) / f"{name}.png"
-            program = [Path(sys.executable).with_name("matting"), "cutout", str(given.photo), "-o", str(file)]
+            program = [str(Path(sys.executable).with_name("matting")), "cutout", str(given.photo), "-o", str(file)]
             subprocess.run([*program, "--server", service.address, "--timeout", "60", *options], check=True)
             made[name] = Image.open(file).copy()
     pictures = [photo, made["alpha"].convert("RGB"), over_squares(made["cutout"]), made["composite"].convert("RGB")]

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import psutil
 from matting_gateway.clock import SystemClock
@@ -40,7 +41,7 @@ from testkit.process_memory import PeakMemory
 WIDTH, HEIGHT = 4000, 3000
 MODEL = ModelInput(320, 320)
 CUTOUT = OutputSpec(kind=OutputKind.CUTOUT)
-FINE = {"refinement": Refinement.GUIDED, "decontamination": Decontamination.BLUR_FUSION}
+FINE: dict[str, Any] = {"refinement": Refinement.GUIDED, "decontamination": Decontamination.BLUR_FUSION}
 OUTPUTS = {
     "alpha PNG": OutputSpec(),
     "alpha PNG, guided": OutputSpec(refinement=Refinement.GUIDED),

@@ -39,12 +39,12 @@ class Network:
 
     def alpha(self, pixels: np.ndarray) -> np.ndarray:
         """Return uint8 [320, 320] of uint8 RGB [320, 320, 3]."""
-        values = pixels.astype(np.float32) / max(float(pixels.max()), 1e-6)
-        values = (values - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
+        shares = pixels.astype(np.float32) / max(float(pixels.max()), 1e-6)
+        values = (shares - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
         (out,) = self._session.run([self._output], {self._input: values.transpose(2, 0, 1)[None].astype(np.float32)})
         matte = out[0, 0]
         matte = (matte - matte.min()) / max(float(matte.max() - matte.min()), 1e-6)
-        return (matte * 255).astype(np.uint8)
+        return np.asarray(matte * 255).astype(np.uint8)
 
 
 def rembg_alpha(content: bytes, network: Network) -> np.ndarray:

@@ -38,10 +38,11 @@ def variants(photo: Picture) -> Iterator[Picture]:
     yield photo[:, ::-1].copy()
     yield resize(photo, width // 4, height // 4)
     yield (photo * 0.3).astype(np.uint8)
-    yield cv2.GaussianBlur(photo, (0, 0), 4)
+    yield cv2.GaussianBlur(photo, (0, 0), 4).astype(np.uint8)
     yield photo[height // 8 : -height // 8, width // 8 : -width // 8].copy()
-    yield cv2.copyMakeBorder(photo, height // 3, height // 3, width // 3, width // 3, cv2.BORDER_REPLICATE)
-    yield cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    edge = cv2.BORDER_REPLICATE
+    yield cv2.copyMakeBorder(photo, height // 3, height // 3, width // 3, width // 3, edge).astype(np.uint8)
+    yield cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.uint8)
     yield np.clip(photo + rng.normal(0, 20, photo.shape), 0, 255).astype(np.uint8)
 
 
@@ -66,7 +67,8 @@ def blend(rng: np.random.Generator) -> Picture:
     angle, (first, second) = rng.uniform(0, 2 * np.pi), rng.integers(0, 256, (2, 3))
     share = np.cos(angle) * columns + np.sin(angle) * rows
     share = (share - share.min()) / np.ptp(share)
-    return (first + (second - first) * share[..., None]).astype(np.uint8)
+    picture: Picture = (first + (second - first) * share[..., None]).astype(np.uint8)
+    return picture
 
 
 def vignette(rng: np.random.Generator) -> Picture:
@@ -74,7 +76,8 @@ def vignette(rng: np.random.Generator) -> Picture:
     first, second = rng.integers(0, 256, (2, 3))
     middle, reach = rng.integers(80, 240, 2), rng.integers(200, 400)
     share = (np.hypot(rows - middle[0], columns - middle[1]) / reach) ** 2
-    return np.clip(first + (second - first) * share[..., None], 0, 255).astype(np.uint8)
+    picture: Picture = np.clip(first + (second - first) * share[..., None], 0, 255).astype(np.uint8)
+    return picture
 
 
 def noise(rng: np.random.Generator) -> Picture:
@@ -85,7 +88,8 @@ def clouds(rng: np.random.Generator) -> Picture:
     cloud = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), float(rng.uniform(3, 60)))
     cloud = ((cloud - cloud.mean()) / cloud.std())[..., None]
     base = rng.integers(60, 220, 3)
-    return np.clip(base + rng.uniform(8, 40) * cloud * rng.uniform(0.4, 1, 3), 0, 255).astype(np.uint8)
+    picture: Picture = np.clip(base + rng.uniform(8, 40) * cloud * rng.uniform(0.4, 1, 3), 0, 255).astype(np.uint8)
+    return picture
 
 
 DRAWN = {"one colour": one_color, "one gray": gray_level, "two colours blending": blend, "vignettes": vignette,

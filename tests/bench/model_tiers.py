@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from edges_scenes import scenes
+from bench.edges_scenes import scenes
 from matting_models.repository.config_reader import read_config
 from matting_models.repository.repository import Repository
 from matting_models.repository.variants import openvino_properties

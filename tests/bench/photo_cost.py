@@ -114,7 +114,8 @@ async def main() -> None:
                 for callers in given.callers:
                     for measured in trees:
                         await measure(measured, callers, 3.0)
-                        measured.per_s.clear(), measured.ms.clear()
+                        measured.per_s.clear()
+                        measured.ms.clear()
                     for number in range(given.pairs):
                         for measured in trees if number % 2 else reversed(trees):
                             await measure(measured, callers, given.seconds)

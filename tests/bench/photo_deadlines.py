@@ -63,7 +63,7 @@ class Callers:
     def __init__(self, address: str) -> None:
         options = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(4)]
-        self._stubs = [pb_grpc.MattingServiceStub(channel) for channel in self._channels]
+        self._stubs = [pb_grpc.MattingServiceStub(each) for each in self._channels]  # type: ignore[no-untyped-call]  # generated without types
         self._requests = requests()
         self._chance = random.Random(1)
 

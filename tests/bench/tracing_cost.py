@@ -87,7 +87,7 @@ async def call_forever(address: str, kind: str, callers: int) -> None:
         message = pb.RemoveBackgroundRequest(encoded=photo).SerializeToString()
     options = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        call = channel.unary_unary(method)
+        call = channel.unary_unary(method, bytes, bytes)
 
         async def caller() -> None:
             while True:
@@ -111,6 +111,7 @@ async def measure(triton: str, collector: str, kind: str, callers: int, rounds: 
     tracing = TracingSettings(collector)
     before = {*tree(os.getpid())}
     async with running_gateway(triton, default_model="nothing", tracing=tracing) as running:
+        assert running.gateway._traces is not None
         boundary, put = running.gateway.frontend.boundary, running.gateway._traces.put
         workers = [pid for pid in tree(os.getpid()) if pid not in before]
         samplers = {

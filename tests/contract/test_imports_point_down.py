@@ -44,7 +44,7 @@ MAY_IMPORT = {
 
 # What rooms within a room, or within another package, may import of each other. What lies beside them in their room,
 # they may share.
-ROOMS_WITHIN = {
+ROOMS_WITHIN: dict[str, dict[str, set[str]]] = {
     "matting_gateway.rpc": {
         "boundary": set(),
         "photo": {"boundary"},

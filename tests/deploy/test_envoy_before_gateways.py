@@ -52,11 +52,11 @@ class Place:
     channel: grpc.aio.Channel
 
     def rows(self) -> Callable[[], Awaitable[Any]]:
-        infer = self.channel.unary_unary(INFER)
+        infer = self.channel.unary_unary(INFER, bytes, bytes)
         return lambda: infer(ROW, timeout=10)
 
     def photos(self) -> Callable[[], Awaitable[Any]]:
-        remove = self.channel.unary_unary(PHOTO)
+        remove = self.channel.unary_unary(PHOTO, bytes, bytes)
         return lambda: remove(PHOTO_OF_64_PX, timeout=10, metadata=PROMISE)
 
 
@@ -158,7 +158,7 @@ async def test_envoy_gives_a_gateway_that_can_do_less_less_by_what_gateways_repo
             grpc.aio.insecure_channel(envoy.address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel,
         ):
             await wait_serving(channel)
-            infer = channel.unary_unary(INFER)
+            infer = channel.unary_unary(INFER, bytes, bytes)
             async with SteadyLoad(lambda: infer(ECHO, timeout=5), 20) as load:
                 await load.after(5.0)
                 before = await gateways.call_counts("ModelInfer", HOSTS[:2])
@@ -197,7 +197,7 @@ async def test_at_three_times_what_can_be_done_as_much_is_answered_and_no_gatewa
             grpc.aio.insecure_channel(envoy.address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel,
         ):
             await wait_serving(channel)
-            infer = channel.unary_unary(INFER)
+            infer = channel.unary_unary(INFER, bytes, bytes)
             async with SteadyLoad(lambda: infer(ECHO, timeout=2), 3 * capacity) as load:
                 await load.after(4.0)
                 before = load.codes["OK"]
@@ -245,7 +245,7 @@ async def test_what_counts_against_a_gateway_is_that_it_cannot_serve(code: str, 
         await wait_serving(channel)
         for _ in range(call_count):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary(f"/refused/{code}")(b"", timeout=10)
+                await channel.unary_unary(f"/refused/{code}", bytes, bytes)(b"", timeout=10)
             assert refused.value.code() is grpc.StatusCode[code]
         ejections = await envoy.statistics(f"{CLUSTER}outlier_detection.ejections_enforced_total")
     assert (ejections[""] > 0) is ejected

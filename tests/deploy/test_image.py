@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def healthcheck(container: Container, image: Image) -> int:
     return container.run(*command).returncode
 
 
-def before_a_triton(**more: str) -> dict[str, str]:
+def before_a_triton(**more: str) -> dict[str, Any]:
     """Return the environment of a gateway in the clear beside a Triton."""
     return {"MATTING_DEFAULT_MODEL": MODEL, "MATTING_ALLOW_PLAINTEXT": "0.0.0.0:50051"} | more
 

@@ -89,8 +89,10 @@ def test_one_command_makes_changelog_version_distributions_bill_and_checksums(
     archives = {f"matting_{name}-7.8.9.tar.gz" for name in ("client", "gateway", "load")}
     assert names == {*wheels, *archives, "matting-gateway-7.8.9.cdx.json", "SHA256SUMS"}
     assert "components" in json.loads((folder / "matting-gateway-7.8.9.cdx.json").read_text())
-    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
-    assert sums == {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names - {"SHA256SUMS"}}
+    sums = [line.split("  ") for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert {name: digest for digest, name in sums} == {
+        n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names - {"SHA256SUMS"}
+    }
     assert "git tag v7.8.9" in made.stdout
 
 

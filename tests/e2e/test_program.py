@@ -32,7 +32,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     for detail in status.details:
         if detail.Unpack(info):
             break
-    return info.reason
+    return str(info.reason)
 
 
 def family(pid: int) -> list[psutil.Process]:

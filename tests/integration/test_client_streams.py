@@ -55,8 +55,8 @@ async def test_photos_may_be_files(gateway: FakeGateway, tmp_path: Path) -> None
     async with AsyncClient(gateway.address) as client, client.stream([gone]) as stream:
         with pytest.raises(FileNotFoundError):
             await anext(stream)
-    with Client(gateway.address) as client, pytest.raises(FileNotFoundError):
-        client.stream([gone])
+    with Client(gateway.address) as blocking, pytest.raises(FileNotFoundError):
+        blocking.stream([gone])
 
 
 async def test_items_may_come_as_they_are_found(gateway: FakeGateway) -> None:

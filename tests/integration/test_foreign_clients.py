@@ -70,7 +70,9 @@ class Refusing:
 @asynccontextmanager
 async def grpcs_own_server(refusing: Refusing) -> AsyncIterator[str]:
     server = grpc.aio.server()
-    handlers = {"Refuse": grpc.unary_unary_rpc_method_handler(refusing.refuse)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Refuse": grpc.unary_unary_rpc_method_handler(refusing.refuse)
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

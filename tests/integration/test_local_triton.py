@@ -73,15 +73,15 @@ def test_outputs_are_whole(client: triton_client.InferenceServerClient) -> None:
 def test_the_test_models_answer_what_they_promise(client: triton_client.InferenceServerClient) -> None:
     row = np.arange(8, dtype=np.uint8)[None]
     np.testing.assert_array_equal(_infer(client, "delay", row=row).as_numpy("inverted"), 255 - row)
-    left, right = np.float32([[1, 2, 3, 4]]), np.float32([[4, 3, 2, 1]])
+    left, right = np.array([[1, 2, 3, 4]], np.float32), np.array([[4, 3, 2, 1]], np.float32)
     both = _infer(client, "two", left=left, right=right)
     np.testing.assert_array_equal(both.as_numpy("sum"), left + right)
     np.testing.assert_array_equal(both.as_numpy("difference"), left - right)
     text = np.array([[b"one", "zw\u00f6lf".encode()]], dtype=np.object_)
     np.testing.assert_array_equal(_infer(client, "strings", text=text).as_numpy("echo"), text)
-    np.testing.assert_array_equal(_infer(client, "single", values=np.int32([1, 2, 3])).as_numpy("total"), [6])
-    halves = _infer(client, "half", values=np.float16([[-1.5, 2.0]]))
-    np.testing.assert_array_equal(halves.as_numpy("doubled"), np.float16([[-3, 4]]))
+    np.testing.assert_array_equal(_infer(client, "single", values=np.array([1, 2, 3], np.int32)).as_numpy("total"), [6])
+    halves = _infer(client, "half", values=np.array([[-1.5, 2.0]], np.float16))
+    np.testing.assert_array_equal(halves.as_numpy("doubled"), np.array([[-3, 4]], np.float16))
     np.testing.assert_array_equal(halves.as_numpy("positive"), [[False, True]])
 
 
@@ -146,7 +146,9 @@ def test_broken_models_are_named_and_good_ones_served(triton_runtime: Runtime, t
         assert caught.value.failures["delay"] == "ValueError: no luck today"
         assert "Expected integer, got: many" in caught.value.failures["half"]
         with triton_client.InferenceServerClient(triton.grpc_address) as client:
-            np.testing.assert_array_equal(_infer(client, "single", values=np.int32([2, 2])).as_numpy("total"), [4])
+            np.testing.assert_array_equal(
+                _infer(client, "single", values=np.array([2, 2], np.int32)).as_numpy("total"), [4]
+            )
 
 
 def test_one_that_is_not_ready_in_time_says_so_with_its_last_words(triton_runtime: Runtime, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ async def test_every_instance_of_a_model_is_scrubbed(server: LocalTriton) -> Non
         request = service_pb2.ModelInferRequest(model_name="twins", raw_input_contents=[image.tobytes()])
         request.inputs.add(name="image", datatype="UINT8", shape=image.shape)
         alpha = expected_alpha(image)
-        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", bytes, bytes)
 
         async def send(message: bytes, timeout_s: float) -> None:
             await infer(message, timeout=timeout_s)

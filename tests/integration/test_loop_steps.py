@@ -82,7 +82,7 @@ class Attack:
         """Send them from a thread of its own; return the status."""
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_metadata_size", 1 << 20))
         with grpc.insecure_channel(address, options=options) as channel:
-            call = channel.stream_stream(self.method)(
+            call = channel.stream_stream(self.method, bytes, bytes)(
                 iter(list(self.messages())), timeout=30, compression=self.compression, metadata=self.metadata
             )
             try:

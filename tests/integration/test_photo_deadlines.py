@@ -60,7 +60,9 @@ async def test_of_more_photos_than_can_be_done_those_let_in_are_answered_and_the
             assert count["RESOURCE_EXHAUSTED"] >= CALL_COUNT // 2
             # Some may, where the machine is taken away; without any judgement nearly all would.
             assert count["DEADLINE_EXCEEDED"] <= count["OK"]
-            assert await outcome(running, request, deadline_s) == ("OK", pytest.approx(0.5, abs=0.5))
+            name, share = await outcome(running, request, deadline_s)
+            assert name == "OK"
+            assert share <= 1
         assert running.metric("matting_dropped_total", reason="workers") >= CALL_COUNT
 
 

@@ -20,7 +20,9 @@ from testkit.program import PROGRAM
 async def health(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
     """Run it; return exit code, output, and what it has to say of failures."""
     process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, "health", *arguments),
+        PROGRAM,
+        "health",
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment,

@@ -10,7 +10,9 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import grpc
 import psutil
@@ -38,7 +40,11 @@ def taken_port() -> Iterator[int]:
 
 async def run(*arguments: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(PROGRAM, "serve", *NOWHERE, *arguments), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        PROGRAM,
+        "serve",
+        *(*NOWHERE, *arguments),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     _, error = await process.communicate()
     return process.returncode or 0, error.decode()
@@ -57,6 +63,14 @@ async def test_every_port_that_is_taken_is_named_with_its_flag_and_address() -> 
         assert told.startswith(f"matting-gateway: {flag}: Cannot listen on 127.0.0.1:{port}: the port is taken")
 
 
+def was_reloaded(file: str, told: dict[str, Any]) -> bool:
+    return (told["event"], told.get("file")) == ("files_reloaded", file)
+
+
+def was_called(method: str, told: dict[str, Any]) -> bool:
+    return told["event"] == "call" and str(told["method"]).endswith(method)
+
+
 async def test_sighup_reads_files_at_once_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
     def tenants(token: str) -> str:
         return f'[[tenant]]\nname = "shop"\ntoken_sha256 = ["{hashlib.sha256(token.encode()).hexdigest()}"]\n'
@@ -72,7 +86,7 @@ async def test_sighup_reads_files_at_once_and_a_bad_one_changes_nothing(tmp_path
         service.process.send_signal(signal.SIGHUP)
         assert (await line(service, lambda told: told["event"] == "reload"))["count"] == 2
         for name in ("tenants.toml", "gateway.crt"):
-            await line(service, lambda told, name=name: (told["event"], told.get("file")) == ("files_reloaded", name))
+            await line(service, partial(was_reloaded, name))
         later = await service.metric("matting_certificate_expiry_timestamp_seconds", file="gateway.crt")
         assert later - expiry == pytest.approx(DAY_S, abs=600)
 
@@ -117,15 +131,12 @@ async def test_calls_have_a_level_and_health_checks_a_line_only_where_asked(aske
     arguments = ("--log-health-checks",) if asked else ()
     async with running_service(*NOWHERE, *arguments, serving=False) as service:
         await health_pb2_grpc.HealthStub(service.channel).Check(health_pb2.HealthCheckRequest())
-        live = service.channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        live = service.channel.unary_unary("/inference.GRPCInferenceService/ServerLive", bytes, bytes)
         await live(b"")
-        ready = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        ready = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", bytes, bytes)
         with pytest.raises(grpc.aio.AioRpcError):
             await ready(b"\x0a\x03one")
-        calls = [
-            await line(service, lambda told, name=name: told["event"] == "call" and told["method"].endswith(name))
-            for name in ("ServerLive", "ModelInfer")
-        ]
+        calls = [await line(service, partial(was_called, name)) for name in ("ServerLive", "ModelInfer")]
         assert [call["level"] for call in calls] == ["info", "warning"]
         checks = [told for told in service.events if told["event"] == "call" and "Health" in told["method"]]
         assert bool(checks) is asked
@@ -193,14 +204,16 @@ async def test_the_format_of_lines_can_be_named() -> None:
 async def test_the_memory_of_a_call_in_progress_is_not_available() -> None:
     go = asyncio.Event()
 
-    async def slow(request: object) -> object:
+    async def slow(request: object) -> NoReturn:
         await go.wait()
         raise ValueError("enough")
 
-    triton = FakeTriton(FakeModel(echo_config("one"), answer=slow))  # type: ignore[arg-type]  # it answers nothing
+    triton = FakeTriton(FakeModel(echo_config("one"), answer=slow))
     async with triton, running_service("--triton", triton.address, "--default-model", "one") as service:
         request = infer_request("one", {"x": ("UINT8", (1, 3), b"abc")}).SerializeToString()
-        call = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(request, timeout=30)
+        call = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", bytes, bytes)(
+            request, timeout=30
+        )
         await triton.wait_for_requests(1)
         budget = await service.metric("matting_memory_budget_bytes")
         assert 0 < await service.metric("matting_memory_available_bytes") < budget

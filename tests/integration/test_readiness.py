@@ -104,7 +104,7 @@ async def test_a_drain_is_told_by_all_while_a_call_is_still_answered() -> None:
 
     triton = FakeTriton(FakeModel(echo_config("one"), answer=slow))
     async with triton, serving_service(triton) as service:
-        call = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(
+        call = service.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", bytes, bytes)(
             infer_request("one", {"x": ("UINT8", (1, 3), b"abc")}).SerializeToString(), timeout=30
         )
         await triton.wait_for_requests(1)

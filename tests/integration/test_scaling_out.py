@@ -33,7 +33,7 @@ async def test_two_gateways_beside_a_first_have_their_share_within_two_ages_of_a
         await all_of.start(*HOSTS)
         target = f"dns://127.0.0.1:{names.port}/{NAME}:{all_of.port}"
         async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
-            infer = channel.unary_unary(INFER)
+            infer = channel.unary_unary(INFER, bytes, bytes)
             async with SteadyLoad(lambda: infer(ROW, timeout=10), 60) as load:
                 await load.after(AGE_S)
                 assert shares({}, await all_of.call_counts("ModelInfer")) == {HOSTS[0]: 1.0, HOSTS[1]: 0, HOSTS[2]: 0}

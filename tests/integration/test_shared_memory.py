@@ -51,7 +51,7 @@ async def test_a_slab_has_no_name_once_it_is_registered_and_is_overwritten_once_
         del lease
         ticks.pop()()
         assert memory.statistics().leased_count == 1  # a view is left
-        assert view == b"photo!"
+        assert bytes(view) == b"photo!"
         del view
         assert memory.statistics().leased_count == 0
         ticks.pop()()

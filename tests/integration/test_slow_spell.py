@@ -58,8 +58,8 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             info = error_details_pb2.ErrorInfo()
-            status_pb2.Status.FromString(value).details[0].Unpack(info)  # type: ignore[arg-type]  # bytes under such a key
-            return info.reason
+            status_pb2.Status.FromString(value).details[0].Unpack(info)
+            return str(info.reason)
     return error.code().name
 
 

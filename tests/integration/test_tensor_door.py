@@ -212,7 +212,7 @@ async def test_a_caller_that_leaves_frees_its_place(door: RunningGateway) -> Non
 
 
 async def test_random_bytes_are_refused_and_the_service_goes_on(door: RunningGateway) -> None:
-    infer = door.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    infer = door.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", bytes, bytes)
     for message in (b"", b"\xff" * 40, b"\x3a\xff\xff\xff\xff\x07", os.urandom(100), picky(1).SerializeToString()[:-1]):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await infer(message)
@@ -246,8 +246,8 @@ async def test_the_callers_shared_memory_serves_in_and_out(shared_door: RunningG
 
         told = await ask(shared_door.channel, "ModelInfer", request(0, 8))
         assert list(told.message.raw_output_contents) == [b""]
-        with open(path, "rb") as segment:  # noqa: ASYNC230
-            assert segment.read()[8:] == bytes(255 - value for value in row)
+        with open(path, "rb") as written:  # noqa: ASYNC230
+            assert written.read()[8:] == bytes(255 - value for value in row)
         for bad, text in (
             (request(0, 8, "nah"), "Unable to find shared memory region: 'nah'"),
             (request(12, 8), "Invalid offset + byte size for shared memory region: 'r'"),

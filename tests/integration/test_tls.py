@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -48,7 +49,7 @@ class Door:
         return grpc.ssl_channel_credentials(roots or self.authority.certificate, key, chain)
 
 
-def opened(folder: Path, *, key_kind: str = "ec", mutual: bool = False, **issue: dt.timedelta) -> Iterator[Door]:
+def opened(folder: Path, *, key_kind: str = "ec", mutual: bool = False, **issue: Any) -> Iterator[Door]:
     authority, client_authority = Authority("servers"), Authority("clients")
     issued = authority.issue("localhost", names=("localhost", "127.0.0.1"), key_kind=key_kind, **issue)
     certificate, key = issued.write(folder, "server")

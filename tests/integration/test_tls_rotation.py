@@ -3,13 +3,15 @@
 
 import hashlib
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from matting.v1 import matting_service_pb2_grpc as pb_grpc
 from matting_triton.local import LocalTriton
-from privacy_proof.service import started_service
+from privacy_proof.service import Output, started_service
 from testkit.certificates import Authority, replace
 from testkit.tenants import bearer, photo, table
 
@@ -42,18 +44,16 @@ def test_certificates_and_tokens_are_rotated_under_load_without_a_failed_call(
                 f'[[tenant]]\nname = "first"\ntoken_sha256 = ["{digests[0]}", "{digests[1]}"]\n'
                 'certificate_names = ["first.internal"]\n'.encode(),
             )
-            wanted = round_number + 1
-            service.output.wait_for(
-                lambda _, wanted=wanted: (
-                    service.output is not None
-                    and service.output.text().count('"file": "server.crt"') >= wanted
-                    and service.output.text().count('"file": "tenants.toml"') >= wanted
-                )
-            )
+            service.output.wait_for(partial(have_been_read, service.output, round_number + 1))
             load.wait_calls(load.call_count + 10)
         load.stop()
     assert load.failures == []
     assert load.call_count > 30
+
+
+def have_been_read(output: Output, times: int, _event: dict[str, Any]) -> bool:
+    text = output.text()
+    return all(text.count(f'"file": "{name}"') >= times for name in ("server.crt", "tenants.toml"))
 
 
 class RotatingLoad:

@@ -4,7 +4,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from matting.v1 import matting_service_pb2 as pb
 from matting_gateway.reloading.client_tls import ClientTlsSettings
 from matting_gateway.tracing.settings import TracingSettings
+from prometheus_client import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from testkit.certificates import Authority
@@ -88,7 +89,7 @@ def tensors_of(gateway: RunningGateway) -> Any:
 
 @asynccontextmanager
 async def traced_gateway(
-    collector: FakeCollector, server: FakeTriton, *, ratio: float = 1.0, asked_per_s: float = 100.0, **changes: object
+    collector: FakeCollector, server: FakeTriton, *, ratio: float = 1.0, asked_per_s: float = 100.0, **changes: Any
 ) -> AsyncIterator[RunningGateway]:
     tracing = TracingSettings(collector.address, ratio, asked_per_s)
     async with running_gateway(server.address, tracing=tracing, **changes) as gateway:
@@ -260,12 +261,12 @@ async def test_the_log_line_has_the_trace_id_and_histograms_the_ids_made_here() 
     async with FakeCollector() as collector, triton() as server, traced_gateway(collector, server) as gateway:
         await gateway.stub.RemoveBackground(photo(), metadata=(ASKS,))
         (asked,) = await collector.named(PHOTO_METHOD)
-        text = generate_latest(gateway.registry).decode()
+        text = exposition_of(gateway)
         assert TRACE_ID not in text
         assert asked.span_id.hex() in exemplars(text, "grpc_server_handling_seconds")
         await gateway.stub.RemoveBackground(photo())
         _, ours = await collector.named(PHOTO_METHOD, 2)
-        text = generate_latest(gateway.registry).decode()
+        text = exposition_of(gateway)
         for name in ("grpc_server_handling_seconds", "matting_stage_seconds", "matting_queue_wait_seconds"):
             assert ours.trace_id.hex() in exemplars(text, name)
         await asyncio.to_thread(gateway.gateway._logs.close)
@@ -274,9 +275,14 @@ async def test_the_log_line_has_the_trace_id_and_histograms_the_ids_made_here() 
         assert ids == [TRACE_ID, ours.trace_id.hex()]
 
 
+def exposition_of(gateway: RunningGateway) -> str:
+    return generate_latest(gateway.registry).decode()  # type: ignore[no-untyped-call, no-any-return]
+
+
 def exemplars(text: str, name: str) -> set[str]:
     """Return the ids that a histogram's exemplars have, as OpenMetrics has them."""
-    families = {family.name: family for family in text_string_to_metric_families(text)}
+    read: Iterator[Metric] = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    families = {family.name: family for family in read}
     found = [sample.exemplar for sample in families[name].samples if sample.exemplar]
     return {value for exemplar in found for value in exemplar.labels.values()}
 

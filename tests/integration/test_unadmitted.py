@@ -46,7 +46,7 @@ def methods_of(service: Service) -> list[str]:
     return [*found, "/made.up.Service/Method"]
 
 
-class Token(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]  # grpc is untyped here
+class Token(grpc.StreamStreamClientInterceptor):
     """Says who calls, to those who ask."""
 
     def intercept_stream_stream(self, continuation, details, requests):  # type: ignore[no-untyped-def]

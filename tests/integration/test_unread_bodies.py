@@ -56,7 +56,10 @@ async def served(hold: Callable[..., Awaitable[bytes]]) -> AsyncIterator[tuple[C
     server = make_server(
         (), max_message_bytes=64 << 20, max_connection_streams=100, on_fault=lambda _peer, _kind, _text: None
     )
-    methods = {"Take": grpc.stream_unary_rpc_method_handler(take), "Hold": grpc.stream_unary_rpc_method_handler(hold)}
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Take": grpc.stream_unary_rpc_method_handler(take),
+        "Hold": grpc.stream_unary_rpc_method_handler(hold),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
     proxy = CountingProxy(server.listen("127.0.0.1:0"))
     await server.start()
@@ -75,7 +78,10 @@ async def test_a_quick_connection_does_not_make_waiting_callers_send_ahead() -> 
 
     body = bytes(BODY_BYTES)
     async with served(hold) as (proxy, channel):
-        taking, holding = channel.unary_unary("/test/Take"), channel.unary_unary("/test/Hold")
+        taking, holding = (
+            channel.unary_unary("/test/Take", bytes, bytes),
+            channel.unary_unary("/test/Hold", bytes, bytes),
+        )
         for _ in range(10):  # gRPC learns how quick the connection is
             assert await taking(body) == str(BODY_BYTES).encode()
         before = proxy.sent_bytes

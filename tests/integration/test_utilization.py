@@ -55,7 +55,7 @@ class Reports:
 
 
 def calls_of(channel: grpc.aio.Channel, message: bytes, *, timeout_s: float) -> Callable[[], Awaitable[Any]]:
-    method = channel.unary_unary(INFER)
+    method = channel.unary_unary(INFER, bytes, bytes)
     return lambda: method(message, timeout=timeout_s)
 
 
@@ -92,7 +92,7 @@ async def test_where_photos_are_more_than_the_workers_can_do_it_says_so(triton_s
     promise = (("x-matting-request-bytes", str(len(message))), ("x-matting-pixels", str(1024 * 768)))
     arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing", "--imaging-workers", "1")
     async with running_service(*arguments) as service:
-        remove = service.channel.unary_unary("/matting.v1.MattingService/RemoveBackground")
+        remove = service.channel.unary_unary("/matting.v1.MattingService/RemoveBackground", bytes, bytes)
         for _ in range(5):
             await remove(message, metadata=promise)
         since_s, count = time.monotonic(), 40

@@ -24,7 +24,9 @@ class Spans:
         self._news = threading.Condition()
         self._requests: list[bytes] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(1))
-        export = grpc.unary_unary_rpc_method_handler(self._export)  # bytes: an empty answer is one that took all
+        export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            self._export
+        )  # bytes: an empty answer is one that took all
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_EXPORT, {"Export": export}),))
         self._address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 

@@ -11,6 +11,7 @@ from matting_gateway.imaging.plan import DecodePlan, oriented_size, place, plan_
 from matting_gateway.imaging.settings import ImagingSettings
 from matting_gateway.imaging.worker.decode import register_heif
 from matting_gateway.imaging.worker.prepare import Prepared, prepare_file
+from matting_pixels.arrays import Pixels
 
 ALL_FORMATS = frozenset(ImageFormat) if register_heif() else frozenset(ImageFormat) - {ImageFormat.HEIC}
 SETTINGS = ImagingSettings(formats=ALL_FORMATS)
@@ -42,6 +43,12 @@ def prepared(
         GatewayError: Whatever a caller would be told.
     """
     return prepare_file(content, plan_of(content, output, settings, model))
+
+
+def color_of(result: Prepared) -> Pixels:
+    """Return the colour kept, which must be there: two photos of which none was kept would be equal."""
+    assert result.color is not None
+    return result.color
 
 
 def allowing_animations() -> ImagingSettings:

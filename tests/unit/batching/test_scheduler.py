@@ -2,7 +2,8 @@
 """The scheduler on a real event loop, in front of backends that answer when told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 import pytest
 from matting_gateway.batching.scheduler import Scheduler
@@ -57,7 +58,8 @@ def job(deadline_in_s: float = 5.0, rows: int = 1) -> Job:
     return Job(KEY, (), rows, CLOCK.now() + deadline_in_s)
 
 
-Start = Callable[[Backend], Scheduler]
+class Start(Protocol):
+    def __call__(self, backend: Backend, settings: BatchingSettings | None = None) -> Scheduler: ...
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -32,7 +33,8 @@ def picture() -> Floats:
 
 def transparency() -> Floats:
     """A smooth alpha [H, W], 0 to 1."""
-    return np.clip(np.mgrid[:HEIGHT, :WIDTH][1] / (WIDTH - 1) * 1.4 - 0.2, 0, 1)
+    alpha: Floats = np.clip(np.mgrid[:HEIGHT, :WIDTH][1] / (WIDTH - 1) * 1.4 - 0.2, 0, 1)
+    return alpha
 
 
 def gray() -> Floats:
@@ -44,7 +46,7 @@ def bytes_of(values: Floats) -> NDArray[np.uint8]:
 
 
 def levels(values: Floats, bits: int) -> NDArray[np.uint16]:
-    return np.rint(values * (2**bits - 1)).astype(np.uint16)
+    return np.rint(values * ((1 << bits) - 1)).astype(np.uint16)
 
 
 def pillow(values: NDArray[Any], image_format: str, mode: str | None = None, **options: Any) -> bytes:
@@ -115,13 +117,15 @@ def _entry(entry: int, count: int) -> tuple[int, int, int]:
 def palette_color(bits: int) -> Floats:
     count = 2**bits
     index = np.rint(np.mgrid[:HEIGHT, :WIDTH][1] / (WIDTH - 1) * (count - 1)).astype(int)
-    return np.array([_entry(entry, count) for entry in range(count)])[index] / 255.0
+    colors: Floats = np.array([_entry(entry, count) for entry in range(count)])[index] / 255.0
+    return colors
 
 
 def palette_alpha(bits: int) -> Floats:
     count = 2**bits
     index = np.rint(np.mgrid[:HEIGHT, :WIDTH][1] / (WIDTH - 1) * (count - 1)).astype(int)
-    return np.array([255 * entry // (count - 1) for entry in range(count)])[index] / 255.0
+    alpha: Floats = np.array([255 * entry // (count - 1) for entry in range(count)])[index] / 255.0
+    return alpha
 
 
 def gray_png(bits: int, **options: Any) -> bytes:
@@ -142,7 +146,8 @@ def keyed_png(color_type: int, bits: int) -> bytes:
 
 def keyed_alpha(color_type: int, bits: int) -> Floats:
     samples = levels(picture() if color_type == 2 else gray()[..., :1], bits)
-    return 1.0 - (samples == samples[0, 0]).all(axis=-1)
+    alpha: Floats = 1.0 - (samples == samples[0, 0]).all(axis=-1)
+    return alpha
 
 
 def png(values: Floats, color_type: int, bits: int, **options: Any) -> bytes:
@@ -199,41 +204,37 @@ JPEGS = {
 }
 PNGS = {
     **{
-        f"gray {bits}": Variant(
-            lambda bits=bits: gray_png(bits), lambda bits=bits: quantised_gray(bits), deep=bits == 16
-        )
+        f"gray {bits}": Variant(partial(gray_png, bits), partial(quantised_gray, bits), deep=bits == 16)
         for bits in (1, 2, 4, 8, 16)
     },
     **{
-        f"palette {bits}": Variant(lambda bits=bits: palette_png(bits, False), lambda bits=bits: palette_color(bits))
+        f"palette {bits}": Variant(partial(palette_png, bits, False), partial(palette_color, bits))
         for bits in (1, 2, 4, 8)
     },
     **{
         f"palette {bits} with tRNS": Variant(
-            lambda bits=bits: palette_png(bits, True),
-            lambda bits=bits: palette_color(bits),
-            lambda bits=bits: palette_alpha(bits),
+            partial(palette_png, bits, True),
+            partial(palette_color, bits),
+            partial(palette_alpha, bits),
         )
         for bits in (1, 2, 4, 8)
     },
-    **{f"RGB {bits}": Variant(lambda bits=bits: png(picture(), 2, bits), deep=bits == 16) for bits in (8, 16)},
+    **{f"RGB {bits}": Variant(partial(png, picture(), 2, bits), deep=bits == 16) for bits in (8, 16)},
     **{
-        f"RGBA {bits}": Variant(
-            lambda bits=bits: png(with_alpha(picture()), 6, bits), alpha=transparency, deep=bits == 16
-        )
+        f"RGBA {bits}": Variant(partial(png, with_alpha(picture()), 6, bits), alpha=transparency, deep=bits == 16)
         for bits in (8, 16)
     },
     **{
         f"gray and alpha {bits}": Variant(
-            lambda bits=bits: png(with_alpha(gray()[..., :1]), 4, bits), gray, transparency, deep=bits == 16
+            partial(png, with_alpha(gray()[..., :1]), 4, bits), gray, transparency, deep=bits == 16
         )
         for bits in (8, 16)
     },
     **{
         f"type {kind}, {bits} bits, tRNS": Variant(
-            lambda kind=kind, bits=bits: keyed_png(kind, bits),
-            picture if kind == 2 else lambda bits=bits: quantised_gray(bits),
-            lambda kind=kind, bits=bits: keyed_alpha(kind, bits),
+            partial(keyed_png, kind, bits),
+            picture if kind == 2 else partial(quantised_gray, bits),
+            partial(keyed_alpha, kind, bits),
             deep=bits == 16,
         )
         for kind, bits in ((0, 4), (0, 8), (0, 16), (2, 8), (2, 16))
@@ -333,7 +334,7 @@ def test_the_model_sees_the_variant_averaged_and_over_white(name: str) -> None:
 def test_orientation_is_applied(image_format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"quality": 92} if image_format in ("JPEG", "AVIF") else {}
+    options: dict[str, Any] = {"quality": 92} if image_format in ("JPEG", "AVIF") else {}
     result = prepared(pillow(rgb(), image_format, exif=exif, **options))
     flips = {
         1: [],

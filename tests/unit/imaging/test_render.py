@@ -2,7 +2,7 @@
 """From a photo and a model's alpha to every kind of result."""
 
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -139,7 +139,7 @@ async def test_a_large_jpeg_is_decoded_no_larger_than_its_results_need(room: Ima
     Image.fromarray(picture(1600, 1200)).save(out, "JPEG", quality=95)
     photo = EncodedPhoto(out.getvalue())
     for output, width in ((spec(OutputKind.CUTOUT, max_side_px=300), 400), (spec(OutputKind.CUTOUT), 1600)):
-        color = decoded(photo.content, output, model=MODEL).color
+        color = decoded(out.getvalue(), output, model=MODEL).color
         assert color is not None
         assert color.shape[1] == width
     rendered = await render(room, photo, square(), spec(OutputKind.CUTOUT, max_side_px=300))
@@ -204,6 +204,7 @@ async def test_16_bits_stay_16_bits_where_the_result_can_hold_them(room: Imaging
     rendered = await render(room, photo, square(), *outputs)
     assert (pixels(rendered)[60, 80, :3] == deep[60, 80]).all()
     file = cv2.imdecode(np.frombuffer(rendered.outputs[1].data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert file is not None
     assert (file[60, 80, [2, 1, 0]] == deep[60, 80]).all()
     assert pixels(rendered, 2).dtype == np.uint8
     assert (pixels(rendered, 3)[60, 80] == deep[60, 80]).all()
@@ -262,12 +263,19 @@ async def test_every_fit_finds_its_way_back(room: ImagingService, model: ModelIn
 
 async def test_outputs_of_one_photo_share_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("refine_guided", "decontaminate"):
+
+    def noted(name: str) -> Callable[..., Any]:
         original = getattr(render_module, name)
-        monkeypatch.setattr(
-            render_module, name, lambda *args, name=name, original=original: (calls.append(name), original(*args))[1]
-        )
-    guided = {"refinement": Refinement.GUIDED}
+
+        def call(*args: Any) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        return call
+
+    for name in ("refine_guided", "decontaminate"):
+        monkeypatch.setattr(render_module, name, noted(name))
+    guided: dict[str, Any] = {"refinement": Refinement.GUIDED}
     clean = {**guided, "decontamination": Decontamination.BLUR_FUSION}
     outputs = (
         spec(**guided),
@@ -276,7 +284,7 @@ async def test_outputs_of_one_photo_share_their_work(monkeypatch: pytest.MonkeyP
         spec(OutputKind.COMPOSITE, **clean, background=ColorBackground(0, 0, 0)),
     )
     alpha = cv2.GaussianBlur(square(), (0, 0), 2)
-    photo = decoded(png(picture()).content, outputs[1], model=MODEL)
+    photo = decoded(bytes(png(picture()).content), outputs[1], model=MODEL)
     renderer = render_module.Renderer(photo, stretch(64, 64), WIDTH, HEIGHT, alpha, exact=False, default_quality=85)
     for index, output in enumerate(outputs):
         renderer.render(output, None, f"outputs[{index}]")

@@ -91,7 +91,8 @@ async def test_raw_pixels_go_in_and_out(room: ImagingService) -> None:
 
 async def test_a_damaged_photo_costs_only_itself(room: ImagingService) -> None:
     whole = photo("PNG")
-    damaged = EncodedPhoto(whole.content[:60] + b"\xff" * 40 + whole.content[100:])
+    content = bytes(whole.content)
+    damaged = EncodedPhoto(content[:60] + b"\xff" * 40 + content[100:])
     header = room.inspect(damaged, ALPHA)
     with pytest.raises(ImageUnreadableError):
         await room.prepare(damaged, header, MODEL, ALPHA)

@@ -25,7 +25,7 @@ from matting_gateway.imaging.dispatch.backlog import PhotoWork
 from matting_gateway.imaging.service import ImagingService
 from matting_gateway.imaging.settings import ImagingSettings
 from PIL import Image
-from testkit.decoding import prepared
+from testkit.decoding import color_of, prepared
 from testkit.image_seeds import seeds
 from testkit.imaging import CUTOUT, MODEL, ONE_WORKER, kept, open_room, prepare, take
 from testkit.pngs import write_png
@@ -238,10 +238,9 @@ async def test_a_worker_that_speaks_unasked_is_replaced() -> None:
 
 @pytest.mark.slow
 async def test_a_result_larger_than_the_room_kept_for_it_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan_job = room_module.plan_job.__globals__
     async with open_room() as room:
         with monkeypatch.context() as patch:
-            patch.setitem(plan_job, "result_bytes", lambda *_, **__: 10)
+            patch.setattr("matting_gateway.imaging.plan_job.result_bytes", lambda *_, **__: 10)
             with pytest.raises(InternalError, match="could not be made"):
                 await take(room, PHOTO, MATTE)
         assert (await take(room, PHOTO, MATTE)).subject.found
@@ -292,7 +291,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_photo() -
             await given_up  # which takes as long as a worker is waited for
         assert not process.is_running()
         with await prepare(room, SEEDS["WEBP RGB 0"]) as photo:
-            assert np.array_equal(kept(photo).color, prepared(SEEDS["WEBP RGB 0"]).color)
+            assert np.array_equal(color_of(kept(photo)), color_of(prepared(SEEDS["WEBP RGB 0"])))
 
 
 async def test_workers_that_do_not_start_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import time
 from collections import Counter
-from types import TracebackType
 from typing import Self
 
 import pytest
@@ -18,6 +17,7 @@ from matting_load.sending.driver import Driver, Shard, due_times
 from matting_load.sending.pacing import Pacer, SleepPacer, TimerPacer
 from matting_load.sending.payloads import Payload
 from matting_load.sending.records import Recorder, Records, Tally
+from matting_load.sending.samples import ErrorSamples
 from rich.console import Console
 
 
@@ -25,7 +25,8 @@ class FakeSender:
     """Answers as told; notes what it was asked."""
 
     def __init__(self, answer: asyncio.Event | None = None, outcome: str = "ok") -> None:
-        self.payloads = (Payload("a", b"", 3.0), Payload("b", b"", 1.0))
+        self.payloads: tuple[Payload, ...] = (Payload("a", b"", 3.0), Payload("b", b"", 1.0))
+        self.errors = ErrorSamples()
         self.sent: list[tuple[int, float | None]] = []
         self.in_flight = self.most_in_flight = 0
         self.asked = asyncio.Event()
@@ -35,9 +36,7 @@ class FakeSender:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         """Nothing to give back."""
 
     async def send(self, index: int, timeout_s: float | None) -> str:

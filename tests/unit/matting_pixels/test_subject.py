@@ -54,7 +54,8 @@ def test_noise_stretched_to_the_full_range_is_no_subject() -> None:
 def cone(radius_px: int) -> np.ndarray:
     """Return an alpha that fades from its middle on, decided by a half."""
     rows, columns = np.mgrid[:320, :320]
-    return np.clip(255 - 255 * np.hypot(rows - 160, columns - 160) / radius_px, 0, 255).astype(np.uint8)
+    distances_px: np.ndarray = np.hypot(rows - 160, columns - 160)
+    return np.clip(255 - 255 * distances_px / radius_px, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_this_machine_runs_it() -> None:
 )
 def test_another_platform_is_refused_by_name(machine: Machine, changes: dict[str, object], words: str) -> None:
     with pytest.raises(PlatformUnsupportedError, match=words):
-        check_machine(replace(machine, **changes))  # type: ignore[arg-type] -- mixed fields of one table
+        check_machine(replace(machine, **changes))  # type: ignore[arg-type]  # mixed fields of one table
 
 
 @pytest.mark.parametrize("version", ["2.34", "2.9", "1.99"])

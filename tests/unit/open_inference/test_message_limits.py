@@ -10,18 +10,18 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_inference.message_limits import (
-    MalformedMessageError,
     MessageLimitError,
     MessageLimits,
     check,
     shape_of,
 )
+from open_inference.wire import MalformedMessageError
 from testkit.infer_fuzz import INFER, damaged, random_request
 from tritonclient.grpc import service_pb2
 
 TIGHT = MessageLimits(max_fields=30, max_entries=2, max_text_bytes=20)
 BULK = frozenset({"inference.InferTensorContents"})
-ITEM = shape_of(service_pb2.ModelStreamInferResponse.DESCRIPTOR)  # type: ignore[arg-type]  # stubs differ
+ITEM = shape_of(service_pb2.ModelStreamInferResponse.DESCRIPTOR)
 HALF_A_MILLION = 500_000
 
 

@@ -39,7 +39,7 @@ def broken(policy: DataPolicy) -> set[str]:
 
 
 def with_hardening(**changes: bool) -> PolicyFacts:
-    return dataclasses.replace(FACTS, hardening=dataclasses.replace(HARD, **changes))
+    return dataclasses.replace(FACTS, hardening=dataclasses.replace(HARD, **changes))  # type: ignore[arg-type]  # of flags
 
 
 def with_backend(**changes: object) -> PolicyFacts:

@@ -27,8 +27,9 @@ READER = PhotoReader(MessageLimits())
 CONTENT = b"the bytes of a file"
 
 
-def encoded(content: bytes = CONTENT, **fields: object) -> pb.RemoveBackgroundRequest:
-    return pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content, mime_type="image/jpeg"), **fields)
+def encoded(priority: pb.Priority = pb.PRIORITY_UNSPECIFIED) -> pb.RemoveBackgroundRequest:
+    image = pb.EncodedImage(content=CONTENT, mime_type="image/jpeg")
+    return pb.RemoveBackgroundRequest(encoded=image, priority=priority)
 
 
 def pixels(data: bytes = bytes(12)) -> pb.RemoveBackgroundRequest:
@@ -119,7 +120,7 @@ def test_a_photo_that_a_later_one_replaces_is_not_taken() -> None:
 
 
 def test_an_item_of_a_stream_has_its_photo_as_a_view_of_what_arrived() -> None:
-    data = pb.StreamRemoveBackgroundRequest(item_id="a", request=encoded(priority=1)).SerializeToString()
+    data = pb.StreamRemoveBackgroundRequest(item_id="a", request=encoded(pb.PRIORITY_LOW)).SerializeToString()
     item = READER.item(data)
     assert item.photo is not None
     assert item.photo.obj is data

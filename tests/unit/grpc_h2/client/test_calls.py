@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_h2.buffers import Buffer
 from testkit.grpc_loopback import loopback
 from testkit.grpc_servers import MAX_MESSAGE_BYTES, caller_of, grpc_server
 from testkit.long_runs import short_or_long
@@ -56,7 +57,7 @@ async def test_a_message_goes_there_and_back(target: str, message: bytes) -> Non
 
 @pytest.mark.slow
 async def test_large_messages_go_both_ways_and_pieces_arrive_joined(target: str) -> None:
-    pieces = [b"head", memoryview(BODY), b"", b"between", BODY, b"tail"]
+    pieces: list[Buffer] = [b"head", memoryview(BODY), b"", b"between", BODY, b"tail"]
     async with caller_of(target) as caller:
         assert await caller.call(pieces, PATIENCE_S) == b"".join(pieces)
         assert await caller.call(pieces[:2]) == b"head" + BODY

@@ -83,7 +83,7 @@ async def test_a_call_that_nobody_waits_for_goes_on_and_its_end_is_told() -> Non
 
     async with asyncio.timeout(PATIENCE_S), grpc_server({"Echo": slow.serve}) as target, caller_of(target) as caller:
 
-        async def impatient() -> bytes:
+        async def impatient() -> bytearray:
             async with asyncio.timeout(SHORT_S):
                 return await caller.begin(b"x", on_end=on_end).answer()
 

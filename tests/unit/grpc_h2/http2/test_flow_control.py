@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows, both ways: nothing leaves that was not allowed, nothing is stuck that was, nothing is lost count of."""
 
+from typing import Literal
+
 import h2.events
 import h2.settings
 import pytest
@@ -91,7 +93,7 @@ def test_a_short_connection_window_goes_round_among_those_that_wait_for_it() -> 
     for stream_id in (3, 5, 7):
         server.answer(stream_id, bytes(1000))
     assert data_of(server.sent_frames()) == {}
-    turns = []
+    turns: list[int] = []
     for _ in range(6):
         server.receive(frames.window_update(0, 10))
         turns.extend(data_of(server.sent_frames()))
@@ -163,7 +165,7 @@ def test_a_large_answer_stops_where_the_transport_says_so_and_is_told_as_sent_on
     ),
 )
 def test_whatever_windows_do_no_more_is_sent_than_they_allow_and_in_the_end_all(
-    bodies: list[int], steps: list[tuple[str, ...] | tuple[str, int] | tuple[str, int, int]]
+    bodies: list[int], steps: list[tuple[Literal["settings", "connection"], int] | tuple[Literal["stream"], int, int]]
 ) -> None:
     pair = Pair(acknowledges=False)
     pair.server.connection._sending._window_bytes = 500
@@ -172,12 +174,13 @@ def test_whatever_windows_do_no_more_is_sent_than_they_allow_and_in_the_end_all(
         pair.open(2 * index + 1, ends=True)
         pair.server.answer(2 * index + 1, bytes(size))
     for step in steps:
-        if step[0] == "settings":
-            pair.client.update_settings({WINDOW: int(step[1])})
-        elif step[0] == "connection":
-            pair.client.increment_flow_control_window(int(step[1]))
-        elif 2 * int(step[1]) + 1 in pair.server.connection._streams:
-            pair.client.increment_flow_control_window(int(step[2]), 2 * int(step[1]) + 1)
+        match step:
+            case ("settings", size):
+                pair.client.update_settings({WINDOW: size})
+            case ("connection", size):
+                pair.client.increment_flow_control_window(size)
+            case (_, index, size) if 2 * index + 1 in pair.server.connection._streams:
+                pair.client.increment_flow_control_window(size, 2 * index + 1)
         pair.exchange()  # h2 raises where more comes than it allows
     pair.client.update_settings({WINDOW: 100_000})
     pair.client.increment_flow_control_window(100_000)

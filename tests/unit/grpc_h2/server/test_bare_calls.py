@@ -2,6 +2,7 @@
 """Methods that no task serves: answered, refused, given up, and never left half done."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -63,7 +64,7 @@ class Silence:
         self.begun.set()
 
 
-async def status_of(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> tuple[grpc.StatusCode, str | None]:
+async def status_of(call: Awaitable[bytes]) -> tuple[grpc.StatusCode, str | None]:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value.code(), caught.value.details()
@@ -73,12 +74,12 @@ async def status_of(call: grpc.aio.UnaryUnaryCall[bytes, bytes]) -> tuple[grpc.S
 async def test_messages_of_any_size_are_answered_again_and_again(size: int) -> None:
     async with loopback({}, bare={"Echo": Echo().serve}) as served, served.channel() as channel:
         for value in (b"a", b"b", b"c"):
-            assert await channel.unary_unary("/test/Echo")(value * size) == value * size
+            assert await channel.unary_unary("/test/Echo", bytes, bytes)(value * size) == value * size
 
 
 async def test_many_calls_at_once_get_their_own_answers() -> None:
     async with loopback({}, bare={"Echo": Echo().serve}) as served, served.channel() as channel:
-        echo = channel.unary_unary("/test/Echo")
+        echo = channel.unary_unary("/test/Echo", bytes, bytes)
         messages = [bytes([index]) * (1000 * index) for index in range(100)]
         answers = await asyncio.gather(*(echo(message) for message in messages))
         assert answers == [message or b"none" for message in messages]
@@ -86,7 +87,7 @@ async def test_many_calls_at_once_get_their_own_answers() -> None:
 
 async def test_a_message_that_is_too_long_is_refused_and_the_next_is_answered() -> None:
     async with loopback({}, bare={"Echo": Echo(most_bytes=1000).serve}) as served, served.channel() as channel:
-        echo = channel.unary_unary("/test/Echo")
+        echo = channel.unary_unary("/test/Echo", bytes, bytes)
         assert await status_of(echo(bytes(1001))) == (grpc.StatusCode.INVALID_ARGUMENT, "too long")
         assert await echo(b"x" * 1000) == b"x" * 1000
 
@@ -94,7 +95,7 @@ async def test_a_message_that_is_too_long_is_refused_and_the_next_is_answered() 
 async def test_who_gives_up_is_told_of_once_and_nothing_is_left() -> None:
     silence = Silence()
     async with loopback({}, bare={"Hold": silence.serve}) as served, served.channel() as channel:
-        call = channel.unary_unary("/test/Hold")(b"x")
+        call = channel.unary_unary("/test/Hold", bytes, bytes)(b"x")
         async with asyncio.timeout(PATIENCE_S):
             await silence.begun.wait()
             call.cancel()
@@ -104,7 +105,7 @@ async def test_who_gives_up_is_told_of_once_and_nothing_is_left() -> None:
 async def test_at_the_deadline_the_call_is_ended() -> None:
     silence = Silence()
     async with loopback({}, bare={"Hold": silence.serve}) as served, served.channel() as channel:
-        code, _ = await status_of(channel.unary_unary("/test/Hold")(b"x", timeout=0.1))
+        code, _ = await status_of(channel.unary_unary("/test/Hold", bytes, bytes)(b"x", timeout=0.1))
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
         async with asyncio.timeout(PATIENCE_S):
             await silence.stopped.wait()
@@ -115,14 +116,16 @@ async def test_who_sends_far_ahead_without_being_let_in_is_refused_where_many_do
     async with loopback({}, bare={"Echo": Echo().serve, "Hold": silence.serve}) as served, served.channel() as channel:
         served.server._windows._crowded_bytes = 50_000
         served.server._windows._unadmitted._most_bytes = 100_000
-        assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000  # its window is large now
-        call = channel.unary_unary("/test/Hold")(bytes(1 << 20))
+        assert (
+            len(await channel.unary_unary("/test/Echo", bytes, bytes)(bytes(300_000))) == 300_000
+        )  # its window is large now
+        call = channel.unary_unary("/test/Hold", bytes, bytes)(bytes(1 << 20))
         code, text = await status_of(call)
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "before there was memory for it" in (text or "")
         await silence.stopped.wait()
         assert repr(served.server._windows) == "<Windows: 0 large, <Unadmitted: 0 bytes of 0 calls>>"
-        assert len(await channel.unary_unary("/test/Echo")(bytes(300_000))) == 300_000
+        assert len(await channel.unary_unary("/test/Echo", bytes, bytes)(bytes(300_000))) == 300_000
 
 
 @pytest.mark.parametrize("method", ["Hold", "Task"])
@@ -138,11 +141,11 @@ async def test_a_call_whose_metadata_are_too_much_to_hold_is_refused_and_its_con
     ):
         served.server._windows._unadmitted._most_bytes = 1000
         large = (("x-large", "v" * 10_000),)
-        code, text = await status_of(channel.unary_unary(f"/test/{method}")(b"x", metadata=large))
+        code, text = await status_of(channel.unary_unary(f"/test/{method}", bytes, bytes)(b"x", metadata=large))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "before there was memory for it" in (text or "")
         if method == "Hold":
             await silence.stopped.wait()
-        assert await channel.unary_unary("/test/Echo")(b"x") == b"x"
+        assert await channel.unary_unary("/test/Echo", bytes, bytes)(b"x") == b"x"
         assert served.server.connection_count == 1
         assert repr(served.server._windows) == "<Windows: 0 large, <Unadmitted: 0 bytes of 0 calls>>"

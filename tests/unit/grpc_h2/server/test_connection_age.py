@@ -133,7 +133,7 @@ async def test_a_server_that_drains_does_not_wait_for_those_that_know_already() 
 async def test_a_channel_of_grpcs_own_goes_through_many_connections_without_one_error() -> None:
     service = Service()
     async with loopback(service.methods(), limits=aged(grace_s=AGE_S)) as served, served.channel() as channel:
-        quick = channel.unary_unary("/test/Quick")
+        quick = channel.unary_unary("/test/Quick", bytes, bytes)
         async with asyncio.timeout(30):
             while len(service.peers) < 5:
                 assert await asyncio.gather(*(quick(b"x") for _ in range(8))) == [b"x"] * 8

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_h2.http2.server_protocol import ServerProtocol
 from grpc_h2.http2.wire import frames
 from testkit.grpc_loopback import Context, Loopback, loopback
 from testkit.raw_http2 import RawCaller
@@ -35,6 +36,11 @@ class Service:
         self.begun.set()
         await self.go_on.wait()
         return bytes(request)
+
+
+def port_of(connection: ServerProtocol) -> int:
+    assert connection.transport is not None
+    return int(connection.transport.get_extra_info("peername")[1])
 
 
 def went_away(last_id: int) -> bytes:
@@ -126,7 +132,7 @@ async def test_one_connection_can_be_drained_alone() -> None:
             each.message(1, b"x")
             await each.next_of(frames.DATA)
         port = caller.local_port
-        (protocol,) = [p for p in served.server._connections if p.transport.get_extra_info("peername")[1] == port]
+        (protocol,) = [each for each in served.server._connections if port_of(each) == port]
         drained = protocol.drain()
         await caller.next_of(frames.PING)
         caller.send(frames.frame(frames.PING, frames.ACK, 0, MARK))
@@ -154,11 +160,11 @@ async def test_an_old_channels_new_calls_move_to_a_second_server_without_an_erro
             ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
         )
         async with grpc.aio.insecure_channel(f"ipv4:{first.address},{second.address}", options=options) as channel:
-            quick = channel.unary_unary("/test/Quick")
+            quick = channel.unary_unary("/test/Quick", bytes, bytes)
             async with asyncio.timeout(PATIENCE_S):
                 while not (leaving.quick_count and staying.quick_count):
                     await quick(b"both are there", wait_for_ready=True)
-                slow = [channel.unary_unary("/test/Slow")(b"x") for _ in range(4)]
+                slow = [channel.unary_unary("/test/Slow", bytes, bytes)(b"x") for _ in range(4)]
                 await leaving.begun.wait()
             drain = asyncio.create_task(first.server.drain())
             for _ in range(50):

@@ -31,4 +31,4 @@ def test_where_nothing_has_come_there_is_no_memory() -> None:
     early = EarlyBytes(_lend)
     early.add(memoryview(bytes(100_000)))
     early.drop(100_000)
-    assert (len(early), early.view(), early._memory) == (0, b"", None)
+    assert (len(early), bytes(early.view()), early._memory) == (0, b"", None)

@@ -48,7 +48,7 @@ async def code_of(call: Any) -> grpc.StatusCode:
 async def test_a_caller_who_gives_up_ends_the_handler() -> None:
     held = Held()
     async with loopback({"Hold": ("stream_unary", held)}) as served, served.channel() as channel:
-        call = channel.unary_unary("/test/Hold")(b"x")
+        call = channel.unary_unary("/test/Hold", bytes, bytes)(b"x")
         async with asyncio.timeout(PATIENCE_S):
             await held.begun.wait()
             call.cancel()
@@ -60,7 +60,7 @@ async def test_a_caller_who_gives_up_ends_the_handler() -> None:
 async def test_at_the_deadline_the_handler_ends_and_the_status_says_so() -> None:
     held = Held()
     async with loopback({"Hold": ("stream_unary", held)}) as served, served.channel() as channel:
-        assert await code_of(channel.unary_unary("/test/Hold")(b"x", timeout=0.5)) is (
+        assert await code_of(channel.unary_unary("/test/Hold", bytes, bytes)(b"x", timeout=0.5)) is (
             grpc.StatusCode.DEADLINE_EXCEEDED
         )
         async with asyncio.timeout(PATIENCE_S):
@@ -76,8 +76,8 @@ async def test_the_time_that_is_left_is_known() -> None:
         return b""
 
     async with loopback({"Look": ("unary_unary", look)}) as served, served.channel() as channel:
-        await channel.unary_unary("/test/Look")(b"", timeout=50)
-        await channel.unary_unary("/test/Look")(b"")
+        await channel.unary_unary("/test/Look", bytes, bytes)(b"", timeout=50)
+        await channel.unary_unary("/test/Look", bytes, bytes)(b"")
     first, second = seen
     assert first is not None
     assert 40 < first < 51  # clients round up
@@ -92,7 +92,7 @@ async def test_an_answered_call_was_not_cancelled() -> None:
         return b""
 
     async with loopback({"Answer": ("unary_unary", answer)}) as served, served.channel() as channel:
-        await channel.unary_unary("/test/Answer")(b"")
+        await channel.unary_unary("/test/Answer", bytes, bytes)(b"")
     assert seen == [(False, True)]
 
 
@@ -101,7 +101,8 @@ async def test_a_generator_that_its_caller_left_is_closed_within_the_call() -> N
     told = asyncio.Event()
 
     async def answers(_request: bytes, context: Any) -> AsyncIterator[bytes]:
-        context.add_done_callback(lambda _: (seen.append("done"), told.set()))
+        context.add_done_callback(lambda _: seen.append("done"))
+        context.add_done_callback(lambda _: told.set())
         try:
             while True:
                 yield bytes(1 << 20)
@@ -109,7 +110,7 @@ async def test_a_generator_that_its_caller_left_is_closed_within_the_call() -> N
             seen.append("closed")
 
     async with loopback({"Answers": ("unary_stream", answers)}) as served, served.channel() as channel:
-        call = channel.unary_stream("/test/Answers")(b"")
+        call = channel.unary_stream("/test/Answers", bytes, bytes)(b"")
         await call.read()
         call.cancel()
         async with asyncio.timeout(PATIENCE_S):
@@ -127,7 +128,7 @@ async def test_a_callback_that_fails_keeps_no_other_from_being_told() -> None:
         return b"answer"
 
     async with loopback({"Answer": ("unary_unary", answer)}) as served, served.channel() as channel:
-        assert await channel.unary_unary("/test/Answer")(b"") == b"answer"
+        assert await channel.unary_unary("/test/Answer", bytes, bytes)(b"") == b"answer"
     assert seen == ["a callback of a call failed", "told"]
 
 
@@ -142,13 +143,16 @@ async def test_a_message_that_cannot_be_parsed_ends_the_call_and_the_handlers_cl
             seen.append("cleaned up")
         return b""
 
+    def parsed(_data: bytes) -> bytes:
+        raise ValueError("no such message")
+
     server = make_server({})
-    handler = grpc.stream_unary_rpc_method_handler(take, request_deserializer=lambda data: data.no_such_thing)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(take, parsed)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {"Take": handler}),))
     port = server.listen("127.0.0.1:0")
     await server.start()
     async with Loopback(server, f"127.0.0.1:{port}").channel() as channel:
-        assert await code_of(channel.unary_unary("/test/Take")(b"x")) is grpc.StatusCode.INTERNAL
+        assert await code_of(channel.unary_unary("/test/Take", bytes, bytes)(b"x")) is grpc.StatusCode.INTERNAL
     await server.stop()
     assert seen == ["cleaned up"]
 
@@ -176,7 +180,7 @@ async def test_nothing_of_a_request_is_referenced_once_its_call_has_ended(ending
         return b""
 
     server = make_server({})
-    handler = grpc.stream_unary_rpc_method_handler(serve, request_deserializer=Message)
+    handler: grpc.RpcMethodHandler[Message, bytes] = grpc.stream_unary_rpc_method_handler(serve, Message)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {"Serve": handler}),))
     port = server.listen("127.0.0.1:0")
     await server.start()
@@ -184,7 +188,9 @@ async def test_nothing_of_a_request_is_referenced_once_its_call_has_ended(ending
     gc.disable()
     try:
         async with Loopback(server, f"127.0.0.1:{port}").channel() as channel:
-            call = channel.unary_unary("/test/Serve")(b"photo" * 1000, timeout=0.5 if ending == "deadline" else 60)
+            call = channel.unary_unary("/test/Serve", bytes, bytes)(
+                b"photo" * 1000, timeout=0.5 if ending == "deadline" else 60
+            )
             async with asyncio.timeout(PATIENCE_S):
                 await begun.wait()
                 if ending == "cancel":
@@ -213,8 +219,8 @@ async def test_stop_waits_for_calls_as_long_as_it_was_told_and_then_ends_them() 
     port = server.listen("127.0.0.1:0")
     await server.start()
     async with Loopback(server, f"127.0.0.1:{port}").channel() as channel, asyncio.timeout(PATIENCE_S):
-        in_time = asyncio.ensure_future(channel.unary_unary("/test/Wait")(b"x"))
-        too_late = asyncio.ensure_future(code_of(channel.unary_unary("/test/Hold")(b"x")))
+        in_time = asyncio.ensure_future(channel.unary_unary("/test/Wait", bytes, bytes)(b"x"))
+        too_late = asyncio.ensure_future(code_of(channel.unary_unary("/test/Hold", bytes, bytes)(b"x")))
         await held.begun.wait()
         await quick.wait()
         stop = asyncio.ensure_future(server.stop(0.6))

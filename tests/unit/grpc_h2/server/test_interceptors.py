@@ -40,8 +40,8 @@ async def test_the_first_is_outermost_and_each_is_asked_once_for_a_method() -> N
     methods: dict[str, tuple[str, Any]] = {"Echo": ("unary_unary", echo), "Other": ("unary_unary", echo)}
     async with loopback(methods, interceptors=(outer, inner)) as served, served.channel() as channel:
         for _ in range(3):
-            assert await channel.unary_unary("/test/Echo")(b"x") == b"abxba"
-        assert await channel.unary_unary("/test/Other")(b"y") == b"abyba"
+            assert await channel.unary_unary("/test/Echo", bytes, bytes)(b"x") == b"abxba"
+        assert await channel.unary_unary("/test/Other", bytes, bytes)(b"y") == b"abyba"
     assert outer.asked == inner.asked == ["/test/Echo", "/test/Other"]
 
 
@@ -50,6 +50,6 @@ async def test_names_that_callers_make_up_are_not_remembered() -> None:
     async with loopback({}, interceptors=(marking,)) as served, served.channel() as channel:
         for _ in range(2):
             with pytest.raises(grpc.aio.AioRpcError, match="Method not found"):
-                await channel.unary_unary("/made/Up")(b"")
+                await channel.unary_unary("/made/Up", bytes, bytes)(b"")
         assert not served.server._calls.dispatch._found
     assert marking.asked == ["/made/Up"] * 2

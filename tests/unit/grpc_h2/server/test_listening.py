@@ -24,7 +24,7 @@ METHODS: dict[str, tuple[str, Any]] = {"Who": ("unary_unary", who)}
 
 async def ask(channel: grpc.aio.Channel) -> Any:
     async with channel:
-        answer = await channel.unary_unary("/test/Who")(b"", timeout=PATIENCE_S)
+        answer = await channel.unary_unary("/test/Who", bytes, bytes)(b"", timeout=PATIENCE_S)
     return eval(answer)  # noqa: S307 - our own repr
 
 
@@ -45,8 +45,9 @@ async def test_a_free_port_is_the_same_on_all_addresses_of_a_host() -> None:
     port = server.listen("localhost:0")
     await server.start()
     for *_, target in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
-        host = f"[{target[0]}]" if ":" in target[0] else target[0]
-        if ":" not in target[0] or has_ipv6():
+        is_v6 = ":" in str(target[0])
+        host = f"[{target[0]}]" if is_v6 else target[0]
+        if not is_v6 or has_ipv6():
             await ask(grpc.aio.insecure_channel(f"{host}:{port}"))
     await server.stop()
 
@@ -76,7 +77,7 @@ def test_addresses_that_are_none_of_ours_cannot_be_listened_on(address: str) -> 
 
 def test_an_address_that_this_machine_does_not_have_is_left_out_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, 1, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
-    monkeypatch.setattr(listener.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr("grpc_h2.server.listener.socket.getaddrinfo", lambda *_, **__: found)
     sockets, port = listener.bind("both:0")
     assert [sock.getsockname() for sock in sockets] == [("127.0.0.1", port)]
     sockets[0].close()

@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 from grpc_h2.http2.wire import frames
 from testkit.grpc_loopback import Context, Loopback, loopback
@@ -68,7 +67,7 @@ class Service:
 async def honest_calls(served: Loopback) -> None:
     async with served.channel() as channel:
         for index in range(5):
-            assert await channel.unary_unary("/test/Echo")(bytes(index)) == bytes(index)
+            assert await channel.unary_unary("/test/Echo", bytes, bytes)(bytes(index)) == bytes(index)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +216,9 @@ async def test_after_a_fault_the_others_are_served_and_the_peer_is_told() -> Non
 async def test_a_slow_client_of_grpcs_gets_a_large_stream_whole() -> None:
     service = Service()
     async with loopback(service.methods()) as served, served.channel() as channel:
-        call = channel.unary_stream("/test/Flood")(b"")
+        call = channel.unary_stream("/test/Flood", bytes, bytes)(b"")
         sizes = []
-        while (piece := await call.read()) is not grpc.aio.EOF:
+        async for piece in call:
             sizes.append(len(piece))
             if len(sizes) == 1:
                 await honest_calls(served)

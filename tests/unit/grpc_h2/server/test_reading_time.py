@@ -77,7 +77,7 @@ async def test_who_does_not_read_is_cut_off_without_having_set_a_deadline(method
 async def test_who_reads_gets_all_of_it(method: str) -> None:
     service = Served()
     async with loopback(service.methods(), **service.options()) as served, served.channel() as channel:
-        assert await channel.unary_unary(f"/test/{method}")(b"") == bytes(100_000)
+        assert await channel.unary_unary(f"/test/{method}", bytes, bytes)(b"") == bytes(100_000)
 
 
 async def test_answers_that_nobody_reads_and_no_permit_counts_are_bounded_all_together() -> None:

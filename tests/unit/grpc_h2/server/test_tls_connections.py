@@ -33,7 +33,7 @@ METHODS: dict[str, tuple[str, Any]] = {"Who": ("unary_unary", who), "Echo": ("un
 
 async def ask(channel: grpc.aio.Channel) -> Any:
     async with channel:
-        answer = await channel.unary_unary("/test/Who")(b"", timeout=PATIENCE_S)
+        answer = await channel.unary_unary("/test/Who", bytes, bytes)(b"", timeout=PATIENCE_S)
     return eval(answer)  # noqa: S307 - our own repr
 
 
@@ -59,7 +59,7 @@ async def test_each_connection_gets_the_certificate_of_its_moment(tmp_path: Path
     now = contexts[0]
     async with loopback(METHODS, tls=lambda: now) as served:
         first = secure(served.address, old)
-        await first.unary_unary("/test/Who")(b"")
+        await first.unary_unary("/test/Who", bytes, bytes)(b"")
         now = contexts[1]
         await ask(secure(served.address, new))
         await ask(first)  # what is open stays as it is
@@ -128,7 +128,7 @@ async def test_no_free_file_descriptor_is_no_reason_never_to_accept_again(
             return await loop.sock_accept(sock)
 
     monkeypatch.setattr(listener, "_ACCEPT_AGAIN_S", 0.0)
-    monkeypatch.setattr(listener.asyncio, "get_running_loop", Loop)
+    monkeypatch.setattr("grpc_h2.server.listener.asyncio.get_running_loop", Loop)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -146,7 +146,7 @@ async def test_large_messages_go_there_and_back_encrypted(tmp_path: Path) -> Non
     authority = Authority()
     context = context_of(tmp_path, authority.issue("server"))
     async with loopback(METHODS, tls=lambda: context) as served, secure(served.address, authority) as channel:
-        assert await channel.unary_unary("/test/Echo")(BODY) == BODY
+        assert await channel.unary_unary("/test/Echo", bytes, bytes)(BODY) == BODY
 
 
 @pytest.mark.parametrize("protocols", [[], ["http/1.1"]])

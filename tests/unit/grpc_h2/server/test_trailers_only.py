@@ -165,7 +165,7 @@ async def test_grpcs_own_retries_are_made_as_often_as_its_policy_says(code: grpc
         grpc.aio.insecure_channel(served.address, options=options) as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary(f"/test/{method}")(b"x")
+            await channel.unary_unary(f"/test/{method}", bytes, bytes)(b"x")
     assert caught.value.code() is code
     assert dict(caught.value.trailing_metadata())["x-receipt"] == "1"
     assert refusing.call_count == ATTEMPT_COUNT

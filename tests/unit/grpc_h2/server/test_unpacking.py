@@ -101,6 +101,6 @@ async def test_nothing_is_told_of_what_was_stopped_and_its_thread_goes_on_to_the
     stopped.set()
     there: asyncio.Future[Unpacked | None] = asyncio.get_running_loop().create_future()
     unpacker.unpack(memoryview(packed(b"abc")), RULES, None, there.set_result)
-    assert await there == b"abc"
+    assert await there == bytearray(b"abc")
     assert told == []
     unpacker.shut_down()

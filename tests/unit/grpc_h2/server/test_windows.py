@@ -20,7 +20,7 @@ class Peer:
 class Call:
     """A call that is not let in."""
 
-    network = None
+    network: str | None = None
 
     def refuse_call(self) -> None:
         raise AssertionError("nobody has to go here")
