@@ -67,10 +67,16 @@ async def test_a_jpeg_comes_back_as_an_alpha_png_of_its_own_size(triton_server: 
 
 
 async def test_a_cutout_has_the_photos_colours_and_the_models_alpha(triton_server: LocalTriton) -> None:
+    """The model answers with the first channel, and its grid is the photo's own."""
+    pixels = np.random.default_rng(1).integers(1, 256, (320, 320, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
-        answer = await running.stub.RemoveBackground(photo(jpeg(), pb.OutputSpec(kind=pb.OUTPUT_KIND_CUTOUT)))
+        asked = photo(stream.getvalue(), pb.OutputSpec(kind=pb.OUTPUT_KIND_CUTOUT))
+        answer = await running.stub.RemoveBackground(asked)
         cutout = Image.open(io.BytesIO(answer.outputs[0].encoded.content))
-        assert (cutout.format, cutout.mode, cutout.size) == ("PNG", "RGBA", (640, 480))
+        assert (cutout.format, cutout.mode) == ("PNG", "RGBA")
+        assert np.array_equal(np.asarray(cutout), np.dstack([pixels, pixels[..., 0]]))
 
 
 async def test_raw_pixels_go_in_and_come_out(triton_server: LocalTriton) -> None:
@@ -252,7 +258,8 @@ async def test_models_are_listed_in_pages_in_order_of_name(triton_server: LocalT
             token = page.next_page_token
             if not token:
                 break
-        assert names == sorted(names)
+            assert len(page.models) == 2
+        assert names == sorted(set(names))
         assert {"nothing", "delay"} <= set(names)
 
 
@@ -272,7 +279,9 @@ async def test_an_item_that_fails_answers_alone_and_the_stream_goes_on(triton_se
         assert running.metric("matting_resident_bytes") == 0
 
 
-async def test_an_items_deadline_that_is_past_or_an_id_in_use_is_its_own_error(triton_server: LocalTriton) -> None:
+async def test_an_items_deadline_that_is_past_or_an_id_that_is_none_or_in_use_is_its_own_error(
+    triton_server: LocalTriton,
+) -> None:
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
         stream = running.stub.StreamRemoveBackground()
         await stream.write(
@@ -280,9 +289,17 @@ async def test_an_items_deadline_that_is_past_or_an_id_in_use_is_its_own_error(t
         )
         await stream.write(pb.StreamRemoveBackgroundRequest(item_id="", request=photo(jpeg())))
         await stream.write(pb.StreamRemoveBackgroundRequest(item_id="idle"))
+        for _ in range(2):
+            await stream.write(pb.StreamRemoveBackgroundRequest(item_id="twice", request=photo(jpeg(2000, 1500))))
         await stream.done_writing()
-        reasons = {a.item_id: reason_in(a.error) async for a in stream}
-        assert reasons == {"late": "DEADLINE_UNREACHABLE", "": "OPTION_INVALID", "idle": "OPTION_INVALID"}
+        answers = [(a.item_id, reason_in(a.error) if a.HasField("error") else "OK") async for a in stream]
+        assert sorted(answers) == [
+            ("", "OPTION_INVALID"),
+            ("idle", "OPTION_INVALID"),
+            ("late", "DEADLINE_UNREACHABLE"),
+            ("twice", "OK"),
+            ("twice", "OPTION_INVALID"),
+        ]
 
 
 async def test_a_cancelled_item_answers_cancelled_and_frees_its_place(triton_server: LocalTriton) -> None:
@@ -313,7 +330,10 @@ async def test_many_at_once_are_batched_and_each_equals_its_answer_alone(triton_
     async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
         photos = [jpeg(320, 320, seed=n) for n in range(64)]
         alone = [await running.stub.RemoveBackground(photo(p)) for p in photos[:8]]
+        assert running.metric("matting_batch_size_count", model="nothing") == 8
         together = await asyncio.gather(*(running.stub.RemoveBackground(photo(p)) for p in photos))
+        assert running.metric("matting_batch_size_sum", model="nothing") == 8 + 64
+        assert running.metric("matting_batch_size_count", model="nothing") < 8 + 64
         assert [a.outputs for a in alone] == [t.outputs for t in together[:8]]
         assert len({t.outputs[0].encoded.content for t in together}) == 64
 
