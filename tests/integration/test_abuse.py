@@ -17,6 +17,7 @@ pytestmark = pytest.mark.triton
 
 SIDE_PX = 64
 GROWTH_BYTES = 64 << 20
+MAX_STREAMS = 50
 
 
 def photo() -> pb.RemoveBackgroundRequest:
@@ -28,7 +29,14 @@ def photo() -> pb.RemoveBackgroundRequest:
 
 @pytest.fixture(scope="module")
 def service(triton_server: LocalTriton) -> Iterator[Service]:
-    arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing", "--max-streams", "50")
+    arguments = (
+        "--triton",
+        triton_server.grpc_address,
+        "--default-model",
+        "nothing",
+        "--max-streams",
+        str(MAX_STREAMS),
+    )
     with started_service(*arguments) as service:
         yield service
 
@@ -85,7 +93,7 @@ async def test_idle_streams_over_the_limit_are_refused_and_the_rest_cost_little(
 
         async def ended(stream: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
             codes.append(await stream.code())
-            if len(codes) >= 350:
+            if len(codes) >= len(streams) - MAX_STREAMS:
                 enough.set()
 
         tasks = [asyncio.create_task(ended(stream)) for stream in streams]
@@ -93,6 +101,7 @@ async def test_idle_streams_over_the_limit_are_refused_and_the_rest_cost_little(
             await enough.wait()
         assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         await serve_one(service)
+        assert len(codes) == len(streams) - MAX_STREAMS
         assert resident_bytes(service) - before < GROWTH_BYTES
         for stream in streams:
             stream.cancel()

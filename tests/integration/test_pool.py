@@ -255,6 +255,7 @@ async def test_a_triton_that_refuses_shared_memory_gets_messages() -> None:
         key = key_of("echo", ("x", "UINT8", (wide,)))
         result = await pool.run_batch(triton.address, answers(key, b"x" * wide), PATIENCE_S)
         assert bytes(result.outputs[0][0].data) == b"x" * wide
+        assert list(triton.requests[0].raw_input_contents) == [b"x" * wide]
         assert "not allowed" in pool.statistics().endpoints[0].shared_memory.refusal
 
 

@@ -136,6 +136,11 @@ def test_a_deadline_too_near_is_unreachable_and_still_tried_now_and_then() -> No
     assert refusal.reason is Reason.UNREACHABLE
     (inflight_batch,) = bench.pump()
     assert len(inflight_batch.entries) == 1
+    bench.now_s += 0.5  # as slow as ever
+    bench.core.complete(inflight_batch, bench.now_s)
+    assert isinstance(bench.arrive(0.2), Refusal)
+    bench.now_s += 1.0
+    assert isinstance(bench.arrive(0.2), Entry)
 
 
 def test_asking_whether_a_job_would_be_let_in_spends_nothing() -> None:
