@@ -86,6 +86,17 @@ def install_rembg() -> Path:
     return python
 
 
+def wait_served(process: subprocess.Popen[bytes], url: str) -> None:
+    """Return when a rival's server answers there."""
+    while True:
+        if process.poll() is not None:
+            raise RuntimeError(f"the rival's server ended before it served {url}")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(url, timeout=1).read()
+            return
+        threading.Event().wait(0.3)
+
+
 @contextlib.contextmanager
 def rembg_server() -> Iterator[tuple[str, int]]:
     """Run `rembg s` with the default model's weights; yields its URL and process id."""
@@ -103,13 +114,7 @@ def rembg_server() -> Iterator[tuple[str, int]]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        while True:
-            if process.poll() is not None:
-                raise RuntimeError("rembg's server ended before it served")
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"{url}/openapi.json", timeout=1).read()
-                break
-            threading.Event().wait(0.3)
+        wait_served(process, f"{url}/openapi.json")
         yield url, process.pid
     finally:
         process.terminate()

@@ -2,9 +2,9 @@
 """What a photo costs beside the model: `python tests/bench/photo_cost.py [--before CHECKOUT] [--pairs N]`.
 
 A gateway of this tree and one of another checkout (its own `.venv`), both before one Triton with a model that does
-nothing, answer the same photos in turn: 1600x1600 JPEG in, alpha PNG out, callers in a closed loop. Prints Markdown:
-photos a second, and processor time a photo by what used it, with the medians of the ratios of pairs; and what the
-native calls of such a photo take alone.
+nothing, or one of the repository (`--model`), answer the same photos in turn: 1600x1600 JPEG in, alpha PNG out, callers
+in a closed loop. Prints Markdown: photos a second, and processor time a photo by what used it, with the medians of the
+ratios of pairs; and what the native calls of such a photo take alone.
 """
 
 import argparse
@@ -58,9 +58,9 @@ def used_s(service: Service) -> dict[str, float]:
     return {"loop": loop, "gateway": cpu_s([gateway]), "workers": cpu_s(workers)}
 
 
-async def measure(measured: Tree, callers: int, seconds: float) -> None:
+async def measure(measured: Tree, model: str, callers: int, seconds: float) -> None:
     plan = load.Plan(
-        load.GatewayTarget(measured.service.address, model="nothing"),
+        load.GatewayTarget(measured.service.address, model=model),
         load.ClosedLoop(callers, seconds),
         photos=load.Photos(sizes=(load.PhotoSize(SIDE_PX, SIDE_PX),)),
         warmup_s=0.0,
@@ -93,32 +93,42 @@ def native_ms(rounds: int = 40) -> float:
     return 1e3 * statistics.median(took)
 
 
+def given_model(name: str, folder: Path) -> Path | None:
+    """Put the model into a repository; returns its file, or None where it is the one that does nothing."""
+    if name == "nothing":
+        copy_models([name], folder)
+        return None
+    (folder / name).symlink_to(program.ROOT / "model_repository" / name)
+    return program.ROOT / "model_repository" / name / "1" / "model.onnx"
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, help="another checkout, to measure beside this one")
+    parser.add_argument("--model", default="nothing", help="or a model of model_repository")
     parser.add_argument("--callers", type=int, nargs="+", default=[16])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--pairs", type=int, default=5)
     given = parser.parse_args()
     print(f"{machine()}; native calls alone {native_ms():.1f} ms\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        copy_models(["nothing"], Path(folder))
+        given_model(given.model, Path(folder))
         with LocalTriton(ensure_runtime(CACHE_DIR), Path(folder), extra_arguments=QUICK_START) as triton:
             async with AsyncExitStack() as stack:
                 trees = []
                 for name, checkout in (("before", given.before), ("this tree", program.ROOT)):
                     if checkout is not None:
                         program.PROGRAM = checkout.resolve() / ".venv" / "bin" / "matting-gateway"
-                        arguments = ("--triton", triton.grpc_address, "--default-model", "nothing")
+                        arguments = ("--triton", triton.grpc_address, "--default-model", given.model)
                         trees.append(Tree(name, await stack.enter_async_context(running_service(*arguments))))
                 for callers in given.callers:
                     for measured in trees:
-                        await measure(measured, callers, 3.0)
+                        await measure(measured, given.model, callers, 3.0)
                         measured.per_s.clear()
                         measured.ms.clear()
                     for number in range(given.pairs):
                         for measured in trees if number % 2 else reversed(trees):
-                            await measure(measured, callers, given.seconds)
+                            await measure(measured, given.model, callers, given.seconds)
                     show(trees, callers)
 
 

@@ -112,7 +112,8 @@ async def test_a_model_that_fails_is_told_and_the_rest_serves(triton_runtime: Ru
         await supervisor.wait_ready()
         assert await _serves(supervisor.grpc_address)
         assert supervisor.statistics().failed_models == {"half": "ValueError: broken on purpose"}
-    assert any(event.detail == "half: ValueError: broken on purpose" for event in story.events)
+        failed = await story.until(EventKind.MODEL_FAILED)
+    assert failed.detail == "half: ValueError: broken on purpose"
 
 
 async def test_the_loop_runs_on_while_triton_starts_and_stops(triton_runtime: Runtime, tmp_path: Path) -> None:
