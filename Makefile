@@ -66,7 +66,7 @@ proto: .venv/.installed ## Regenerate the committed gRPC stubs, and docs/api.md 
 	$(BIN)/buf breaking proto --against proto/published.binpb
 	$(BIN)/buf build proto --exclude-source-info -o proto/published.binpb
 
-BENCHES := end_to_end photo_cost photo_mosec photo_deadlines batching_overload batching_decisions several_tritons memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost tracing_cost hostile
+BENCHES := end_to_end photo_cost photo_mosec photo_deadlines batching_overload batching_decisions several_tritons loop_limit memory_bound edges imaging_cost imaging_encoders imaging_memory imaging_quality imaging_subject imaging_throughput tensor_door two_cores tenant_fairness slow_loris scrub_cost tracing_cost hostile
 BENCH ?= $(BENCHES)
 
 bench: setup ## Measure beside the rivals, one after the other; prints Markdown (BENCH=end_to_end: only that): hours, minutes each

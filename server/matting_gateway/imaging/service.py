@@ -267,7 +267,6 @@ class ImagingService:
                 )
         except WorkerFailedError as error:
             raise InternalError("The worker that made the results failed; ask again.") from error
-        file.let_go_before(job.results.offset)  # an answer may be read slowly, and then that is all that is held
         self._rendered_total += 1
         return rendered
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory of one call, which its workers are handed: a file without a name, in memory (memfd_create(2))."""
 
-import ctypes
 import fcntl
-import functools
 import mmap
 import os
 
@@ -13,13 +11,6 @@ from matting_gateway.errors import InternalError
 
 # Whoever is handed the file can neither cut it off under whoever has it mapped nor make it larger (fcntl.h).
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-# FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE (fallocate(2)).
-_PUNCH_HOLE = 3
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
 
 
 class CallFile:
@@ -65,17 +56,6 @@ class CallFile:
     def view(self, offset: int, byte_count: int) -> memoryview:
         """Return a part of it. It stays readable after `close`."""
         return memoryview(self._memory)[offset : offset + byte_count]
-
-    def let_go_before(self, offset: int) -> None:
-        """Give the system back the pages that end before `offset`: what is there was needed only until now.
-
-        Raises:
-            InternalError: The system does not take them.
-        """
-        end = offset // mmap.PAGESIZE * mmap.PAGESIZE
-        # Not by madvise(2), which leaves locked pages alone.
-        if end and _libc().fallocate(self.descriptor, _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(end)):
-            raise InternalError("The memory of a photo that is done with could not be given back.")
 
     def close(self) -> None:
         """Close the descriptor; again is harmless."""

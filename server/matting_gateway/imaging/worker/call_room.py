@@ -96,6 +96,10 @@ class CallRoom:
         self._results_end += span.byte_count
         return span
 
+    def let_go_inputs(self) -> None:
+        """Give the system back all but the results: an answer may be read slowly, and then that is all that is held."""
+        self._memory.madvise(mmap.MADV_REMOVE, 0, self._job.results.offset)
+
     def _array(self, span: Span, shape: tuple[int, ...], dtype: DType) -> Pixels:
         count = math.prod(shape)
         if count * dtype.itemsize > span.byte_count:

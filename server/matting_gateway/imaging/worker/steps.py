@@ -48,6 +48,7 @@ def render(job: PhotoJob, room: CallRoom, kept: Sequence[Kept]) -> dict[str, obj
         place = [span.offset, span.byte_count, rendered.width_px, rendered.height_px]
         results.append([rendered.refinement.value, *place])
     subject = renderer.subject()
+    room.let_go_inputs()
     box = subject.box
     return {
         "results": results,
