@@ -97,7 +97,8 @@ async def compare(rivals: tuple[Rival, Rival], given: argparse.Namespace) -> Non
     for callers in given.callers:
         for rival in rivals:
             await measure(rival, callers, 3.0)
-            rival.per_s.clear(), rival.ms.clear()
+            rival.per_s.clear()
+            rival.ms.clear()
         for number in range(given.pairs):
             for rival in rivals if number % 2 else reversed(rivals):
                 await measure(rival, callers, given.seconds)

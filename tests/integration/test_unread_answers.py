@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers that nobody reads hold memory for a bounded time, and not a moment longer than others can do without it."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import pytest
@@ -55,6 +56,13 @@ async def assert_served(service: Service) -> None:
     assert answer.outputs[0].width_px == SIDE_PX
 
 
+async def ended(service: Service, method: bytes) -> None:
+    """Return when a call of that method has been logged, which is the last that is done for one."""
+    name = method.decode().rpartition("/")[2]
+    async with asyncio.timeout(20), service.told:
+        await service.told.wait_for(lambda: any(event.get("method", "").endswith(name) for event in service.events))
+
+
 async def ask(caller: RawCaller, method: bytes, count: int) -> None:
     for index in range(count):
         caller.call(2 * index + 1, method)
@@ -84,5 +92,6 @@ async def test_who_reads_nothing_is_cut_off_at_the_default_deadline_and_nothing_
             async with RawCaller(service.address, {frames.INITIAL_WINDOW_SIZE: 0}) as caller:
                 await ask(caller, method, 1)
                 assert await caller.next_of(frames.RST_STREAM) == (frames.RST_STREAM, 0, 1, CANCEL), method
+                await ended(service, method)
                 assert await service.metric("matting_resident_images") == 0, method
                 assert await service.metric("matting_resident_bytes") == 0, method
