@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seconds of `make fuzz`, or a minute, and every file that it ever found."""
+"""Some thousands of the files of `make fuzz`, and every file that it ever found."""
 
 import pathlib
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,8 +21,7 @@ def fuzzer() -> Iterator[Fuzzer]:
 
 @pytest.mark.slow
 def test_mutated_files_neither_crash_nor_hang_nor_fail_without_a_reason(fuzzer: Fuzzer) -> None:
-    end_s = time.monotonic() + short_or_long(5, 60)
-    while time.monotonic() < end_s:
+    for _ in range(short_or_long(2_500, 30_000)):
         fuzzer.step()
     assert [why for why, _ in fuzzer.outcome.bad] == []
     # Mutations that never got as far as a picture would show little.
