@@ -67,7 +67,9 @@ def contract(tmp_path_factory: pytest.TempPathFactory) -> descriptor_pb2.FileDes
 
 def test_committed_stubs_are_what_protoc_makes_of_the_contract(tmp_path: Path) -> None:
     protoc(f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"--grpc_python_out={tmp_path}")
-    for made in sorted(tmp_path.rglob("*.py*")):
+    stubs = sorted(tmp_path.rglob("*.py*"))
+    assert len(stubs) == 3
+    for made in stubs:
         committed = ROOT / "proto" / "gen" / "python" / made.relative_to(tmp_path)
         assert committed.read_text() == made.read_text(), f"{committed} is stale: run `make proto`"
 

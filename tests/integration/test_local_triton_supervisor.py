@@ -135,7 +135,9 @@ async def test_the_loop_runs_on_while_triton_starts_and_stops(triton_runtime: Ru
     assert longest_s < 0.5
 
 
-async def test_stopping_while_it_starts_is_quick_and_clean(triton_runtime: Runtime, tmp_path: Path) -> None:
+async def test_stopping_while_it_starts_is_told_to_who_waits_and_ends_it(
+    triton_runtime: Runtime, tmp_path: Path
+) -> None:
     story = Story()
     async with _supervised(triton_runtime, copy_models(["two"], tmp_path), story) as supervisor:
         waiting = asyncio.create_task(supervisor.wait_ready())

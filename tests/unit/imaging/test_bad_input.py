@@ -32,6 +32,7 @@ DEFAULTS = ImagingSettings()
 SAMPLES = np.zeros((8, 8, 3), np.uint16)
 # A tenth of what a reader would call that looked at millions of parts.
 MOST_CALLS = 3_000_000
+TOO_MANY = "made of too many parts"
 
 
 def refuse(content: bytes, settings: ImagingSettings = DEFAULTS) -> GatewayError:
@@ -98,19 +99,29 @@ def test_the_length_of_the_file_is_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "words"),
     [
-        b"\xff\xd8" + b"\xff" * (30 << 20),
-        b"\xff\xd8" + b"\xff\xd0" * (15 << 20),
-        b"\xff\xd8" + b"\xff\xe5\x00\x02" * (7 << 20),
-        png_with()[:33] + chunk(b"IDAT", b"") * (2 << 20),
-        b"RIFF" + struct.pack("<I", 30 << 20) + b"WEBP" + b"ANMF\x00\x00\x00\x00" * (4 << 20),
-        pytest.param(SEEDS["GIF P 0"][:781] + b"\x21\xfe" + b"\x01a" * (15 << 20) + b"\x00", marks=pytest.mark.slow),
-        bytes.fromhex("0000000c66747970617669660000") + b"\x00\x08free" * (5 << 20),
+        pytest.param(b"\xff\xd8" + b"\xff" * (30 << 20), "a marker is missing", id="JPEG fill"),
+        pytest.param(b"\xff\xd8" + b"\xff\xd0" * (15 << 20), TOO_MANY, id="JPEG markers"),
+        pytest.param(b"\xff\xd8" + b"\xff\xe5\x00\x02" * (7 << 20), TOO_MANY, id="JPEG segments"),
+        pytest.param(png_with()[:33] + chunk(b"IDAT", b"") * (2 << 20), TOO_MANY, id="PNG chunks"),
+        pytest.param(
+            b"RIFF" + struct.pack("<I", 30 << 20) + b"WEBP" + b"ANMF\x00\x00\x00\x00" * (4 << 20),
+            TOO_MANY,
+            id="WebP chunks",
+        ),
+        pytest.param(
+            SEEDS["GIF P 0"][:781] + b"\x21\xfe" + b"\x01a" * (15 << 20) + b"\x00",
+            TOO_MANY,
+            id="GIF blocks",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            bytes.fromhex("0000000c66747970617669660000") + b"\x00\x08free" * (5 << 20), "cut off", id="AVIF boxes"
+        ),
     ],
-    ids=["JPEG fill", "JPEG markers", "JPEG segments", "PNG chunks", "WebP chunks", "GIF blocks", "AVIF boxes"],
 )
-def test_a_file_of_nothing_but_parts_is_refused_before_most_of_them_are_looked_at(content: bytes) -> None:
+def test_a_file_of_nothing_but_parts_is_refused_before_most_of_them_are_looked_at(content: bytes, words: str) -> None:
     settings = replace(SETTINGS, limits=ImageLimits(max_encoded_bytes=1 << 30))
     calls = itertools.count()
     sys.setprofile(lambda *_: next(calls))
@@ -118,7 +129,7 @@ def test_a_file_of_nothing_but_parts_is_refused_before_most_of_them_are_looked_a
         refusal = refuse(content, settings)
     finally:
         sys.setprofile(None)
-    assert "too many parts" in refusal.message or isinstance(refusal, ImageUnreadableError)
+    assert words in refusal.message
     assert next(calls) < MOST_CALLS
 
 

@@ -54,10 +54,12 @@ class Silence:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.stopped = asyncio.Event()
+        self.stop_count = 0
 
     def serve(self, call: BareCall) -> None:
         def stop() -> None:
             call.let_go()
+            self.stop_count += 1
             self.stopped.set()
 
         call.begin_without_task(stop)
@@ -100,6 +102,7 @@ async def test_who_gives_up_is_told_of_once_and_nothing_is_left() -> None:
             await silence.begun.wait()
             call.cancel()
             await silence.stopped.wait()
+    assert silence.stop_count == 1
 
 
 async def test_at_the_deadline_the_call_is_ended() -> None:
