@@ -63,9 +63,10 @@ def test_a_slow_first_batch_is_forgotten() -> None:
 @pytest.mark.parametrize("accident_s", [0.5, 5.0])
 def test_an_accident_moves_the_margin_and_not_the_table(accident_s: float) -> None:
     table = taught()
-    before = table.predict(8)
+    before, margin_before = table.predict(8), table.margin_share
     table.observe(8, accident_s)
     assert table.predict(8) == pytest.approx(before)
+    assert table.margin_share > margin_before
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.4])

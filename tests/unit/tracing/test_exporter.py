@@ -66,13 +66,13 @@ class Told:
 class Running:
     """An exporter, its collector and its figures."""
 
-    def __init__(self, collector: Told) -> None:
+    def __init__(self, collector: Told, bunch_s: float) -> None:
         self.registry = CollectorRegistry()
         self.log = io.StringIO()
         self.collector = collector
         self.logs = Logs(self.log, clock=SystemClock())
         self.exporter = Exporter(
-            collector, clock=SystemClock(), metrics=Metrics(self.registry), logs=self.logs, bunch_s=BUNCH_S
+            collector, clock=SystemClock(), metrics=Metrics(self.registry), logs=self.logs, bunch_s=bunch_s
         )
 
     def put(self, count: int) -> None:
@@ -92,8 +92,8 @@ class Running:
 
 
 @asynccontextmanager
-async def running(collector: Told) -> AsyncIterator[Running]:
-    made = Running(collector)
+async def running(collector: Told, bunch_s: float = BUNCH_S) -> AsyncIterator[Running]:
+    made = Running(collector, bunch_s)
     made.logs.start()
     made.exporter.start()
     try:
@@ -111,9 +111,8 @@ async def test_traces_are_sent_in_bunches() -> None:
     assert made.sent == 3
 
 
-async def test_512_traces_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BUNCH_S", 2 * PATIENCE_S)
-    async with running(Told()) as made:
+async def test_512_traces_are_sent_at_once() -> None:
+    async with running(Told(), bunch_s=2 * PATIENCE_S) as made:
         made.put(512)
         await made.collector.was_asked()
         assert made.collector.bunches == [512]
