@@ -89,9 +89,9 @@ def test_gateway_and_triton_of_a_profile_have_no_privileges_and_no_file_to_write
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_gateway_beside_nvidias_triton_shares_its_network_memory_and_user(profile: str) -> None:
     services = services_of(profile)
-    for gateway in services.values():
-        if "network_mode" not in gateway:
-            continue
+    beside = [service for service in services.values() if "network_mode" in service]
+    assert len(beside) == (0 if profile == "standalone" else 1)
+    for gateway in beside:
         triton = services[gateway["network_mode"].removeprefix("service:")]
         assert gateway["ipc"] == gateway["network_mode"]
         assert gateway["user"] == triton["user"]

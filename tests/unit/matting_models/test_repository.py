@@ -12,7 +12,8 @@ from matting_models.cli import missing_dependency, models
 from matting_models.commands.add import Added
 from matting_models.commands.listing import list_entries
 from matting_models.errors import EntryNotFoundError
-from matting_models.recipes.recipe import Recipe
+from matting_models.recipes.recipe import Fit, Normalise, Recipe
+from matting_models.repository.origin import read_origin
 from matting_models.repository.repository import Repository
 from matting_models.trials.pictures import synthetic
 from PIL import Image
@@ -134,8 +135,10 @@ def test_options_reach_the_recipe(tmp_path: Path) -> None:
     options = ["--mean", "0.5", "--std", "0.5", "--scale", "255", "--normalise", "min-max", "--resize", "letterbox"]
     added = CliRunner().invoke(models, [*group, "add", str(export), *options, "--license", "MIT"])
     assert added.exit_code == 0, added.output
-    text = (tmp_path / "repository" / "net" / "config.pbtxt").read_text()
-    assert '"letterbox"' in text
+    recipe = read_origin(Repository(tmp_path / "repository").version_folder("net", 1)).recipe
+    half = (0.5, 0.5, 0.5)
+    assert (recipe.mean, recipe.std, recipe.scale) == (half, half, 255.0)
+    assert (recipe.normalise, recipe.fit) == (Normalise.MIN_MAX, Fit.LETTERBOX)
     wrong = CliRunner().invoke(models, [*group, "add", str(export), "--name", "b", *options, "--layout", "nhwc"])
     assert wrong.exit_code == 1
     assert "--layout" in wrong.output
