@@ -71,7 +71,7 @@ def was_called(method: str, told: dict[str, Any]) -> bool:
     return told["event"] == "call" and str(told["method"]).endswith(method)
 
 
-async def test_sighup_reads_files_at_once_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+async def test_sighup_reads_files_at_once_and_a_bad_one_is_refused_by_name_and_ends_nothing(tmp_path: Path) -> None:
     def tenants(token: str) -> str:
         return f'[[tenant]]\nname = "shop"\ntoken_sha256 = ["{hashlib.sha256(token.encode()).hexdigest()}"]\n'
 
