@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, cast, get_args
 
 from matting.v1 import matting_service_pb2 as pb
 
+from matting_client.formats import FileFormat, media_type
 from matting_client.pixel_arrays import layout_of, picture_rows, rows_of, to_array, to_picture
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matting_client.pixel_arrays import AnyArray
 
 Kind: TypeAlias = Literal["alpha", "cutout", "composite"]
-FileFormat: TypeAlias = Literal["png", "webp", "jpeg", "avif"]
 PixelFormat: TypeAlias = Literal["gray8", "rgb8", "bgr8", "rgba8", "gray16", "rgb16", "rgba16"]
 Priority: TypeAlias = Literal["low", "normal", "high"]
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
@@ -25,7 +25,6 @@ Refinement: TypeAlias = Literal["none", "guided", "matting"]
 Color: TypeAlias = tuple[int, int, int]
 
 REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
-FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
 # The contract's numbers of all these names.
 _KINDS: dict[str, pb.OutputKind] = {name: getattr(pb, f"OUTPUT_KIND_{name.upper()}") for name in get_args(Kind)}
@@ -156,7 +155,7 @@ class OutputSpec:
         if self.encoding in _PIXEL_FORMATS:
             spec.raw.pixel_format = _PIXEL_FORMATS[self.encoding]
         else:
-            spec.encoded.mime_type = f"image/{self.encoding}"
+            spec.encoded.mime_type = media_type(self.encoding)
             spec.encoded.quality = self.quality
             spec.encoded.lossless = self.lossless
         if self.refinement != "none":

@@ -64,7 +64,7 @@ class Option:
 def option(
     default: T,
     flag: str,
-    help: str,  # noqa: A002 - what click and argparse call it
+    help: str,  # noqa: A002 - what click calls it
     *,
     check: Callable[[Any], None] | None = None,
     convert: Callable[[Any], Any] | None = None,

@@ -4,7 +4,6 @@
 Run as `python -m matting_triton.install [CACHE_DIR]`.
 """
 
-import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -16,6 +15,8 @@ import tempfile
 import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import click
 
 from matting_triton.errors import InstallError, LocalTritonError
 from matting_triton.machine import check_machine, this_machine
@@ -164,19 +165,16 @@ def _refresh_own_backends(backends: Path) -> None:
         Path(file.name).rename(installed)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Install from the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m matting_triton.install", description=__doc__)
-    parser.add_argument("cache_dir", nargs="?", type=Path, default=Path(".cache"), help="default: .cache")
-    options = parser.parse_args(arguments)
+@click.command(help=__doc__)
+@click.argument("cache_dir", type=click.Path(file_okay=False, path_type=Path), default=Path(".cache"))
+def main(cache_dir: Path) -> None:
+    """Install from the command line."""
     try:
-        runtime = ensure_runtime(options.cache_dir, lambda line: print(line, flush=True))  # noqa: T201 -- a program
+        runtime = ensure_runtime(cache_dir, click.echo)
     except LocalTritonError as exc:
-        print(f"error: {exc}", file=sys.stderr)  # noqa: T201 -- a program
-        return 1
-    print(f"Triton {_TRITON_VERSION} is ready in {runtime.root}")  # noqa: T201 -- a program
-    return 0
+        raise click.ClickException(str(exc)) from exc
+    click.echo(f"Triton {_TRITON_VERSION} is ready in {runtime.root}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

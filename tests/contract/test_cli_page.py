@@ -4,20 +4,24 @@
 import re
 from pathlib import Path
 
-from matting_client.program.arguments import EPILOG, make_parsers
+import click
+from matting_client.program.arguments import EPILOG
+from matting_client.program.cli import make_program
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
 
-def rows_of(parser_name: str) -> list[str]:
+def rows_of(command: str) -> list[str]:
     """Return the rows that a command's options need."""
     rows = []
-    for action in make_parsers("")[parser_name].actions():
-        text = action.help or ""
+    for parameter in make_program("").commands[command].params:
+        text = parameter.help or ""
         default = re.search(r" \(default: ([^()]+)\)$", text)
-        names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar}`"
+        given = (*parameter.opts, *parameter.secondary_opts)
+        names = given if isinstance(parameter, click.Option) else (parameter.human_readable_name,)
         what = text[: default.start()] if default else text
-        rows.append(f"| {names} | {default[1] if default else ''} | {what} |".replace("*.jpg", r"\*.jpg"))
+        named = ", ".join(f"`{name}`" for name in names)
+        rows.append(f"| {named} | {default[1] if default else ''} | {what} |".replace("*.jpg", r"\*.jpg"))
     return rows
 
 

@@ -265,6 +265,11 @@ def test_packages_import_only_the_packages_below_them() -> None:
 
 
 @pytest.mark.slow
+def test_command_lines_are_read_by_click_alone() -> None:
+    assert [str(found) for package in PACKAGES for found in imports_of(package) if found.module == "argparse"] == []
+
+
+@pytest.mark.slow
 def test_the_environment_is_read_by_the_settings_alone() -> None:
     wrong = []
     for path in sorted((ROOT / "server" / "matting_gateway").rglob("*.py")):

@@ -24,7 +24,7 @@ PACKAGES = {
     LOAD: {"matting_load"},
 }
 PROGRAMS = {CLIENT: "matting", GATEWAY: "matting-gateway", LOAD: "matting-load"}
-BARE = {"grpcio", "grpcio-status", "googleapis-common-protos", "protobuf", "typing-extensions"}
+BARE = {"click", "grpcio", "grpcio-status", "googleapis-common-protos", "protobuf", "typing-extensions"}
 SERVICE = '''
 """A service that has a photo cut out."""
 

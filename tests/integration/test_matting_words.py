@@ -25,6 +25,8 @@ from testkit.matting_program import PROGRAM, environment, run
         (("cutout", "cat.png", "-o", "x.png", "--quality", "high"), "'high' is no whole number that is 1 to 100"),
         (("cutout", "cat.png", "-o", "x.png", "--timeout", "inf"), "'inf' is no number that is more than 0"),
         (("cutout", "cat.png", "-o", "x.png", "--overwrite", "--skip-existing"), "not allowed with argument"),
+        (("cutout", "cat.png", "-o", "--crop"), "option '-o/--out' requires an argument"),
+        (("cutout", "cat.png", "-o", "x.png", "--format"), "option '--format' requires an argument"),
         (("cutout", "gone.png", "-o", "x.png"), "gone.png does not exist"),
         (("models", "extra"), "there is nothing to do with extra"),
         (("completion", "basch"), "did you mean bash?"),

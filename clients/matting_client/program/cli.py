@@ -1,71 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `matting`: cutouts of files and folders, the server's models, its data policy."""
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from matting_client.client import Client
-from matting_client.errors import MattingError
-from matting_client.program.arguments import EPILOG, SUMMARIES, make_parsers
+from matting_client.program.arguments import COMPLETION, CUTOUT, EPILOG, JSON, server_options
 from matting_client.program.completion import completion_script
-from matting_client.program.connecting import code_of, explain_at_length, make_client
+from matting_client.program.connecting import Server, with_server
 from matting_client.program.cutout_command import run_cutout
-from matting_client.program.explaining import did_you_mean, plain
-from matting_client.program.parsing import USAGE, UsageError
-from matting_client.program.printing import models_text, policy_text, stop_printing
-from matting_client.version import version_of
+from matting_client.program.explaining import did_you_mean
+from matting_client.program.parsing import DONE, FAILED, Command, Program, Sections
+from matting_client.program.printing import models_text, policy_text
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
-_HELP = f"""usage: matting COMMAND ...
+class Matting(Program):
+    """The program."""
 
-Cut the subject out of photos, by a matting gateway.
+    package = "matting_client"
 
-commands (matting COMMAND -h tells more):
-{chr(10).join(f"  {name:10}  {summary}" for name, summary in SUMMARIES.items())}
+    def no_command(self, first: str) -> str:
+        if not first:
+            return f"name a command: {', '.join(self.commands)}"
+        if first.startswith("-"):
+            return f"the command comes first ({', '.join(self.commands)}), and then {first}"
+        if Path(first).exists():
+            return f"{first} is no command; did you mean matting cutout {first} -o OUT?"
+        return f"there is no command {first!r}{did_you_mean(first, self.commands)}"
 
-{EPILOG.rstrip()}"""
-_ABOUT = ("-h", "--help", "help", "--version")
+
+def make_program(server: str) -> Program:
+    """Describe the program; `server` is the default address, empty for this machine's."""
+    where: Sections = {"Server": server_options(server)}
+    question: Sections = {"Options": [JSON], **where}
+    return Matting(
+        "matting",
+        "Cut the subject out of photos, by a matting gateway.",
+        EPILOG,
+        [
+            Command("cutout", "cut the subject out of files and folders", with_server(run_cutout), {**CUTOUT, **where}),
+            Command("models", "list the models that can be named", with_server(run_models), question),
+            Command("policy", "print what the server does with data", with_server(run_policy), question),
+            Command("completion", "print the completion for bash, zsh or fish", run_completion, COMPLETION),
+        ],
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code, or exits with 2 where the command line cannot be followed."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    first = words[0] if words else ""
-    if first not in _RUN and first not in _ABOUT:
-        _refuse(f"matting: {_no_command(first)} (matting -h shows what there is)")
-    arguments = argparse.Namespace()
-    try:
-        if first in _ABOUT:
-            print(f"matting {version_of('matting_client')}" if first == "--version" else _HELP, flush=True)
-            return DONE
-        arguments = make_parsers(os.environ.get("MATTING_SERVER", ""))[first].read(words[1:])
-        return _RUN[first](arguments)
-    except (UsageError, ValueError) as error:
-        _refuse(f"matting {first}: {error}")
-    except MattingError as error:
-        print(plain(f"matting {first}: {explain_at_length(arguments, error)}"), file=sys.stderr)
-        return code_of(error)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        stop_printing()
-        return DONE
-    except OSError as error:
-        print(f"matting {first}: {error}", file=sys.stderr)
-        return SOME_FAILED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return make_program(os.environ.get("MATTING_SERVER", "")).run(argv)
 
 
-def run_models(arguments: argparse.Namespace) -> int:
+def run_models(server: Server, *, as_json: bool) -> int:
     """Print the models that can be named; none at all is a failure, which the exit code tells."""
-    with make_client(arguments, Client) as client:
+    with server.client(Client) as client:
         models = client.list_models()
-    print(models_text(models, as_json=arguments.json), flush=True)
+    print(models_text(models, as_json=as_json), flush=True)
     if models:
         return DONE
     print(
@@ -73,43 +65,20 @@ def run_models(arguments: argparse.Namespace) -> int:
         "its model repository is empty; ask the gateway's operator, or `matting-gateway models list` on its machine.",
         file=sys.stderr,
     )
-    return SOME_FAILED
+    return FAILED
 
 
-def run_policy(arguments: argparse.Namespace) -> int:
+def run_policy(server: Server, *, as_json: bool) -> int:
     """Print the data policy."""
-    with make_client(arguments, Client) as client:
-        print(policy_text(client.data_policy(), as_json=arguments.json), flush=True)
+    with server.client(Client) as client:
+        print(policy_text(client.data_policy(), as_json=as_json), flush=True)
     return DONE
 
 
-def run_completion(arguments: argparse.Namespace) -> int:
+def run_completion(shell: str) -> int:
     """Print a shell's completion."""
-    print(completion_script(arguments.shell, make_parsers("")), end="", flush=True)
+    print(completion_script(shell, make_program("")), end="", flush=True)
     return DONE
-
-
-_RUN: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "cutout": run_cutout,
-    "models": run_models,
-    "policy": run_policy,
-    "completion": run_completion,
-}
-
-
-def _no_command(first: str) -> str:
-    if not first:
-        return f"name a command: {', '.join(SUMMARIES)}"
-    if first.startswith("-"):
-        return f"the command comes first ({', '.join(SUMMARIES)}), and then {first}"
-    if Path(first).exists():
-        return f"{first} is no command; did you mean matting cutout {first} -o OUT?"
-    return f"there is no command {first!r}{did_you_mean(first, SUMMARIES)}"
-
-
-def _refuse(line: str) -> NoReturn:
-    print(plain(line), file=sys.stderr)
-    raise SystemExit(USAGE)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Completion of the program's words in bash, zsh and fish, written from what its parsers take."""
 
-import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from matting_client.program.arguments import FILES, SUMMARIES
-from matting_client.program.parsing import Parser
+import click
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +19,24 @@ class _Argument:
     is_file: bool
 
 
-def completion_script(shell: str, parsers: Mapping[str, Parser]) -> str:
+def completion_script(shell: str, program: click.Group) -> str:
     """Return what bash, zsh or fish has to read."""
-    commands = {name: list(map(_argument, parser.actions())) for name, parser in parsers.items()}
-    return "\n".join({"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](commands)) + "\n"
+    commands = {name: [_argument(each) for each in command.params] for name, command in program.commands.items()}
+    summaries = {name: command.short_help or "" for name, command in program.commands.items()}
+    lines = _bash(commands) if shell == "bash" else (_zsh if shell == "zsh" else _fish)(commands, summaries)
+    return "\n".join(lines) + "\n"
 
 
-def _argument(action: argparse.Action) -> _Argument:
-    metavar = action.metavar if isinstance(action.metavar, str) else ""
+def _argument(parameter: click.Parameter) -> _Argument:
+    option = parameter if isinstance(parameter, click.Option) else None
+    optional = re.fullmatch(r"\[([a-z]+(?:\|[a-z]+)+)\]", parameter.metavar or "")  # words that may be left out
+    words = parameter.type.choices if isinstance(parameter.type, click.Choice) else ()
     return _Argument(
-        names=tuple(action.option_strings),
-        help=" ".join(re.sub(r"[\[\]:'\"`$\\]", " ", action.help or "").split()),
-        takes_value=action.nargs != 0,
-        # A metavar like `png|webp` lists the words that may be given.
-        words=metavar.replace("|", " ") if re.fullmatch(r"[a-z]+(\|[a-z]+)+", metavar) else "",
-        is_file=action.dest in FILES,
+        names=(*option.opts, *option.secondary_opts) if option else (),
+        help=" ".join(re.sub(r"[\[\]:'\"`$\\]", " ", parameter.help or "").split()),
+        takes_value=option is None or not option.is_flag,
+        words=optional[1].replace("|", " ") if optional else " ".join(words),
+        is_file=isinstance(parameter.type, click.Path),
     )
 
 
@@ -73,7 +74,7 @@ def _bash(commands: Mapping[str, list[_Argument]]) -> list[str]:
     ]
 
 
-def _zsh(commands: Mapping[str, list[_Argument]]) -> list[str]:
+def _zsh(commands: Mapping[str, list[_Argument]], summaries: Mapping[str, str]) -> list[str]:
     cases = []
     for command, arguments in commands.items():
         specs = []
@@ -84,13 +85,13 @@ def _zsh(commands: Mapping[str, list[_Argument]]) -> list[str]:
             described = f"[{argument.help}]" + (value if argument.takes_value else "")
             specs += [f"'*{name}{described}'" for name in argument.names] or [f"'*{value}'"]
         cases.append(f"    {command}) _arguments {' '.join(specs)} ;;")
-    summaries = " ".join(f"'{name}:{SUMMARIES[name]}'" for name in commands)
+    described = " ".join(f"'{name}:{summaries[name]}'" for name in commands)
     return [
         "#compdef matting",
         '# zsh, after compinit: eval "$(matting completion zsh)"',
         "_matting() {",
         "  if (( CURRENT == 2 )); then",
-        f"    local -a commands=({summaries})",
+        f"    local -a commands=({described})",
         "    _describe command commands",
         "    return",
         "  fi",
@@ -104,10 +105,10 @@ def _zsh(commands: Mapping[str, list[_Argument]]) -> list[str]:
     ]
 
 
-def _fish(commands: Mapping[str, list[_Argument]]) -> list[str]:
+def _fish(commands: Mapping[str, list[_Argument]], summaries: Mapping[str, str]) -> list[str]:
     first = "complete -c matting -n __fish_use_subcommand -f"
     lines = ["# fish: matting completion fish | source", "complete -c matting -e"]
-    lines += [f"{first} -a {name} -d '{SUMMARIES[name]}'" for name in commands]
+    lines += [f"{first} -a {name} -d '{summaries[name]}'" for name in commands]
     for command, arguments in commands.items():
         for argument in arguments:
             parts = [f"complete -c matting -n '__fish_seen_subcommand_from {command}'"]

@@ -1,39 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """`matting cutout`: does it, and tells a person or a script how it goes."""
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from matting_client.aio import AsyncClient
 from matting_client.errors import MattingError
-from matting_client.program.connecting import code_of, explain_at_length, make_client
+from matting_client.program.connecting import Server, code_of
 from matting_client.program.cutout import CutoutRun, FileOutcome
-from matting_client.program.printing import outcome_json, stop_printing
+from matting_client.program.parsing import DONE, FAILED, INTERRUPTED, stop_printing
+from matting_client.program.printing import outcome_json
 from matting_client.program.progress import Progress, make_progress
 from matting_client.program.reading import CutoutOrder, read_cutout
 from matting_client.program.retrier import Retrier
 from matting_client.transport.retry import RetryPolicy
 
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
-
-def run_cutout(arguments: argparse.Namespace) -> int:
+def run_cutout(server: Server, **given: Any) -> int:
     """Cut out every photo, telling how it goes on standard error; returns the exit code.
 
     Raises:
-        UsageError: The arguments contradict one another.
-        ValueError: A file, a folder or an address is not as the arguments say.
+        ValueError: What is given contradicts itself, or a file, a folder or an address is not as it says.
     """
-    order = read_cutout(arguments)
-    with make_progress(len(order.jobs), quiet=arguments.quiet) as progress:
+    order = read_cutout(given)
+    with make_progress(len(order.jobs), quiet=given["quiet"]) as progress:
         _tell_before(order, progress)
-        reporter = _OutcomeReporter(arguments, progress)
+        reporter = _OutcomeReporter(progress, as_json=given["as_json"], timeout_s=server.timeout)
         for job in order.kept:
             reporter.report(FileOutcome(job, "skipped"))
         try:
-            asyncio.run(_cut_out(arguments, order, reporter))
+            asyncio.run(_cut_out(server, order, reporter, given["concurrency"]))
         except KeyboardInterrupt:
             progress.complain(f"interrupted: {_counts(order, reporter.outcomes)}; what is written is whole")
             return INTERRUPTED
@@ -41,11 +39,11 @@ def run_cutout(arguments: argparse.Namespace) -> int:
         stopped_by = next((outcome.cause for outcome in outcomes if outcome.of_all), None)
         if stopped_by is not None:
             answered = any(outcome.status == "done" for outcome in outcomes)
-            progress.complain(f"matting cutout: {explain_at_length(arguments, stopped_by, answered=answered)}")
+            progress.complain(f"matting cutout: {server.explain(stopped_by, order.plan.model, answered=answered)}")
         _sum_up(order, outcomes, progress)
     if stopped_by is not None:
         return code_of(stopped_by)
-    return SOME_FAILED if any(outcome.status == "failed" for outcome in outcomes) else DONE
+    return FAILED if any(outcome.status == "failed" for outcome in outcomes) else DONE
 
 
 def _tell_before(order: CutoutOrder, progress: Progress) -> None:
@@ -70,10 +68,10 @@ def _sum_up(order: CutoutOrder, outcomes: Sequence[FileOutcome], progress: Progr
 class _OutcomeReporter:
     """Prints outcomes as they come, and keeps them."""
 
-    def __init__(self, arguments: argparse.Namespace, progress: Progress) -> None:
-        self._as_json = arguments.json
-        self._timeout_s = arguments.timeout
+    def __init__(self, progress: Progress, *, as_json: bool, timeout_s: float) -> None:
         self._progress = progress
+        self._as_json = as_json
+        self._timeout_s = timeout_s
         self.outcomes: list[FileOutcome] = []
 
     def report(self, outcome: FileOutcome) -> None:
@@ -99,12 +97,11 @@ class _OutcomeReporter:
             self._as_json = False
 
 
-async def _cut_out(arguments: argparse.Namespace, order: CutoutOrder, reporter: _OutcomeReporter) -> None:
+async def _cut_out(server: Server, order: CutoutOrder, reporter: _OutcomeReporter, concurrency: int) -> None:
     # The retrier tries again, not the client.
-    async with make_client(arguments, AsyncClient, RetryPolicy(max_attempts=1)) as client:
-        retrier = Retrier(arguments.timeout, reporter.report_wait)
-        run = CutoutRun(client, order.jobs, order.plan, retrier, reporter.report)
-        await run.run(concurrency=arguments.concurrency)
+    async with server.client(AsyncClient, RetryPolicy(max_attempts=1)) as client:
+        retrier = Retrier(server.timeout, reporter.report_wait)
+        await CutoutRun(client, order.jobs, order.plan, retrier, reporter.report).run(concurrency=concurrency)
 
 
 def _counts(order: CutoutOrder, outcomes: Sequence[FileOutcome]) -> str:

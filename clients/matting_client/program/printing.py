@@ -3,8 +3,6 @@
 
 import dataclasses
 import json
-import os
-import sys
 import textwrap
 from collections.abc import Sequence
 
@@ -54,11 +52,6 @@ def outcome_json(outcome: FileOutcome) -> str:
     }
     facts |= {name: text for name, text in optional.items() if text}
     return json.dumps(facts | (_answer_facts(outcome.answer) if outcome.answer is not None else {}))
-
-
-def stop_printing() -> None:
-    """Send what is still to be printed nowhere, at exit too: nobody reads it any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _answer_facts(answer: Answer) -> dict[str, object]:

@@ -1,19 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of `matting` as values, checked."""
 
-import argparse
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from click import UsageError
+
+from matting_client.formats import WITH_ALPHA, WITH_LOSSLESS, FileFormat
 from matting_client.local import why_not_local
-from matting_client.photos import REFINEMENTS, BackgroundPicture, Color, FileFormat, Kind, OutputSpec, Refinement
+from matting_client.photos import REFINEMENTS, BackgroundPicture, Color, Kind, OutputSpec, Refinement
 from matting_client.program.arguments import DEFAULT_REFINEMENT
 from matting_client.program.cutout import CutoutPlan
 from matting_client.program.explaining import did_you_mean
-from matting_client.program.parsing import UsageError
-from matting_client.program.paths.files import FileJob, choose_format, is_one_file, plan_files, settle_existing
+from matting_client.program.paths.files import (
+    Existing,
+    FileJob,
+    choose_format,
+    is_one_file,
+    plan_files,
+    settle_existing,
+)
 from matting_client.program.paths.finding import STANDARD, find_photos, with_folders_below
 
 
@@ -32,87 +42,82 @@ class CutoutOrder:
     left_out: list[str]
 
 
-def read_cutout(arguments: argparse.Namespace) -> CutoutOrder:
-    """Check the arguments of `cutout` against one another and say what is to be done.
+def read_cutout(given: Mapping[str, Any]) -> CutoutOrder:
+    """Check what was given for `cutout` against one another and say what is to be done.
 
     Raises:
-        UsageError: They contradict one another.
-        ValueError: A file or folder is not as the arguments say.
+        UsageError, ValueError: It contradicts itself, or a file or folder is not as it says.
     """
-    _name_standard(arguments)
-    kind: Kind = arguments.output or ("composite" if arguments.background else "cutout")
-    found = find_photos(arguments.inputs, arguments.out, recursive=arguments.recursive)
-    one_file = is_one_file(found, arguments.out)
-    file_format = choose_format(arguments.out, arguments.format, one_file=one_file)
-    _check_together(arguments, kind, file_format)
-    _check_pipes(arguments)
-    refinement: Refinement = arguments.refine or DEFAULT_REFINEMENT
+    # This process's own descriptors are taken for what they are, whatever they are redirected to.
+    inputs = [STANDARD if text == "/dev/stdin" else text for text in given["inputs"]]
+    out = STANDARD if given["out"] == "/dev/stdout" else given["out"]
+    kind: Kind = given["kind"] or ("composite" if given["background"] else "cutout")
+    found = find_photos(inputs, out, recursive=given["recursive"])
+    one_file = is_one_file(found, out)
+    file_format = choose_format(out, given["file_format"], one_file=one_file)
+    _check_together(given, kind, file_format)
+    _check_pipes(inputs, out, as_json=given["as_json"])
+    refinement: Refinement = given["refine"] or DEFAULT_REFINEMENT
     default_decontaminate = kind != "alpha" and refinement != "none"
     spec = OutputSpec(
         kind=kind,
         encoding=file_format,
-        quality=arguments.quality,
-        lossless=arguments.lossless,
+        quality=given["quality"] or 0,
+        lossless=given["lossless"],
         refine=refinement,
-        decontaminate=default_decontaminate if arguments.decontaminate is None else arguments.decontaminate,
-        background=_background(arguments.background),
-        crop_margin_share=(arguments.margin or 0.0) if arguments.crop else None,
-        max_side_px=arguments.max_side,
+        decontaminate=default_decontaminate if given["decontaminate"] is None else given["decontaminate"],
+        background=_background(given["background"]),
+        crop_margin_share=(given["margin"] or 0.0) if given["crop"] else None,
+        max_side_px=given["max_side"] or 0,
     )
-    jobs = plan_files(found, arguments.out, kind, file_format, one_file=one_file)
-    jobs, kept = settle_existing(jobs, arguments.existing)
-    model, _, version = arguments.model.partition(":")
+    jobs = plan_files(found, out, kind, file_format, one_file=one_file)
+    existing: Existing = "overwrite" if given["overwrite"] else "skip" if given["skip_existing"] else "refuse"
+    jobs, kept = settle_existing(jobs, existing)
+    model, _, version = given["model"].partition(":")
     # An alpha is what the server makes anyway; there is nothing to compose.
-    wanted_local = not arguments.server_side and kind != "alpha"
+    wanted_local = not given["server_side"] and kind != "alpha"
     not_local = why_not_local() if wanted_local else ""
     plan = CutoutPlan(
         spec,
         model,
         version,
         local=wanted_local and not not_local,
-        insists=arguments.refine is not None,
-        overwrite=arguments.existing == "overwrite",
+        insists=given["refine"] is not None,
+        overwrite=given["overwrite"],
     )
-    left_out = [] if arguments.recursive else with_folders_below(arguments.inputs, arguments.out)
+    left_out = [] if given["recursive"] else with_folders_below(inputs, out)
     return CutoutOrder(jobs, kept, plan, not_local, left_out)
 
 
-def _name_standard(arguments: argparse.Namespace) -> None:
-    """Take this process's own descriptors for what they are, whatever they are redirected to."""
-    arguments.inputs = [STANDARD if text == "/dev/stdin" else text for text in arguments.inputs]
-    arguments.out = STANDARD if arguments.out == "/dev/stdout" else arguments.out
-
-
-def _check_pipes(arguments: argparse.Namespace) -> None:
-    if STANDARD in arguments.inputs and sys.stdin.isatty():
-        raise UsageError("standard input is a terminal: pipe a photo into -, or name a file")
-    if arguments.out != STANDARD:
+def _check_pipes(inputs: Sequence[str], out: str, *, as_json: bool) -> None:
+    if STANDARD in inputs and sys.stdin.isatty():
+        raise ValueError("standard input is a terminal: pipe a photo into -, or name a file")
+    if out != STANDARD:
         return
-    if arguments.json:
-        raise UsageError("--json and -o - both want standard output: let the result go to a file")
+    if as_json:
+        raise ValueError("--json and -o - both want standard output: let the result go to a file")
     if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal: send -o - into a pipe or a file, or name a file")
+        raise ValueError("standard output is a terminal: send -o - into a pipe or a file, or name a file")
 
 
-def _check_together(arguments: argparse.Namespace, kind: Kind, file_format: FileFormat) -> None:
-    if arguments.refine is not None and arguments.refine not in REFINEMENTS:
-        known = ", ".join(REFINEMENTS)
-        near = did_you_mean(arguments.refine, REFINEMENTS)
-        raise UsageError(
-            f"--refine is one of {known}, not {arguments.refine!r}{near}; without a word it goes after the photos"
-        )
-    if kind == "composite" and not arguments.background:
-        raise UsageError("a composite needs --background '#rrggbb' or a file")
-    if kind != "composite" and arguments.background:
-        raise UsageError(f"--background goes with --output composite, not with {kind}")
-    if kind == "cutout" and file_format == "jpeg":
-        raise UsageError("a JPEG holds no alpha: take png, webp or avif, or --output composite")
-    if kind == "alpha" and arguments.decontaminate:
-        raise UsageError("--decontaminate changes colours, and an alpha has none")
-    if arguments.margin is not None and not arguments.crop:
-        raise UsageError("--margin goes with --crop")
-    if arguments.lossless and file_format != "webp":
-        raise UsageError(f"--lossless is of webp; {file_format} has no choice")
+def _check_together(given: Mapping[str, Any], kind: Kind, file_format: FileFormat) -> None:
+    if given["overwrite"] and given["skip_existing"]:
+        raise UsageError("argument --skip-existing: not allowed with argument --overwrite")
+    if given["refine"] not in (None, *REFINEMENTS):
+        said = f"{', '.join(REFINEMENTS)}, not {given['refine']!r}{did_you_mean(given['refine'], REFINEMENTS)}"
+        raise ValueError(f"--refine is one of {said}; without a word it goes after the photos")
+    if kind == "composite" and not given["background"]:
+        raise ValueError("a composite needs --background '#rrggbb' or a file")
+    if kind != "composite" and given["background"]:
+        raise ValueError(f"--background goes with --output composite, not with {kind}")
+    if kind == "cutout" and file_format not in WITH_ALPHA:
+        raise ValueError(f"{file_format} holds no alpha: take {', '.join(WITH_ALPHA)}, or --output composite")
+    if kind == "alpha" and given["decontaminate"]:
+        raise ValueError("--decontaminate changes colours, and an alpha has none")
+    if given["margin"] is not None and not given["crop"]:
+        raise ValueError("--margin goes with --crop")
+    if given["lossless"] and file_format not in WITH_LOSSLESS:
+        raise ValueError(f"--lossless is of {', '.join(WITH_LOSSLESS)}; {file_format} has no choice")
 
 
 def _background(text: str | None) -> Color | BackgroundPicture | None:
@@ -123,4 +128,4 @@ def _background(text: str | None) -> Color | BackgroundPicture | None:
     try:
         return BackgroundPicture(Path(text).read_bytes())
     except OSError as error:
-        raise UsageError(f"--background {text!r} is neither a colour like '#ffffff' nor a file: {error}") from error
+        raise ValueError(f"--background {text!r} is neither a colour like '#ffffff' nor a file: {error}") from error

@@ -5,9 +5,9 @@ import dataclasses
 import os
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
+import grpc
 from matting_client.version import version_of
 
 from matting_load.plan import Plan, Replay
@@ -23,7 +23,7 @@ def environment() -> Mapping[str, str]:
         "system": platform.platform(terse=True),
         "cpu_count": str(os.cpu_count() or 0),
         "python": platform.python_version(),
-        "grpcio": metadata.version("grpcio"),
+        "grpcio": grpc.__version__,
         "matting-load": version_of("matting_load"),
     }
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conditions under which a test has failed: `p99_ms>250`, `in_time_share@150ms<0.99`, `OVERLOADED_share>0.05`."""
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
+from matting_client.program.explaining import did_you_mean
 from matting_client.transport.failures import BY_REASON
 
 from matting_load.outcomes import (
@@ -102,8 +102,7 @@ def figures_there() -> str:
 
 def _meant(figure: str) -> str:
     of_outcomes = [f"{outcome}_{each}" for outcome in sorted(_OUTCOMES) for each in OF_AN_OUTCOME]
-    close = difflib.get_close_matches(figure, [*OF_EACH_ROW, *OF_THE_TEST, *of_outcomes], n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return did_you_mean(figure, [*OF_EACH_ROW, *OF_THE_TEST, *of_outcomes])
 
 
 def _outcome_of(figure: str) -> str:

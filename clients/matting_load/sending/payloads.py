@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matting_client.formats import FORMAT_OF_SUFFIX
 from PIL import Image
 
 from matting_load.plan import Photos
 
-PHOTO_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic"))
+PHOTO_SUFFIXES = frozenset((*FORMAT_OF_SUFFIX, ".heic"))
 
 _ITEM_BYTES = (
     dict.fromkeys(("BOOL", "UINT8", "INT8"), 1)

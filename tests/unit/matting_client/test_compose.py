@@ -10,7 +10,7 @@ import pytest
 from matting_client import BackgroundPicture, OutputSpec
 from matting_client.answers import Answer, Box, Output, Subject, Timings
 from matting_client.compose import LocalComposer, compose, fit_background, read_color
-from matting_client.photos import FileFormat
+from matting_client.formats import FileFormat
 from PIL import Image, ImageCms
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (10, 40, 220)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from matting_client.formats import FileFormat
 from matting_client.program.paths.files import (
     Existing,
     FileJob,
@@ -27,10 +28,12 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def plan(inputs: list[str], out: str, kind: str, file_format: str = "", *, recursive: bool = False) -> list[FileJob]:
+def plan(
+    inputs: list[str], out: str, kind: str, file_format: FileFormat | None = None, *, recursive: bool = False
+) -> list[FileJob]:
     found = find_photos(inputs, out, recursive=recursive)
     one_file = is_one_file(found, out)
-    return plan_files(found, out, kind, choose_format(out, file_format or None, one_file=one_file), one_file=one_file)
+    return plan_files(found, out, kind, choose_format(out, file_format, one_file=one_file), one_file=one_file)
 
 
 def names(jobs: list[FileJob], folder: Path) -> list[str]:
@@ -162,7 +165,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
         ("-", "webp", "webp"),
     ],
 )
-def test_the_suffix_of_out_decides_the_format(out: str, given: str | None, decided: str) -> None:
+def test_the_suffix_of_out_decides_the_format(out: str, given: FileFormat | None, decided: str) -> None:
     assert choose_format(out, given, one_file=True) == decided
 
 
@@ -175,7 +178,7 @@ def test_the_suffix_of_out_decides_the_format(out: str, given: str | None, decid
         ("cat.jpg", "png", "not named as the png"),
     ],
 )
-def test_a_suffix_that_cannot_decide_is_refused(out: str, given: str | None, told: str) -> None:
+def test_a_suffix_that_cannot_decide_is_refused(out: str, given: FileFormat | None, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         choose_format(out, given, one_file=True)
 

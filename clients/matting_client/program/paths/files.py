@@ -7,13 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
-from matting_client.photos import FileFormat
+from matting_client.formats import FILE_FORMATS, FORMAT_OF_SUFFIX, FileFormat
 from matting_client.program.paths.finding import PHOTO_SUFFIXES, STANDARD, Found
-
-SUFFIX_OF_FORMAT = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "avif": ".avif"}
-FORMAT_OF_SUFFIX = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg", ".avif": "avif"}
 
 # What becomes of a result whose file is there already.
 Existing: TypeAlias = Literal["refuse", "skip", "overwrite"]
@@ -54,29 +51,31 @@ def is_one_file(found: Sequence[Found], out: str) -> bool:
     return False
 
 
-def choose_format(out: str, given: str | None, *, one_file: bool) -> FileFormat:
+def choose_format(out: str, given: FileFormat | None, *, one_file: bool) -> FileFormat:
     """Return the file format: the one given, or what the suffix of `out` says.
 
     Raises:
         ValueError: The two contradict, or there is neither.
     """
     if not one_file or out == STANDARD:
-        return cast("FileFormat", given or "png")
+        return given or "png"
     suffix = Path(out).suffix.lower()
     by_suffix = FORMAT_OF_SUFFIX.get(suffix)
     known = ", ".join(FORMAT_OF_SUFFIX)
     if given:
-        if by_suffix != given and suffix in PHOTO_SUFFIXES | FORMAT_OF_SUFFIX.keys():
+        if by_suffix != given and suffix in PHOTO_SUFFIXES:
             raise ValueError(f"{out} is not named as the {given} that --format asks for")
     elif by_suffix is None and not _is_written_through(Path(out)):
         if suffix:
             under_any = "" if suffix in PHOTO_SUFFIXES else "; with --format it is written under this name"
             raise ValueError(f"{out}: a result is {known}, and not {suffix}{under_any}")
         raise ValueError(f"{out} has no suffix to say what it is: {known}; {out}/ is a folder, or give --format")
-    return cast("FileFormat", given or by_suffix or "png")
+    return given or by_suffix or "png"
 
 
-def plan_files(found: Sequence[Found], out: str, kind: str, file_format: str, *, one_file: bool) -> list[FileJob]:
+def plan_files(
+    found: Sequence[Found], out: str, kind: str, file_format: FileFormat, *, one_file: bool
+) -> list[FileJob]:
     """Say what becomes of each photo.
 
     One goes to the file `out`. Several, and those of folders, go into the folder `out`, which keeps their tree;
@@ -121,14 +120,14 @@ def settle_existing(jobs: Sequence[FileJob], existing: Existing) -> tuple[list[F
     return [job for job in jobs if job not in kept], there
 
 
-def _into_folder(found: Sequence[Found], folder: Path, kind: str, file_format: str) -> list[FileJob]:
+def _into_folder(found: Sequence[Found], folder: Path, kind: str, file_format: FileFormat) -> list[FileJob]:
     stems = Counter(photo.relative.with_suffix("") for photo in found)
     jobs: list[FileJob] = []
     taken: set[Path] = set()
     for photo in found:
         relative = photo.relative
         name = relative.name if stems[relative.with_suffix("")] > 1 else relative.stem
-        target = folder / relative.parent / f"{name}-{kind}{SUFFIX_OF_FORMAT[file_format]}"
+        target = folder / relative.parent / f"{name}-{kind}{FILE_FORMATS[file_format].suffixes[0]}"
         if target in taken:
             raise ValueError(f"two photos would both become {target}: give them one folder each")
         taken.add(target)

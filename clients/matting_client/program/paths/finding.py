@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTO_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff", ".bmp")
-)
+from matting_client.formats import FORMAT_OF_SUFFIX
+
+PHOTO_SUFFIXES = frozenset((*FORMAT_OF_SUFFIX, ".heic", ".heif", ".gif", ".tif", ".tiff", ".bmp"))
 STANDARD = "-"
 
 
