@@ -8,7 +8,7 @@ Needs the extra `[pixels]`.
 
 import io
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 try:
     import numpy as np
@@ -27,6 +27,7 @@ except ImportError as missing:
     raise ImportError(f"matting_client.compose needs {missing.name}: pip install 'matting-client[pixels]'") from missing
 
 from matting_client.answers import Answer, Box
+from matting_client.formats import FILE_FORMATS, FileFormat
 from matting_client.photos import BackgroundPicture, Fit, OutputSpec, Refinement
 
 __all__ = ["LocalComposer", "compose", "encode", "fit_background", "read_color"]
@@ -144,11 +145,9 @@ def encode(pixels: Pixels, spec: OutputSpec) -> bytes:
         ValueError: The format cannot hold it.
     """
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    options: dict[str, Any] = {"quality": spec.quality or DEFAULT_QUALITY}
-    if spec.encoding == "png":
-        options = {"compress_level": 1}
-    elif spec.encoding == "webp" and spec.lossless:
-        options = {"lossless": True, "quality": 0, "method": 0}
+    facts = FILE_FORMATS[cast("FileFormat", spec.encoding)]
+    written = (facts.lossless if spec.lossless else None) or facts.written
+    options: dict[str, Any] = dict(written or {"quality": spec.quality or DEFAULT_QUALITY})
     if pixels.ndim == 3:
         options["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     out = io.BytesIO()
