@@ -3,8 +3,8 @@
 
 import asyncio
 import io
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,54 +42,74 @@ def triton_f32(triton_runtime: Runtime) -> Iterator[LocalTriton]:
         yield triton
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a gateway answered to each of PHOTOS alone."""
+
+    alphas: list[NDArray[np.uint8]]
+    found: list[bool]
+
+
+async def answers_of(triton: LocalTriton, *, exact: bool) -> Answers:
+    imaging = ImagingSettings(exact=exact)
+    async with running_gateway(triton.grpc_address, default_model=MODEL, imaging=imaging) as running:
+        answers = [await answer_of(running, content_of(name)) for name in PHOTOS]
+    return Answers([alpha_of(answer) for answer in answers], [answer.subject.found for answer in answers])
+
+
+@pytest.fixture(scope="module")
+def exact(triton_f32: LocalTriton) -> Answers:
+    return asyncio.run(answers_of(triton_f32, exact=True))
+
+
+@pytest.fixture(scope="module")
+def fast(triton_f32: LocalTriton) -> Answers:
+    return asyncio.run(answers_of(triton_f32, exact=False))
+
+
 def content_of(name: str) -> bytes:
     return (SAMPLES / name).read_bytes()
 
 
-async def alpha_of(running: RunningGateway, content: bytes) -> NDArray[np.uint8]:
+async def answer_of(running: RunningGateway, content: bytes) -> pb.RemoveBackgroundResponse:
     request = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content))
-    answer = await running.stub.RemoveBackground(request, timeout=PATIENCE_S)
+    return await running.stub.RemoveBackground(request, timeout=PATIENCE_S)
+
+
+def alpha_of(answer: pb.RemoveBackgroundResponse) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(answer.outputs[0].encoded.content)))
 
 
-async def test_with_exact_resizing_the_alpha_is_rembgs_own(triton_f32: LocalTriton) -> None:
+def differences(some: Iterable[NDArray[np.uint8]], others: Iterable[NDArray[np.uint8]]) -> dict[str, float]:
+    """Return the mean absolute difference on each of PHOTOS, as a share of the whole range."""
+    pairs = zip(PHOTOS, some, others, strict=True)
+    return {name: float(np.mean(np.abs(a.astype(np.float64) - b))) / 255 for name, a, b in pairs}
+
+
+def test_with_exact_resizing_the_alpha_is_rembgs_own(exact: Answers) -> None:
     """At most 0.005 of mean absolute difference on each of five photos."""
     rembg = Rembg()
-    async with running_gateway(
-        triton_f32.grpc_address, default_model=MODEL, imaging=ImagingSettings(exact=True)
-    ) as running:
-        differences = {}
-        for name in PHOTOS:
-            ours = await alpha_of(running, content_of(name))
-            theirs = await asyncio.to_thread(rembg.mask, Image.open(SAMPLES / name))
-            differences[name] = float(np.mean(np.abs(ours.astype(np.float64) - theirs))) / 255
-    assert max(differences.values()) <= 0.005, differences
+    found = differences(exact.alphas, (rembg.mask(Image.open(SAMPLES / name)) for name in PHOTOS))
+    assert max(found.values()) <= 0.005, found
 
 
-async def test_the_fast_way_stays_close_to_the_exact_one(triton_f32: LocalTriton) -> None:
-    alphas = []
-    for exact in (True, False):
-        async with running_gateway(
-            triton_f32.grpc_address, default_model=MODEL, imaging=ImagingSettings(exact=exact)
-        ) as running:
-            alphas.append([(await alpha_of(running, content_of(name))).astype(np.float64) for name in PHOTOS[:3]])
-    assert max(float(np.mean(np.abs(a - b))) / 255 for a, b in zip(*alphas, strict=True)) <= 0.02
+def test_the_fast_way_stays_close_to_the_exact_one(exact: Answers, fast: Answers) -> None:
+    found = differences(exact.alphas, fast.alphas)
+    assert max(found.values()) <= 0.02, found
 
 
 async def test_many_at_once_travel_in_batches_and_each_equals_its_answer_alone(
-    triton_f32: LocalTriton,
+    triton_f32: LocalTriton, fast: Answers
 ) -> None:
     photos = [content_of(name) for name in PHOTOS]
     # On two slow cores the last of them are answered after about two minutes.
     patient = replace(DoorSettings(), max_residency_s=PATIENCE_S)
     async with running_gateway(triton_f32.grpc_address, default_model=MODEL, door=patient) as running:
-        alone = [await alpha_of(running, photo) for photo in photos]
-        before = running.metric("matting_batch_size_count", model=MODEL)
-        together = await asyncio.gather(*(alpha_of(running, photos[n % len(photos)]) for n in range(COUNT)))
-        batch_count = running.metric("matting_batch_size_count", model=MODEL) - before
+        together = await asyncio.gather(*(answer_of(running, photos[n % len(photos)]) for n in range(COUNT)))
+        batch_count = running.metric("matting_batch_size_count", model=MODEL)
         assert COUNT / batch_count > 2
-        for n, alpha in enumerate(together):
-            assert np.array_equal(alpha, alone[n % len(photos)]), PHOTOS[n % len(photos)]
+        for n, answer in enumerate(together):
+            assert np.array_equal(alpha_of(answer), fast.alphas[n % len(photos)]), PHOTOS[n % len(photos)]
         await running.gateway.frontend.boundary.wait_idle()
         assert running.metric("matting_resident_bytes") == 0
 
@@ -105,18 +125,13 @@ def empty_photos() -> dict[str, NDArray[np.uint8]]:
     }
 
 
-async def test_photos_with_a_subject_are_told_from_photos_without_one(triton_f32: LocalTriton) -> None:
-    files = {
-        name: content_of(name) for name in (*PHOTOS, "camera.png", "rocket.jpg", "moon.png", "hubble_deep_field.jpg")
-    }
+async def test_photos_with_a_subject_are_told_from_photos_without_one(triton_f32: LocalTriton, fast: Answers) -> None:
+    files = {name: content_of(name) for name in ("camera.png", "rocket.jpg", "moon.png", "hubble_deep_field.jpg")}
     for name, pixels in empty_photos().items():
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
         files[name] = stream.getvalue()
-    found = set()
     async with running_gateway(triton_f32.grpc_address, default_model=MODEL) as running:
-        for name, content in files.items():
-            request = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content))
-            if (await running.stub.RemoveBackground(request, timeout=120)).subject.found:
-                found.add(name)
-    assert found == {*PHOTOS, "camera.png", "rocket.jpg"}
+        found = {name for name, content in files.items() if (await answer_of(running, content)).subject.found}
+    assert all(fast.found)
+    assert found == {"camera.png", "rocket.jpg"}
