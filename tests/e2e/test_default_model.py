@@ -73,7 +73,8 @@ def content_of(name: str) -> bytes:
 
 async def answer_of(running: RunningGateway, content: bytes) -> pb.RemoveBackgroundResponse:
     request = pb.RemoveBackgroundRequest(encoded=pb.EncodedImage(content=content))
-    return await running.stub.RemoveBackground(request, timeout=PATIENCE_S)
+    answer: pb.RemoveBackgroundResponse = await running.stub.RemoveBackground(request, timeout=PATIENCE_S)
+    return answer
 
 
 def alpha_of(answer: pb.RemoveBackgroundResponse) -> NDArray[np.uint8]:

@@ -66,7 +66,8 @@ def neighbours() -> list[Images]:
 def in_company(client: tritonclient.InferenceServerClient) -> Images:
     """The photo's alpha beside white, black and noise."""
     white, black, noise, _ = neighbours()
-    return alphas(client, [photo(), white, black, noise])[0]
+    mine: Images = alphas(client, [photo(), white, black, noise])[0]
+    return mine
 
 
 def test_the_same_photo_gives_the_same_bytes_beside_any_neighbours(

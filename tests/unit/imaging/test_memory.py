@@ -2,6 +2,7 @@
 """What is reserved for a photo covers what it takes, measured over the gateway's and the worker's process."""
 
 import ctypes
+import functools
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -62,9 +63,9 @@ ONE_OF_EACH_CODEC = [
 ]
 
 
-@pytest.fixture(scope="module")
-def files() -> dict[str, bytes]:
-    return photo_files(WIDTH, HEIGHT)
+@functools.cache
+def file_of(name: str) -> bytes:
+    return photo_files(WIDTH, HEIGHT, name)[name]
 
 
 @pytest.fixture
@@ -90,14 +91,15 @@ async def send(room: ImagingService, content: bytes, output: OutputSpec) -> None
     ("name", "output"), [(name, CUTOUT) for name in NAMES] + [("JPEG", o) for o in OUTPUTS.values()]
 )
 async def test_the_bytes_reserved_cover_what_a_photo_takes(
-    files: dict[str, bytes], room: ImagingService, peak: PeakMemory, name: str, output: OutputSpec
+    room: ImagingService, peak: PeakMemory, name: str, output: OutputSpec
 ) -> None:
-    photo = EncodedPhoto(files[name])
+    content = file_of(name)
+    photo = EncodedPhoto(content)
     reserved = room.inspect(photo, (output,)).working_bytes((output,), MODEL)
     ctypes.CDLL(None).malloc_trim(0)
     peak.settle()
     with peak:
-        await send(room, files[name], output)
+        await send(room, content, output)
     assert peak.grown_bytes <= reserved, f"{peak.grown_bytes / 1e6:.0f} MB of {reserved / 1e6:.0f}"
     # What is reserved keeps other photos out: far too much would be wrong as well.
     assert reserved <= 4 * peak.grown_bytes + (40 << 20)
