@@ -116,6 +116,7 @@ async def test_a_model_that_fails_is_told_and_the_rest_serves(triton_runtime: Ru
     assert failed.detail == "half: ValueError: broken on purpose"
 
 
+@pytest.mark.alone
 async def test_the_loop_runs_on_while_triton_starts_and_stops(triton_runtime: Runtime, tmp_path: Path) -> None:
     longest_s = 0.0
 
