@@ -74,22 +74,23 @@ def test_custom_resources_are_as_their_own_projects_say(tmp_path: Path) -> None:
     check_custom(resources)
 
 
-@pytest.mark.parametrize(
-    ("kind", "change", "said"),
-    [
-        ("ScaledObject", {"nonsense": 1}, "'\"nonsense\"' does not exist in type 'IScaledObjectSpec'"),
-        ("ScaledObject", {"maxReplicaCount": "ten"}, "data/spec/maxReplicaCount must be integer"),
-        ("GRPCRoute", {"hostnames": ["-"]}, "data/spec/hostnames/0 must match pattern"),
-    ],
-)
-def test_a_custom_resource_that_is_wrong_is_found(kind: str, change: dict[str, Any], said: str) -> None:
-    overlay = {"ScaledObject": "production", "GRPCRoute": "public"}[kind]
-    resource = objects_of(rendered(KUBERNETES / "overlays" / overlay))[kind, "matting-gateway"]
-    resource["spec"] |= change
+def test_each_custom_resource_that_is_wrong_is_found() -> None:
+    wrong: list[tuple[str, str, dict[str, Any], str]] = [
+        ("ScaledObject", "production", {"nonsense": 1}, "'\"nonsense\"' does not exist in type 'IScaledObjectSpec'"),
+        ("ScaledObject", "production", {"maxReplicaCount": "ten"}, "data/spec/maxReplicaCount must be integer"),
+        ("GRPCRoute", "public", {"hostnames": ["-"]}, "data/spec/hostnames/0 must match pattern"),
+    ]
+    resources = []
+    for number, (kind, overlay, change, _) in enumerate(wrong):
+        resource = objects_of(rendered(KUBERNETES / "overlays" / overlay))[kind, "matting-gateway"]
+        resource["spec"] |= change
+        resource["metadata"]["name"] = f"wrong-{number}"
+        resources.append(resource)
     with pytest.raises(pytest.fail.Exception) as caught:
-        check_custom([resource])
-    assert said in str(caught.value)
-    assert f"{kind} matting-gateway" in str(caught.value)
+        check_custom(resources)
+    lines = str(caught.value).splitlines()
+    for number, (kind, _, _, said) in enumerate(wrong):
+        assert any(line.startswith(f"{kind} wrong-{number}: ") and said in line for line in lines), (said, lines)
 
 
 @pytest.fixture(params=OVERLAYS)
