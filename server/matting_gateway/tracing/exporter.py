@@ -66,7 +66,7 @@ class Exporter:
 
     Owns the traces that wait, written or not yet, and the task that sends them; touched on the event loop only.
     Invariants: no more than 2,048 wait, beside a bunch that is being sent; each span is counted once, as sent or as
-    dropped by why; `close` takes five seconds at the most, whatever the collector does. What a collector that is away
+    dropped by why; `close` takes three seconds at the most, whatever the collector does. What a collector that is away
     did not take is tried again, after a pause that doubles.
 
     Args:
