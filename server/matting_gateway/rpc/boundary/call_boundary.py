@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from grpc_h2.server.call import ServerCall
 from open_inference.message_limits import MessageLimits
 
 from matting_gateway.clock import Clock
@@ -140,7 +141,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         return lambda request, context: behaviour(take(request), context)
 
     def _coroutine(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
-        async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def serve(requests: Any, context: ServerCall) -> Any:
             async with self.scope(method, context) as scope:
                 enter_call(scope.call)
                 scope.admit()
@@ -150,7 +151,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         return serve
 
     def _generator(self, behaviour: Callable[..., Any], method: str, receive: Receive) -> Callable[..., Any]:
-        async def serve(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def serve(requests: Any, context: ServerCall) -> AsyncIterator[Any]:
             async with self.scope(method, context) as scope:
                 enter_call(scope.call)
                 scope.admit()
@@ -160,8 +161,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         return serve
 
     def _begin(self, method: str, context: Context) -> CallInfo:
-        metadata: Any = context.invocation_metadata()
-        remaining_s: float | None = context.time_remaining()
+        remaining_s = context.time_remaining()
         has_deadline = remaining_s is not None
         if remaining_s is None:
             remaining_s = self._default_deadline_s
@@ -169,7 +169,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
             remaining_s -= min(_REPLY_MARGIN_S, remaining_s * _REPLY_MARGIN_SHARE)
         return CallInfo(
             method=method,
-            metadata=dict(metadata),
+            metadata=dict(context.invocation_metadata()),
             peer=context.peer(),
             deadline_s=self._clock.now() + remaining_s,
             has_deadline=has_deadline,
@@ -194,7 +194,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         self._idle.clear()
         context.add_done_callback(self._left)
 
-    def _left(self, _context: Any) -> None:
+    def _left(self, _context: object) -> None:
         self._call_count -= 1
         if not self._call_count:
             self._idle.set()

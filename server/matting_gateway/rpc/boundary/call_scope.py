@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import grpc
+from grpc_h2.server.bare_call import BareCall
+from grpc_h2.server.call import ServerCall
 
 from matting_gateway.errors import GatewayError
 from matting_gateway.rpc.boundary.call_info import CallInfo
@@ -26,8 +28,8 @@ _NOT_THE_CALLERS = frozenset(
         grpc.StatusCode.UNAVAILABLE,
     }
 )
-# grpc.aio's context, or a call of ours that no task serves: what is used of them here they have in common.
-Context = Any
+# A call that no task serves; one that a task serves is a `ServerCall`.
+Context = BareCall
 _Trailers = tuple[tuple[str, str | bytes], ...]
 
 
@@ -137,7 +139,7 @@ class CallScope:
             self.cancelled()
         elif isinstance(exc, grpc.aio.AbortError):
             self._leave(self._context.code())
-        elif isinstance(exc, Exception):
+        elif isinstance(exc, Exception) and isinstance(self._context, ServerCall):
             await self._context.abort(*self.failed(exc))
         else:
             self._leave(grpc.StatusCode.UNKNOWN)
