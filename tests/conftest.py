@@ -3,6 +3,7 @@
 
 import asyncio
 import inspect
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,11 @@ _LAST_TURNS_S = 1.0
 
 
 def pytest_configure() -> None:
-    """Have no property fail for the time that an example took: other tests run beside it."""
+    """Have no property fail for the time that an example took, and programs hear Ctrl-C.
+
+    Other tests run beside; and a shell that starts tests in the background has it ignored by all that they start.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("whatever it takes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("whatever it takes")
 
