@@ -31,7 +31,7 @@ test: setup lint ## Lint, types and every test, against the real Triton and the 
 	$(BIN)/pytest -m "not alone and not image" -n $(JOBS) --dist worksteal
 	$(BIN)/pytest -m "alone and not image" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 
-unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: under half a minute
+unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: 35 seconds
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --dist worksteal
 
 conformance: .venv/.installed ## The transport's own gate: each requirement of HTTP/2 and gRPC by its test, against h2 and grpcio, and any bytes: two minutes
