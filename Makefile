@@ -27,7 +27,7 @@ help: ## List the tasks, and how long each takes on two cores
 run: setup ## Start Triton and the gateway, cut out a sample photo, serve until Ctrl-C (ONCE=1: stop after it, PHOTO=file: yours): 3 to 8 minutes the first time, then half a minute
 	$(BIN)/python -m matting_client.demo $(if $(ONCE),--once) $(if $(PHOTO),--photo $(PHOTO))
 
-test: setup lint ## Lint, types and every test, against the real Triton and the real model: eleven minutes, four more from nothing (JOBS=1, one at a time: twenty)
+test: setup lint ## Lint, types and every test, against the real Triton and the real model: twelve minutes, four more from nothing (JOBS=1, one at a time: twenty)
 	$(BIN)/pytest -m "not alone and not image" -n $(JOBS) --dist worksteal
 	$(BIN)/pytest -m "alone and not image" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 

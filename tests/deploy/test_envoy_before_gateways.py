@@ -22,7 +22,8 @@ from testkit.local_triton import QUICK_START, TEST_MODELS
 from testkit.name_server import NameServer
 from testkit.steady_load import SteadyLoad
 
-pytestmark = pytest.mark.triton
+# Gateways that want for processor time are seen as gone.
+pytestmark = [pytest.mark.triton, pytest.mark.alone]
 
 NAME = "matting-gateway"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -168,7 +169,6 @@ async def test_envoy_gives_a_gateway_that_can_do_less_less_by_what_gateways_repo
     assert set(load.codes) == {"OK"}, load.told
 
 
-@pytest.mark.alone
 async def test_at_three_times_what_can_be_done_as_much_is_answered_and_no_gateway_is_ejected_for_refusing() -> None:
     batch_s, rows_a_batch = 0.2, 4
     capacity = 2 * rows_a_batch / batch_s
