@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from matting_client.program.parsing import Command, Program
+from matting_client.program.parsing import DONE, FAILED, INTERRUPTED, UNREACHABLE, Command, Program
 
 from matting_load.arguments import COMPARE, EPILOG, LIMIT, RUN, SEARCH
 from matting_load.limit import find_limit
@@ -22,7 +22,7 @@ from matting_load.running import run
 from matting_load.search import Trial, search
 from matting_load.sending.reaching import UnreachableError
 
-DONE, FAILED, USAGE, UNREACHABLE, THRESHOLD, INTERRUPTED = 0, 1, 2, 3, 4, 130
+THRESHOLD = 4  # beside the codes of all programs
 
 _ABOUT = """Load tests of a matting gateway, of any Open Inference Protocol server, and of rembg's server.
 

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import matting_load as load
 import psutil
 from testkit.default_model import ROOT, f32_repository
+from testkit.gateways import free_port
 from testkit.program import Service, running_service
 
 REMBG = "rembg[cpu,cli]==2.0.86"
-REMBG_ENVIRONMENT = ROOT / ".cache" / "rembg-2.0.86"
 STAGES = ("receive", "inspect", "decode", "queue", "inference", "render")
 
 
@@ -75,14 +74,16 @@ def watching_memory(rival: Rival) -> Iterator[None]:
         thread.join()
 
 
-def install_rembg() -> Path:
-    """Return the interpreter of an environment with rembg; installs it once."""
-    python = REMBG_ENVIRONMENT / "bin" / "python"
-    if not (REMBG_ENVIRONMENT / "installed").exists():
-        print(f"installing {REMBG} for comparison ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", REMBG_ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", REMBG], check=True)
-        (REMBG_ENVIRONMENT / "installed").touch()
+def rival_python(requirement: str) -> Path:
+    """Return the interpreter of an environment with a rival, which is named exactly; installs it once."""
+    name, version = requirement.split("==")
+    environment = ROOT / ".cache" / f"{name.partition('[')[0]}-{version}"
+    python = environment / "bin" / "python"
+    if not (environment / "installed").exists():
+        print(f"installing {requirement} for comparison ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+        (environment / "installed").touch()
     return python
 
 
@@ -100,14 +101,12 @@ def wait_served(process: subprocess.Popen[bytes], url: str) -> None:
 @contextlib.contextmanager
 def rembg_server() -> Iterator[tuple[str, int]]:
     """Run `rembg s` with the default model's weights; yields its URL and process id."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
+    port = free_port(("127.0.0.1",))
     program = "from rembg.cli import main; main()"
     arguments = ["s", "--host", "127.0.0.1", "--port", str(port), "--log_level", "error", "--no-ui"]
     environment = {**os.environ, "U2NET_HOME": str(ROOT / ".cache" / "models"), "NO_COLOR": "1"}
     process = subprocess.Popen(
-        [install_rembg(), "-c", program, *arguments],
+        [rival_python(REMBG), "-c", program, *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

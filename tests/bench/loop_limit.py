@@ -15,9 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import matting_load as load
 from bench.end_to_end import machine
-from bench.photo_cost import SIDE_PX, used_s
+from bench.photo_cost import Tree, measure
 from matting_triton.install import ensure_runtime
 from matting_triton.local import LocalTriton
 from testkit import program
@@ -40,24 +39,12 @@ async def main() -> None:
         with LocalTriton(ensure_runtime(CACHE_DIR), Path(folder), extra_arguments=QUICK_START) as triton:
             arguments = ("--triton", triton.grpc_address, "--default-model", "nothing", "--imaging-workers", "64")
             async with running_service(*arguments, "--memory-budget-mib", "8192") as service:
-                plan = load.Plan(
-                    load.GatewayTarget(service.address, model="nothing"),
-                    load.ClosedLoop(given.callers, given.seconds),
-                    photos=load.Photos(sizes=(load.PhotoSize(SIDE_PX, SIDE_PX),)),
-                    warmup_s=0.0,
-                    drain_s=60,
-                )
-                per_s, loop_ms, busy = [], [], []
+                measured = Tree("asleep", service)
                 for _ in range(given.rounds + 1):
-                    before_s = used_s(service)["loop"]
-                    total = (await load.run_async(plan)).total
-                    used = used_s(service)["loop"] - before_s
-                    per_s.append(total.throughput_per_s)
-                    loop_ms.append(1e3 * used / (total.throughput_per_s * total.duration_s))
-                    busy.append(used / total.duration_s)
-    median_per_s, median_ms, share = (statistics.median(figures[1:]) for figures in (per_s, loop_ms, busy))
+                    await measure(measured, "nothing", given.callers, given.seconds)
+    per_s, loop_ms = (statistics.median(figures[1:]) for figures in (measured.per_s, measured.ms["loop"]))
     print(f"{machine()}; {given.callers} callers\n\n| photos/s | loop, ms a photo | loop busy |\n|---|---|---|")
-    print(f"| {median_per_s:.0f} | {median_ms:.2f} | {100 * share:.0f}% |")
+    print(f"| {per_s:.0f} | {loop_ms:.2f} | {per_s * loop_ms / 1e3:.0%} |")
 
 
 if __name__ == "__main__":

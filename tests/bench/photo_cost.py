@@ -58,19 +58,24 @@ def used_s(service: Service) -> dict[str, float]:
     return {"loop": loop, "gateway": cpu_s([gateway]), "workers": cpu_s(workers)}
 
 
-async def measure(measured: Tree, model: str, callers: int, seconds: float) -> None:
+async def answered(target: load.GatewayTarget | load.RembgTarget, callers: int, seconds: float) -> load.Summary:
+    """Have one photo answered over and over, and return how that went."""
     plan = load.Plan(
-        load.GatewayTarget(measured.service.address, model=model),
+        target,
         load.ClosedLoop(callers, seconds),
         photos=load.Photos(sizes=(load.PhotoSize(SIDE_PX, SIDE_PX),)),
         warmup_s=0.0,
         drain_s=60,
     )
+    return (await load.run_async(plan)).total
+
+
+async def measure(measured: Tree, model: str, callers: int, seconds: float) -> None:
     before = used_s(measured.service)
-    report = await load.run_async(plan)
-    count = report.total.throughput_per_s * report.total.duration_s
+    total = await answered(load.GatewayTarget(measured.service.address, model=model), callers, seconds)
+    count = total.throughput_per_s * total.duration_s
     used = {name: value - before[name] for name, value in used_s(measured.service).items()}
-    measured.per_s.append(report.total.throughput_per_s)
+    measured.per_s.append(total.throughput_per_s)
     for name, value in (used | {"all": used["gateway"] + used["workers"]}).items():
         measured.ms.setdefault(name, []).append(1e3 * value / count)
 

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,38 +23,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import matting_load as load
-from bench.end_to_end import machine, wait_served
-from bench.photo_cost import SIDE_PX, given_model
+from bench.end_to_end import machine, rival_python, wait_served
+from bench.photo_cost import answered, given_model
 from matting_load.outcomes import LATE, OK
+from testkit.gateways import free_port
 from testkit.perf_analyzer import cpu_s, tree
 from testkit.program import ROOT, running_service
 
 MOSEC = "mosec==0.9.8"
-_ENVIRONMENT = ROOT / ".cache" / MOSEC.replace("==", "-")
-
-
-def install() -> Path:
-    """Return the interpreter of an environment with mosec; installs it once."""
-    python = _ENVIRONMENT / "bin" / "python"
-    if not (_ENVIRONMENT / "installed").exists():
-        print(f"installing {MOSEC} for comparison ...", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", _ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", MOSEC], check=True)
-        (_ENVIRONMENT / "installed").touch()
-    return python
 
 
 @contextlib.contextmanager
 def mosec_server(model: Path | None) -> Iterator[tuple[str, int]]:
     """Run the rival; yields its URL and process id."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port = chosen.getsockname()[1]
-    # The codecs are this environment's.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RIVAL_MODEL": str(model or "")}
+    port = free_port(("127.0.0.1",))
+    # The codecs are this environment's; where its packages are installed in place, its path does not name them.
+    path = os.pathsep.join((str(ROOT / "server"), *sys.path))
+    environment = {**os.environ, "PYTHONPATH": path, "RIVAL_MODEL": str(model or "")}
     server = Path(__file__).with_name("mosec_server.py")
     options = ("--address", "127.0.0.1", "--port", str(port), "--timeout", "60000", "--log-level", "error")
-    process = subprocess.Popen([install(), server, *options], env=environment)
+    process = subprocess.Popen([rival_python(MOSEC), server, *options], env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_served(process, f"{url}/metrics")
@@ -77,15 +64,8 @@ class Rival:
 
 
 async def measure(rival: Rival, callers: int, seconds: float) -> None:
-    plan = load.Plan(
-        rival.target,
-        load.ClosedLoop(callers, seconds),
-        photos=load.Photos(sizes=(load.PhotoSize(SIDE_PX, SIDE_PX),)),
-        warmup_s=0.0,
-        drain_s=60,
-    )
     before_s = cpu_s(tree(rival.pid))
-    total = (await load.run_async(plan)).total
+    total = await answered(rival.target, callers, seconds)
     failed = {each.name: each.count for each in total.outcomes if each.name not in (OK, LATE)}
     if failed:
         raise RuntimeError(f"{rival.name} did not answer all photos: {failed}")

@@ -62,27 +62,21 @@ def stand_in(control: socket.socket) -> None:
             worker.close()
             return
         request, (file,) = Request.unpacked(message), array.array("i", ancillary[0][2])
-        fill(file, request)
+        answer = work(file, request)
         os.close(file)
-        loop.call_later(_TAKES_S[request.step], worker.send, json.dumps(answer(request)).encode())
+        loop.call_later(_TAKES_S[request.step], worker.send, json.dumps(answer).encode())
 
     loop.add_reader(control, take)
     loop.run_forever()
 
 
-def fill(file: int, request: Request) -> None:
-    """Write what a worker would, so that the gateway finds its pages."""
+def work(file: int, request: Request) -> dict[str, object]:
+    """Write what a worker would, so that the gateway finds its pages, and return what it would answer."""
     job: PhotoJob = pickle.loads(request.job)  # noqa: S301 - the gateway's own
     if request.step is Step.DECODE:
         os.pwrite(file, bytes(job.model.byte_count), job.model.offset)
-    else:
-        os.pwrite(file, bytes(_RESULT_BYTES), job.results.offset)
-
-
-def answer(request: Request) -> dict[str, object]:
-    job: PhotoJob = pickle.loads(request.job)  # noqa: S301 - the gateway's own
-    if request.step is Step.DECODE:
         return {"kept": [[False, False] for _ in job.pictures]}
+    os.pwrite(file, bytes(_RESULT_BYTES), job.results.offset)
     place = [job.results.offset, _RESULT_BYTES, job.width_px, job.height_px]
     return {"results": [[Refinement.NONE.value, *place]], "box": None, "area_share": 0.5}
 

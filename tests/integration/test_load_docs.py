@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from matting_client.program.parsing import DONE, FAILED, INTERRUPTED, UNREACHABLE, USAGE
 from matting_load import cli
 from matting_load.reports.figures import OF_AN_OUTCOME, OF_EACH_ROW, OF_THE_TEST
 from testkit.fake_gateway import FakeGateway
@@ -39,7 +40,7 @@ def words_of(command: str, address: str) -> list[str]:
 
 def ran(words: list[str]) -> bool:
     """Run a command; a threshold of the page may come true on a busy machine."""
-    return cli.main(words) in (cli.DONE, cli.THRESHOLD)
+    return cli.main(words) in (DONE, cli.THRESHOLD)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_every_figure_is_in_the_table() -> None:
 
 def test_every_exit_code_is_in_the_table() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
-    assert codes == {cli.DONE, cli.FAILED, cli.USAGE, cli.UNREACHABLE, cli.THRESHOLD, cli.INTERRUPTED}
+    assert codes == {DONE, FAILED, USAGE, UNREACHABLE, cli.THRESHOLD, INTERRUPTED}
 
 
 def test_its_python_runs(gateway: FakeGateway) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from grpc_h2.server.bare_call import BareCall
 from grpc_h2.server.call import ServerCall
 from open_inference.message_limits import MessageLimits
 
@@ -18,7 +19,7 @@ from matting_gateway.clock import Clock
 from matting_gateway.domain.lifecycle import Lifecycle
 from matting_gateway.errors import DrainingError, GatewayError, without_frames
 from matting_gateway.rpc.boundary.call_info import CallInfo, enter_call
-from matting_gateway.rpc.boundary.call_scope import CallEnd, CallScope, Context, MethodSeries
+from matting_gateway.rpc.boundary.call_scope import CallEnd, CallScope, MethodSeries
 from matting_gateway.rpc.boundary.request_parser import parser_of
 from matting_gateway.rpc.boundary.small_messages import SmallMessages
 from matting_gateway.rpc.boundary.status import unexpected
@@ -58,7 +59,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         default_deadline_s: float,
         small_messages: SmallMessages,
         lifecycle: Callable[[], Lifecycle],
-        admit: Callable[[CallInfo, Context], None],
+        admit: Callable[[CallInfo, BareCall], None],
         on_end: Callable[[CallEnd], None],
         on_bug: Callable[[CallInfo, Exception], None],
         always_open: Callable[[str], bool],
@@ -160,7 +161,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _begin(self, method: str, context: Context) -> CallInfo:
+    def _begin(self, method: str, context: BareCall) -> CallInfo:
         remaining_s = context.time_remaining()
         has_deadline = remaining_s is not None
         if remaining_s is None:
@@ -181,14 +182,14 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         _, service, name = method.split("/", 2)
         return MethodSeries(self._metrics, _GRPC_TYPES[kind], service, name, counts=not self._always_open(method))
 
-    def scope(self, method: str, context: Context) -> CallScope:
+    def scope(self, method: str, context: BareCall) -> CallScope:
         """Return what leads one call through the boundary. Methods that have no handler here take it themselves."""
         series = self._series.get(method)
         if series is None:
             series = self._series[method] = self._method_series(method, "unary_unary")
         return CallScope(self, series, self._begin(method, context), context)
 
-    def enter(self, context: Context) -> None:
+    def enter(self, context: BareCall) -> None:
         """Count a call in. Done means sent: it is in progress until its answer has left."""
         self._call_count += 1
         self._idle.clear()
@@ -199,7 +200,7 @@ class CallBoundary(grpc.aio.ServerInterceptor):
         if not self._call_count:
             self._idle.set()
 
-    def admit(self, call: CallInfo, context: Context, *, traced: bool) -> None:
+    def admit(self, call: CallInfo, context: BareCall, *, traced: bool) -> None:
         """Raise where a call may not go on. One that may be traced is, if it is sampled; refused ones too."""
         admitted = False
         try:

@@ -28,8 +28,6 @@ _NOT_THE_CALLERS = frozenset(
         grpc.StatusCode.UNAVAILABLE,
     }
 )
-# A call that no task serves; one that a task serves is a `ServerCall`.
-Context = BareCall
 _Trailers = tuple[tuple[str, str | bytes], ...]
 
 
@@ -45,9 +43,9 @@ class CallEnd(NamedTuple):
 class Boundary(Protocol):
     """What a call needs of the boundary: it owns what all calls share."""
 
-    def enter(self, context: Context) -> None: ...
+    def enter(self, context: BareCall) -> None: ...
 
-    def admit(self, call: CallInfo, context: Context, *, traced: bool) -> None: ...
+    def admit(self, call: CallInfo, context: BareCall, *, traced: bool) -> None: ...
 
     def translate(self, call: CallInfo, exc: Exception) -> GatewayError: ...
 
@@ -81,13 +79,13 @@ class MethodSeries:
 class CallScope:
     """The way of one call through the boundary: `enter`, `admit`, and one of the ends.
 
-    A task enters and ends it as a context, and what it raises becomes the status. Who serves a call
-    without a task calls the same by hand.
+    A task enters and ends it as a context, and what it raises becomes the status; its call is a `ServerCall`. Who
+    serves a call without a task calls the same by hand.
     """
 
     __slots__ = ("_context", "_owner", "_series", "call")
 
-    def __init__(self, owner: Boundary, series: MethodSeries, call: CallInfo, context: Context) -> None:
+    def __init__(self, owner: Boundary, series: MethodSeries, call: CallInfo, context: BareCall) -> None:
         self._owner = owner
         self._series = series
         self.call = call

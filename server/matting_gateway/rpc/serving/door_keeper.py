@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may call which service: health is open, everything else asks for credentials once tenants are configured."""
 
+from grpc_h2.server.bare_call import BareCall
+
 from matting_gateway.admission.failed_logins import FailedLogins
 from matting_gateway.admission.tenants import Tenants
 from matting_gateway.errors import CredentialsInvalidError, PermissionDeniedError
 from matting_gateway.rpc.boundary.authenticate import authenticate
 from matting_gateway.rpc.boundary.call_info import CallInfo
-from matting_gateway.rpc.boundary.call_scope import Context
 from matting_gateway.rpc.serving.server import HEALTH_SERVICE, REFLECTION_SERVICE
 
 _HEALTH = f"/{HEALTH_SERVICE}/"
@@ -26,7 +27,7 @@ class DoorKeeper:
         """Whether a method answers while the gateway starts and drains."""
         return method.startswith((_HEALTH, _REFLECTION))
 
-    def admit(self, call: CallInfo, context: Context) -> None:
+    def admit(self, call: CallInfo, context: BareCall) -> None:
         """Say who calls.
 
         Raises:
