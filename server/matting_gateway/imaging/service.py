@@ -197,7 +197,7 @@ class ImagingService:
             ImageFormatUnsupportedError: Samples of a kind that is not accepted.
             ImageTooLargeError: A colour profile that unpacks to too much, or more memory needed than is reasonable.
             DeadlineExpiredError: No worker was free as long as it could still have been answered in time.
-            InternalError: No worker could be started, or no memory be had.
+            InternalError: No worker could be started, it was killed from outside, or no memory could be had.
         """
         work = work or PhotoWork()
         job = plan_job(photo, header, model_input, outputs, self._settings)
@@ -223,6 +223,8 @@ class ImagingService:
                 )
         except WorkerFailedError as error:
             file.close()
+            if error.from_outside:
+                raise InternalError("The worker that had the photo was killed; ask again.") from error
             raise ImageUnreadableError(
                 f"The {header.format} file could not be decoded within {timeout_s:.1f} s: "
                 "it is damaged, or made to be slow."

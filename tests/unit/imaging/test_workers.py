@@ -19,7 +19,13 @@ import psutil
 import pytest
 from matting_gateway.clock import SystemClock
 from matting_gateway.domain.photo import EncodedPhoto, FileEncoding, OutputKind, OutputSpec, PictureBackground
-from matting_gateway.errors import DeadlineExpiredError, ImageTooLargeError, ImageUnreadableError, InternalError
+from matting_gateway.errors import (
+    DeadlineExpiredError,
+    GatewayError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+    InternalError,
+)
 from matting_gateway.imaging import service as room_module
 from matting_gateway.imaging.dispatch.backlog import PhotoWork
 from matting_gateway.imaging.service import ImagingService
@@ -166,17 +172,30 @@ async def test_a_worker_is_refused_more_memory_than_a_photo_may_need(monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
-async def test_a_worker_that_hangs_or_dies_while_it_decodes_costs_one_photo(sent: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sent", "error", "words"),
+    [
+        (None, ImageUnreadableError, r"could not be decoded within 1\.0 s"),
+        (signal.SIGSEGV, ImageUnreadableError, "made its decoder fail"),
+        (signal.SIGKILL, InternalError, "was killed; ask again"),
+    ],
+)
+async def test_a_worker_that_hangs_crashes_or_is_killed_while_it_decodes_costs_one_photo(
+    sent: signal.Signals | None, error: type[GatewayError], words: str
+) -> None:
     async with open_room(IMPATIENT) as room:
         doomed = only(room)
+        # It is stopped while it has the photo, so it cannot have answered.
         doomed.suspend()
-        if sent is signal.SIGKILL:
-            # Killed while it has the photo: it is stopped until then, so it cannot have answered.
-            asyncio.get_running_loop().call_later(0.05, doomed.kill)
-        words = r"could not be decoded within 1\.0 s" if sent is signal.SIGSTOP else "made its decoder fail"
+
+        def strike(sent: signal.Signals) -> None:
+            doomed.send_signal(sent)
+            doomed.resume()  # what was sent before comes first
+
+        if sent is not None:
+            asyncio.get_running_loop().call_later(0.05, strike, sent)
         before = open_files()
-        with pytest.raises(ImageUnreadableError, match=words):
+        with pytest.raises(error, match=words):
             await take(room, PHOTO, MATTE)
         assert not doomed.is_running()  # before its caller is let go, whose photo it had
         await asyncio.gather(*(state.ready for state in room._workers._states.values()))

@@ -7,6 +7,7 @@ costs one photo, and has no files, no network and bounded memory while it reads 
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +65,11 @@ class WorkerHandle:
     def kill(self) -> None:
         """End the process; `told` is told when it has ended."""
         self._child.kill()
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether the process has ended because it, or who else may, was told to kill it: no fault of its own."""
+        return self._child.returncode == -signal.SIGKILL
 
     def _readable(self) -> None:
         try:

@@ -23,11 +23,15 @@ _START_TIMEOUT_S = 60.0
 
 
 class WorkerFailedError(Exception):
-    """A worker ended, answered nonsense, or was killed because it took too long; it had the photo then."""
+    """A worker ended, answered nonsense, or was killed; it had the photo then.
 
-    def __init__(self, message: str, *, too_slow: bool = False) -> None:
+    `too_slow`: by us, because it took too long. `from_outside`: by somebody else, as the kernel where memory is short.
+    """
+
+    def __init__(self, message: str, *, too_slow: bool = False, from_outside: bool = False) -> None:
         super().__init__(message)
         self.too_slow = too_slow
+        self.from_outside = from_outside
 
 
 @dataclass(slots=True, eq=False)
@@ -261,7 +265,8 @@ class WorkerPool:
         self._forget_idle(handle)
         if state.task is not None:
             state.task.settle()
-            state.task.done.set_exception(state.task.failure or WorkerFailedError("the worker ended"))
+            ended = WorkerFailedError("the worker ended", from_outside=handle.was_killed)
+            state.task.done.set_exception(state.task.failure or ended)
         if state.ready.done():
             self.killed_total += 1
             if not self._ending:
