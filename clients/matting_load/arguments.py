@@ -8,7 +8,7 @@ from typing import TypeVar
 import click
 from click import Argument
 from matting_client.formats import WITH_ALPHA
-from matting_client.program.parsing import FILE, TLS, OneOf, Parsed, Sections, flag, number, option, whole_number
+from matting_client.program.parsing import FILE, TLS, TOKEN, OneOf, Parsed, Sections, flag, number, option, whole_number
 
 from matting_load.plan import DeadlineClass, PhotoSize
 from matting_load.reports.thresholds import figures_there
@@ -111,8 +111,7 @@ _TARGET = [
     option("--format, file_format", None, "file format of the answer", OneOf(WITH_ALPHA), default="png"),
     option("--tensor", "NAME:TYPE:SHAPE", "of tensors", Parsed(_tensor), default=_TENSOR),
     option("--queue-timeout-margin-ms", "MS", _MARGIN, _milliseconds),
-    option("--token", "TOKEN", "bearer token; @FILE reads it from a file", default=""),
-    flag("--token-over-plaintext", "send the token unencrypted to another machine"),
+    *TOKEN,
     *TLS,
     option("--metrics-url", "URL", "the gateway's /metrics, for batch sizes", default=""),
 ]

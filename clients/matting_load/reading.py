@@ -110,15 +110,6 @@ def read_reports(paths: Sequence[str]) -> list[Report]:
     return named([read_report(path) for path in paths], [Path(path).stem for path in paths])
 
 
-def _token(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    token = Path(text[1:]).read_text(encoding="utf-8").strip()
-    if not token:
-        raise ValueError(f"--token: {text[1:]} is empty")
-    return token
-
-
 def _target(given: Mapping[str, Any]) -> Target:
     files = [given[name] for name in ("tls_ca", "tls_cert", "tls_key", "tls_server_name")]
     address, model = ",".join(given["address"]), given["model"]
@@ -127,7 +118,7 @@ def _target(given: Mapping[str, Any]) -> Target:
         only_mask = given["output"] == "alpha"
         return RembgTarget(url=",".join(urls) or RembgTarget().url, model=model or "u2net", only_mask=only_mask)
     secured = {
-        "token": _token(given["token"]),
+        "token": given["token"],
         "tls": Tls(*files) if given["tls"] or any(files) else None,
         "token_over_plaintext": given["token_over_plaintext"],
     }

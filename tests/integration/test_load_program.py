@@ -155,6 +155,7 @@ def test_what_is_no_threshold_is_told_before_anything_is_sent(gateway: FakeGatew
         (["--json", "{tmp}/gone/report.json"], "there is no folder"),
         (["--csv", "{tmp}/gone/report.csv"], "there is no folder"),
         (["--token", "@{tmp}/gone"], "gone"),
+        (["--token", "@/dev/null"], "is empty"),
         (["--address", "127.0.0.1"], "HOST:PORT"),
         (["--token", "secret", "--address", "192.0.2.1:50051"], "the token would travel readable"),
     ],

@@ -2,13 +2,12 @@
 """What can be given to `matting`."""
 
 import math
-from pathlib import Path
 
 from click import Argument, Option
 
 from matting_client.formats import FILE_FORMATS, WITH_LOSSLESS, WITH_QUALITY
 from matting_client.photos import REFINEMENTS, Refinement
-from matting_client.program.parsing import FILE, TLS, OneOf, Parsed, Sections, flag, number, option, whole_number
+from matting_client.program.parsing import FILE, TLS, TOKEN, OneOf, Sections, flag, number, option, whole_number
 from matting_client.transport.connection import DEFAULT_ADDRESS
 
 # The best that costs less than a quarter of a second a photo on two cores; docs/refinement.md has the figures.
@@ -28,15 +27,6 @@ environment:
   MATTING_SERVER  the server where --server is not given; several with commas"""
 
 
-def _token(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ValueError(f"cannot read the token's file: {error}") from error
-
-
 def server_options(server: str) -> list[Option]:
     """Return what says which gateway is asked; `server` is the default address, empty for this machine's."""
     default = [part.strip() for part in server.split(",") if part.strip()] or [DEFAULT_ADDRESS]
@@ -45,8 +35,7 @@ def server_options(server: str) -> list[Option]:
     return [
         option("--server", "HOST:PORT", where, default=default, multiple=True),
         *TLS,
-        option("--token", "TOKEN", "bearer token; @FILE reads it from a file", Parsed(_token)),
-        flag("--token-over-plaintext", "send the token unencrypted to another machine"),
+        *TOKEN,
         option("--timeout", "S", patience, number(lambda value: 0 < value < math.inf, "more than 0"), default=60.0),
     ]
 

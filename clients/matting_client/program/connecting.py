@@ -32,7 +32,7 @@ class Server:
     tls_cert: str | None
     tls_key: str | None
     tls_server_name: str
-    token: str | None = dataclasses.field(repr=False)
+    token: str = dataclasses.field(repr=False)
     token_over_plaintext: bool
     timeout: float
 
@@ -45,7 +45,7 @@ class Server:
         return kind(
             *self.server,
             tls=self.read_tls(),
-            token=self.token,
+            token=self.token or None,
             token_over_plaintext=self.token_over_plaintext,
             timeout_s=self.timeout,
             retry=retry,

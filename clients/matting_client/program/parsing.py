@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import click
@@ -88,6 +89,24 @@ TLS = (
     option("--tls-cert", "FILE", "this client's certificate (PEM)", FILE),
     option("--tls-key", "FILE", "the key of --tls-cert (PEM)", FILE),
     option("--tls-server-name", "NAME", "the name in the server's certificate", default=""),
+)
+
+
+def _token(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        token = Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the token's file: {error}") from error
+    if not token:
+        raise ValueError(f"the token's file is empty: {text[1:]}")
+    return token
+
+
+TOKEN = (
+    option("--token", "TOKEN", "bearer token; @FILE reads it from a file", Parsed(_token), default=""),
+    flag("--token-over-plaintext", "send the token unencrypted to another machine"),
 )
 
 
