@@ -27,11 +27,11 @@ help: ## List the tasks, and how long each takes on two cores
 run: setup ## Start Triton and the gateway, cut out a sample photo, serve until Ctrl-C (ONCE=1: stop after it, PHOTO=file: yours): 3 to 8 minutes the first time, then half a minute
 	$(BIN)/python -m matting_client.demo $(if $(ONCE),--once) $(if $(PHOTO),--photo $(PHOTO))
 
-test: setup lint ## Lint, types and every test, against the real Triton and the real model: twelve minutes, four more from nothing (JOBS=1, one at a time: twenty)
+test: setup lint ## Lint, types and every test, against the real Triton and the real model: nine to twelve minutes, four more from nothing (JOBS=1, one at a time: twenty)
 	$(BIN)/pytest -m "not alone and not image" -n $(JOBS) --dist worksteal
 	$(BIN)/pytest -m "alone and not image" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 
-unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: 35 seconds
+unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: half a minute
 	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --dist worksteal
 
 conformance: .venv/.installed ## The transport's own gate: each requirement of HTTP/2 and gRPC by its test, against h2 and grpcio, and any bytes: two minutes
