@@ -9,7 +9,6 @@ difference to the left, on mattes much better), and igzip deflates many times fa
 import io
 import mmap
 import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -84,4 +83,4 @@ def _big_endian(strip: Pixels) -> Pixels:
 
 def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
     """Return a chunk in pieces, to be written without a copy of the body."""
-    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", isal_zlib.crc32(body, isal_zlib.crc32(kind)))
