@@ -282,15 +282,16 @@ async def test_an_item_that_fails_answers_alone_and_the_stream_goes_on(triton_se
 async def test_an_items_deadline_that_is_past_or_an_id_that_is_none_or_in_use_is_its_own_error(
     triton_server: LocalTriton,
 ) -> None:
-    async with running_gateway(triton_server.grpc_address, default_model="nothing") as running:
+    async with running_gateway(triton_server.grpc_address, default_model="slow_matting") as running:
         stream = running.stub.StreamRemoveBackground()
         await stream.write(
             pb.StreamRemoveBackgroundRequest(item_id="late", request=photo(jpeg()), time_to_live=Duration(seconds=-1))
         )
         await stream.write(pb.StreamRemoveBackgroundRequest(item_id="", request=photo(jpeg())))
         await stream.write(pb.StreamRemoveBackgroundRequest(item_id="idle"))
-        for _ in range(2):
-            await stream.write(pb.StreamRemoveBackgroundRequest(item_id="twice", request=photo(jpeg(2000, 1500))))
+        item = pb.StreamRemoveBackgroundRequest(item_id="twice", request=photo(jpeg()))
+        for _ in range(2):  # the model has the first one for long
+            await stream.write(item)
         await stream.done_writing()
         answers = [(a.item_id, reason_in(a.error) if a.HasField("error") else "OK") async for a in stream]
         assert sorted(answers) == [
