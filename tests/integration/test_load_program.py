@@ -324,7 +324,7 @@ def test_ctrl_c_on_a_terminal_ends_all_processes_and_reports(gateway: FakeGatewa
     assert program.wait(timeout=30) == 130
     assert b"in time" in seen
     assert b", interrupted" in seen
-    assert b"Traceback" not in seen
+    assert b"Traceback" not in seen, seen.decode()
 
 
 def test_nothing_answered_is_said(gateway: FakeGateway) -> None:

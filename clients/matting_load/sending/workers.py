@@ -118,15 +118,27 @@ async def _send_all(plan: Plan, shard: Shard, pipe: "Connection[object, object]"
         telling = asyncio.create_task(_tell(recorder, pipe))
         try:
             driver = Driver(plan, sender, recorder, shard)
-            # SIGINT may come several times: this process ends once its rows are handed over.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, driver.stop)
+            stop_at_interrupts(driver.stop)
             records = await driver.run(start_s)
         finally:
             telling.cancel()
             await asyncio.wait([telling])
-    # SIGINT comes from the terminal and from the parent; the second may come after the loop is closed.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pipe.send(dataclasses.replace(records, errors=sender.errors.kept()))
+
+
+def stop_at_interrupts(stop: Callable[[], None]) -> None:
+    """Have every SIGINT from now on do no more than that: this process ends once its rows are handed over.
+
+    SIGINT comes from the terminal and from the parent, to any thread, and at any time. A handler of the loop's own
+    would go with the loop, and the next one end what remains of the process with a traceback.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stop_soon(_number: int, _frame: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(stop)
+
+    signal.signal(signal.SIGINT, stop_soon)
 
 
 async def _tell(recorder: Recorder, pipe: "Connection[object, object]") -> None:
