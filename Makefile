@@ -37,7 +37,7 @@ unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no m
 conformance: .venv/.installed ## The transport's own gate: each requirement of HTTP/2 and gRPC by its test, against h2 and grpcio, and any bytes: two minutes
 	$(BIN)/pytest tests/unit/grpc_h2 tests/contract/test_http2_requirements.py tests/contract/test_packages_stand_alone.py
 
-check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: hours
+check-long: tools .cache/docs/.installed ## Nightly and before a release: every test at its full length with all tools there, fuzzing, soak, the whole privacy proof: half an hour to an hour
 	MATTING_LONG_TESTS=1 $(MAKE) test image fuzz soak privacy-proof COUNT=200000 SECONDS=300 PHOTO_COUNT=40000
 
 setup: .venv/.installed ## Environment, Triton runtime, default model, sample photos: 3 to 5 minutes the first time, then seconds

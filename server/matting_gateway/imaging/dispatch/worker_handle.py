@@ -68,7 +68,7 @@ class WorkerHandle:
 
     @property
     def was_killed(self) -> bool:
-        """Whether the process has ended because it, or who else may, was told to kill it: no fault of its own."""
+        """Whether the process has ended because somebody killed it (SIGKILL), and not by itself."""
         return self._child.returncode == -signal.SIGKILL
 
     def _readable(self) -> None:
