@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = ("server", "clients")
 
 # What each part of the gateway may import of the gateway. Everything may import the base.
-BASE = {"domain", "errors", "clock", "options", "token_bucket", "traces", "version"}
+BASE = {"array_memory", "domain", "errors", "clock", "options", "token_bucket", "traces", "version"}
 ROOMS = {"admission", "imaging", "batching", "triton", "privacy"}
 SHARED = {"telemetry", "reloading", "readiness"}
 MAY_IMPORT = {
     "domain": {"errors", "traces"},
     "errors": set(),
+    "array_memory": set(),
     "clock": set(),
     "options": set(),
     "token_bucket": set(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from testkit.memory_scan import Canary
 
-_SIZES_PX = ((320, 320), (640, 480), (333, 777), (1200, 900), (320, 320), (1600, 1200))
+_SIZES_PX = ((320, 320), (16, 14), (640, 480), (333, 777), (1200, 900), (320, 320), (1600, 1200))
 _JPEG_SCALES = (2, 4, 8)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matting_gateway.array_memory import use_python_allocator
 from matting_gateway.privacy.confinement import ConfinementError, confine, confined
 from matting_gateway.privacy.environment import (
     SCRUB_BYTE,
@@ -83,6 +84,8 @@ def apply(settings: HardeningSettings) -> Hardening:
     """
     problems: list[str] = []
     libc = ctypes.CDLL(None, use_errno=True)
+    if settings.scrub_memory:
+        use_python_allocator()
     os.umask(_SAFE_UMASK)
     _try(problems, "core dumps cannot be limited", lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
     _try(problems, "core dumps of child processes are not emptied", _empty_core_dumps)

@@ -82,6 +82,24 @@ def test_a_crash_leaves_no_core_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+_FREED_ARRAYS = """
+import asyncio, ctypes
+import numpy as np
+def left(byte_count):
+    array, guard = np.full(byte_count, 0x11, np.uint8), np.zeros(byte_count, np.uint8)
+    middle = (ctypes.c_ubyte * 16).from_address(array.ctypes.data + byte_count // 2)
+    del array
+    return bytes(middle).count(0x11)
+async def later():
+    print([left(count) for count in (64, 512, 1000, 5000)], await asyncio.to_thread(left, 512))
+asyncio.run(later())
+"""
+
+
+def test_what_an_array_held_is_overwritten_however_small_it_was() -> None:
+    assert harden(_FREED_ARRAYS)[1] == "[0, 0, 0, 0] 0"
+
+
 def test_freed_memory_is_not_scrubbed_unless_asked_for() -> None:
     assert not harden(scrub_memory=False)[0]["freed_memory_scrubbed"]
 

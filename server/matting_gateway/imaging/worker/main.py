@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 
+from matting_gateway.array_memory import use_python_allocator
 from matting_gateway.errors import GatewayError
 from matting_gateway.imaging.photo_job import REQUEST_BYTES, PhotoJob, Request, Step
 from matting_gateway.imaging.worker.allocator import Allocator
@@ -76,6 +77,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     connection = socket.socket(fileno=int(sys.argv[1]))
+    use_python_allocator()
     warm_up()
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
