@@ -32,7 +32,7 @@ test: setup lint ## Lint, types and every test, against the real Triton and the 
 	$(BIN)/pytest -m "alone and not image" $$(grep -rl --include='*.py' 'mark\.alone' tests)
 
 unit: .venv/.installed ## Unit tests and contracts but the slow: no Triton, no model, no network: half a minute
-	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n auto --dist worksteal
+	$(BIN)/pytest tests/unit tests/contract -m "not slow" -n $(JOBS) --dist worksteal
 
 conformance: .venv/.installed ## The transport's own gate: each requirement of HTTP/2 and gRPC by its test, against h2 and grpcio, and any bytes: two minutes
 	$(BIN)/pytest tests/unit/grpc_h2 tests/contract/test_http2_requirements.py tests/contract/test_packages_stand_alone.py

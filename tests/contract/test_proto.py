@@ -74,22 +74,26 @@ def test_committed_stubs_are_what_protoc_makes_of_the_contract(tmp_path: Path) -
         assert committed.read_text() == made.read_text(), f"{committed} is stale: run `make proto`"
 
 
+@pytest.mark.slow
 def test_the_committed_reference_is_what_the_contracts_comments_say(tmp_path: Path) -> None:
     made = tmp_path / "api.md"
     subprocess.run([sys.executable, str(ROOT / "proto" / "reference.py"), str(made)], check=True)
     assert (ROOT / "docs" / "api.md").read_text() == made.read_text(), "docs/api.md is stale: run `make proto`"
 
 
+@pytest.mark.slow
 def test_buf_finds_nothing_to_lint() -> None:
     found = buf("lint", ROOT / "proto")
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+@pytest.mark.slow
 def test_nothing_published_was_changed_or_removed() -> None:
     found = buf("breaking", ROOT / "proto", "--against", PUBLISHED)
     assert found.returncode == 0, f"callers rely on this:\n{found.stdout}{found.stderr}"
 
 
+@pytest.mark.slow
 def test_everything_in_the_contract_is_among_what_is_published() -> None:
     found = buf("breaking", PUBLISHED, "--against", ROOT / "proto")
     assert found.returncode == 0, f"{PUBLISHED.name} is stale, run `make proto`:\n{found.stdout}{found.stderr}"

@@ -116,12 +116,14 @@ def test_an_empty_file_names_nobody() -> None:
     assert parse_tenants("# nobody yet\n").names == ()
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ValueError):
         parse_tenants(text)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_after_a_tenant_leaves_that_tenant_alone(text: str) -> None:
     """Unless it goes on inside the tenant's own table, as text before the next header does."""

@@ -43,6 +43,7 @@ def test_only_what_may_help_is_retried(code: grpc.StatusCode, retry_after_s: flo
     assert may_retry(error_of_status(Failure("", code, retry_after_s=retry_after_s).status())) is expected
 
 
+@pytest.mark.slow
 @given(st.integers(1, 30), st.floats(0, 1), st.one_of(st.none(), st.floats(0, 60)))
 def test_a_wait_is_bounded_and_never_shorter_than_the_server_asked(
     failed_count: int, jitter: float, retry_after_s: float | None
@@ -88,6 +89,7 @@ def test_an_empty_budget_refuses_until_successes_fill_it() -> None:
     assert (budget.statistics().retry_count, budget.statistics().refused_count) == (3, 2)
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), max_size=200))
 def test_a_budget_is_never_negative_nor_over_full(steps: list[bool]) -> None:
     budget = RetryBudget(capacity=5, refill=0.3)

@@ -10,6 +10,7 @@ from matting_load.sending.wire import infer_request, raw_output_bytes, timeout_p
 from tritonclient.grpc import service_pb2
 
 
+@pytest.mark.slow
 @given(st.text(max_size=9), st.lists(st.integers(0, 2**40), max_size=4), st.binary(max_size=300))
 def test_a_request_is_read_by_the_protocols_library(name: str, shape: list[int], data: bytes) -> None:
     message = service_pb2.ModelInferRequest.FromString(infer_request("m", name, "UINT8", shape, data))

@@ -63,6 +63,7 @@ def test_a_command_that_ends_by_itself_is_noticed() -> None:
     assert process.output.tail == ("hello",)
 
 
+@pytest.mark.slow
 def test_a_command_and_child_that_ignore_sigterm_are_killed() -> None:
     output = _Output()
     process = _run(sys.executable, "-c", _STUBBORN, output=output)

@@ -19,6 +19,7 @@ def test_a_varint_is_what_protobuf_writes(value: int) -> None:
     assert parameter.SerializeToString() == b"\x28" + wire.varint(value or 1)
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(max_size=300), max_size=4), st.text(max_size=20))
 def test_raw_contents_come_out_as_views_and_the_rest_stays(contents: list[bytes], name: str) -> None:
     message = service_pb2.ModelInferRequest(model_name=name, raw_input_contents=contents).SerializeToString()
@@ -29,6 +30,7 @@ def test_raw_contents_come_out_as_views_and_the_rest_stays(contents: list[bytes]
     assert service_pb2.ModelInferRequest.FromString(cut.rest) == service_pb2.ModelInferRequest(model_name=name)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.binary(max_size=50), max_size=3), max_size=3))
 def test_pieces_join_to_the_message_that_protobuf_would_write(contents: list[list[bytes]]) -> None:
     rest = service_pb2.ModelInferRequest(model_name="m").SerializeToString()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a process for each
+
 HARDEN = """
 import dataclasses, json, os, sys
 from matting_gateway.privacy.hardening import apply, reexec_if_needed
@@ -58,7 +60,6 @@ def test_what_is_not_achieved_has_a_reason(hardened: dict[str, Any]) -> None:
     assert [problem.partition(":")[0] for problem in told["problems"]] == ["memory is not locked"]
 
 
-@pytest.mark.slow
 def test_the_system_says_the_same() -> None:
     report = "import pathlib; print(pathlib.Path('/proc/self/status').read_text()); print(os.umask(0o77))"
     hardening, status = harden(report)

@@ -94,6 +94,7 @@ def test_requests_one_after_the_other_are_merged_as_by_protobuf(messages: list[p
     assert said(READER, data) == said_by_protobuf(data)
 
 
+@pytest.mark.slow
 @given(requests, st.integers(0, 2**32))
 def test_a_damaged_request_says_what_it_says_to_protobuf_or_nothing(
     message: pb.RemoveBackgroundRequest, seed: int

@@ -28,6 +28,7 @@ def test_a_peer_is_cut_to_its_network(peer: str, short: str) -> None:
     assert short_peer(peer) == short
 
 
+@pytest.mark.slow
 @given(st.ip_addresses(v=4), st.integers(1, 65535))
 def test_no_full_ipv4_address_survives(address: ipaddress.IPv4Address, port: int) -> None:
     short = ipaddress.ip_network(short_peer(f"ipv4:{address}:{port}"))

@@ -16,6 +16,7 @@ def exposed(registry: CollectorRegistry) -> list[str]:
     return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([0.0, 0.0005, 0.001, 0.25, 0.5, 1.0, 2.0, 32.0, 1e9]), max_size=20))
 def test_a_histogram_looks_like_the_librarys(amounts: list[float]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()

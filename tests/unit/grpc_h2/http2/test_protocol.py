@@ -125,6 +125,7 @@ async def test_a_silent_peer_is_asked_for_a_sign_of_life_and_then_cut_off() -> N
     assert len(side.sinks[0].lost_texts) == 1
 
 
+@pytest.mark.slow
 async def test_who_answers_is_asked_again() -> None:
     side = Side(Http2Limits(greeting_timeout_s=SHORT_S, keepalive_s=SHORT_S, keepalive_timeout_s=0.2))
     side.bring(GREETING)

@@ -103,6 +103,7 @@ async def test_compressed_requests_are_read(compression: grpc.Compression) -> No
         assert await channel.stream_unary("/test/Count", bytes, bytes)(iter(SOME)) == b"[0, 1, 100000, 0]"
 
 
+@pytest.mark.slow
 async def test_many_calls_at_once_get_their_own_answers() -> None:
     async with loopback(METHODS) as served, served.channel() as channel:
         method = channel.unary_unary("/test/Echo", bytes, bytes)

@@ -71,6 +71,7 @@ class Box:
         return found
 
 
+@pytest.mark.slow
 @given(
     messages=st.lists(st.binary(max_size=300), max_size=6),
     cuts=st.lists(st.integers(0, 2000), max_size=10),

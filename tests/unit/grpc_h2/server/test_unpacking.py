@@ -25,6 +25,7 @@ def unpacked(data: bytes, most_bytes: int | None = None, stopped: Callable[[], b
     return unpack(memoryview(data), RULES, most_bytes, stopped)
 
 
+@pytest.mark.slow
 @given(
     pieces=st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.integers(1, 20_000)), max_size=6),
     level=st.sampled_from([0, 1, 9]),
