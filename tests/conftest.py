@@ -3,6 +3,7 @@
 
 import asyncio
 import inspect
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ def pytest_configure() -> None:
     Other tests run beside; and a shell that starts tests in the background has it ignored by all that they start.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a thread for each core spins as each of many programs starts
     settings.register_profile("whatever it takes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("whatever it takes")
 

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.model, pytest.mark.alone]
 # None of them has a colour profile: the gateway converts those to sRGB, which rembg ignores.
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "horse.png")
 MODEL = "u2net-f32"
-COUNT = short_or_long(16, 64)
+COUNT = short_or_long(10, 64)
 PATIENCE_S = 300.0
 
 

@@ -37,7 +37,7 @@ async def test_after_hundreds_of_photos_nothing_more_is_open_or_mapped_than_afte
     arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing")
     async with running_service(*arguments) as service:
         seen = []
-        async for _ in soak(service, 2 * 330, 2):
+        async for _ in soak(service, 2 * 165, 2):
             await shared_memory_given_up(service)
             seen.append(held(service.process.pid))
         assert seen[1] == seen[0]

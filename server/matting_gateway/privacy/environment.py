@@ -35,6 +35,9 @@ _ALWAYS = {
     "GRPC_SSL_CIPHER_SUITES": _NO_TLS_1_2,
     # grpc's own log names peers in full, on standard error.
     "GRPC_VERBOSITY": "NONE",
+    # Numpy's threads for algebra never have work here: there is a worker for each core, and each would start one for
+    # each core, which spins for a tenth of a second and more.
+    "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 # grpc's tracers print payloads; Pillow would keep blocks of freed images for later.
