@@ -77,42 +77,25 @@ def assert_the_same_in_any_company(runner: OpenVinoRunner, photos: list[npt.NDAr
     assert np.abs(together.astype(int) - alone).max() <= 1
 
 
-@pytest.mark.triton
-def test_a_small_model_is_added_by_name_and_served(triton_runtime: Runtime, tmp_path: Path) -> None:
-    repository = Repository(tmp_path / "repository")
-    add(AddRequest("u2netp", max_batch_size=len(CHOSEN)), repository, Places(CACHE), print)
-    assert_served_as_computed_here(triton_runtime, repository, chosen_files(), "u2netp")
-
-
-@only_in_long_runs
+@only_in_long_runs  # small networks of every preset are added and served in test_models_served
 @pytest.mark.triton
 def test_a_small_model_is_added_by_name_verified_quantised_and_served(triton_runtime: Runtime, tmp_path: Path) -> None:
     repository, said = Repository(tmp_path / "repository"), list[str]()
     add(AddRequest("u2netp"), repository, Places(CACHE), said.append)
-    chosen = chosen_files()
+    files = {path.stem: path for path in ensure_samples(CACHE, print)}
+    chosen = tuple(files[name] for name in CHOSEN)
     result, _ = verify(VerifyRequest("u2netp", photos=chosen[:1]), repository, CACHE, said.append)
     assert result.failures == ()
     # A bound so wide that no layers are searched for: what the search finds is measured elsewhere.
     wide = QuantizeRequest("u2netp", chosen, crops_per_photo=0, bound=Bound(0.5, 1.0))
     quantize(wide, repository, tmp_path / "cache", said.append)
-    assert_served_as_computed_here(triton_runtime, repository, chosen, "u2netp", "u2netp-int8")
-
-
-def chosen_files() -> tuple[Path, ...]:
-    files = {path.stem: path for path in ensure_samples(CACHE, print)}
-    return tuple(files[name] for name in CHOSEN)
-
-
-def assert_served_as_computed_here(
-    triton_runtime: Runtime, repository: Repository, files: tuple[Path, ...], *names: str
-) -> None:
-    images = np.stack([at_size(open_photo(path), (320, 320)) for path in files])
+    images = np.stack([at_size(open_photo(path), (320, 320)) for path in chosen])
     with (
         LocalTriton(triton_runtime, repository.root, grace_s=0, extra_arguments=QUICK_START) as triton,
         triton_client.InferenceServerClient(triton.grpc_address) as client,
     ):
         assert triton.failed_models == {}
-        served = {name: _infer(client, name, images) for name in names}
+        served = {name: _infer(client, name, images) for name in ("u2netp", "u2netp-int8")}
     for name, found in served.items():
         accelerator = read_config(repository.config_path(name)).accelerator
         runner = OpenVinoRunner(repository.model_path(name), openvino_properties(accelerator))
