@@ -27,7 +27,7 @@ from testkit.photo_files import photo_files
 from testkit.photos import ellipse
 from testkit.process_memory import PeakMemory
 
-WIDTH, HEIGHT = 2000, 1500
+WIDTH, HEIGHT = short_or_long((1600, 1200), (2000, 1500))
 MODEL = ModelInput(64, 64)
 NAMES = tuple(photo_files(16, 16))
 GREEN = ColorBackground(0, 99, 0)
