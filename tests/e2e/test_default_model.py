@@ -116,11 +116,11 @@ async def test_many_at_once_travel_in_batches_and_each_equals_its_answer_alone(
 
 
 def empty_photos() -> dict[str, NDArray[np.uint8]]:
-    """Return photos of nothing: black or white, two colours that blend, noise."""
+    """Return photos of nothing: one colour, two that blend, noise."""
     blend = np.linspace((40, 90, 200), (230, 200, 150), 400).astype(np.uint8)
     noise = np.random.default_rng(0).normal(128, 40, (300, 400, 3)).clip(0, 255).astype(np.uint8)
     return {
-        **{f"colour {value}": np.full((300, 400, 3), value, np.uint8) for value in (0, 255)},
+        **{f"colour {value}": np.full((300, 400, 3), value, np.uint8) for value in (0, 128, 255)},
         "blend": np.tile(blend, (300, 1, 1)),
         "noise": noise,
     }

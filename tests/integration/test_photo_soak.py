@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from matting_triton.local import LocalTriton
-from testkit.long_runs import only_in_long_runs
+from testkit.long_runs import only_in_long_runs, short_or_long
 from testkit.photo_soak import shared_memory_given_up, soak
 from testkit.program import running_service
 
@@ -37,7 +37,7 @@ async def test_after_hundreds_of_photos_nothing_more_is_open_or_mapped_than_afte
     arguments = ("--triton", triton_server.grpc_address, "--default-model", "nothing")
     async with running_service(*arguments) as service:
         seen = []
-        async for _ in soak(service, 2 * 165, 2):
+        async for _ in soak(service, 2 * short_or_long(165, 330), 2):
             await shared_memory_given_up(service)
             seen.append(held(service.process.pid))
         assert seen[1] == seen[0]

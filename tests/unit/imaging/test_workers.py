@@ -39,10 +39,11 @@ from testkit.pngs import write_png
 SEEDS = dict(seeds())
 PHOTO = SEEDS["JPEG RGB 0"]
 MATTE = bytes(range(256)) * 4
-NO_ANSWERS = (b"nonsense", b"[1]", b"[" * 8000)
-NONSENSE_DECODED = (*NO_ANSWERS, b'{"kept": [[1, 2]]}', b'{"kept": []}')
-NONSENSE_RENDERED = (
-    *NO_ANSWERS,
+NONSENSE = (
+    b"nonsense",
+    b"[1]",
+    b"[" * 8000,
+    b'{"kept": [[1, 2]]}',
     b'{"kept": []}',
     b'{"results": [[0, 10, 4, 4]], "box": null, "area_share": 0.0}',
     b'{"results": [[4096000000, 10, 4, 4]], "box": null, "area_share": 0.0}',
@@ -229,10 +230,10 @@ async def test_a_worker_that_dies_between_decoding_and_rendering_costs_nothing()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("step", "answers"), [("decode", NONSENSE_DECODED), ("render", NONSENSE_RENDERED)])
-async def test_a_worker_that_answers_nonsense_is_replaced(step: str, answers: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize("step", ["decode", "render"])
+async def test_a_worker_that_answers_nonsense_is_replaced(step: str) -> None:
     async with open_room() as room:
-        for answer in answers:
+        for answer in NONSENSE:
             with await prepare(room, PHOTO) as photo:
                 mad = only(room)
                 mad.suspend()
